@@ -1,0 +1,43 @@
+"""The dataset registry, and what a dataset is: `generate(seed)` gives one `Instance` with its truth beside it.
+
+One file per generator family. A generator is a frozen dataclass whose fields are its dials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from registry import Registry, field
+
+__all__ = ["Instance", "Split", "datasets", "field", "register", "stream"]
+
+datasets = Registry("dataset", __name__)
+register = datasets.register
+
+
+@dataclass(frozen=True)
+class Split:
+    """Points of one split: `x` (n_samples, n_observed), `domains` (n_samples,) from 0, `z` (n_samples, n_latents)."""
+
+    x: np.ndarray
+    domains: np.ndarray
+    z: np.ndarray
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One data set with its truth: three independent splits and the support of the mixing, (n_observed, n_latents)."""
+
+    train: Split
+    validation: Split
+    test: Split
+    support: np.ndarray
+    n_domains: int
+
+
+def stream(seed: np.random.SeedSequence, *key: int) -> np.random.Generator:
+    """An independent random generator for each `key` below `seed`; the same seed and key give the same numbers."""
+    child = np.random.SeedSequence(entropy=seed.entropy, spawn_key=(*seed.spawn_key, *key))
+    return np.random.default_rng(child)

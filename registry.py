@@ -1,0 +1,167 @@
+"""What methods and datasets share: registration by a decorator, typed and documented fields, and errors for people.
+
+`methods` and `datasets` each hold one `Registry`. This file knows neither of them, and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+class UsageError(ValueError):
+    """A mistake of the user's: one clear sentence, exit code 2, no traceback."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """The end of an error sentence: the option closest to `name`, or all of them if none is close."""
+    options = list(options)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there is: {', '.join(options)}"
+
+
+def lazy_module(name: str) -> types.ModuleType:
+    """The module `name`, executed at its first attribute access, so that listing what there is stays fast."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def field(
+    default: Any,
+    *,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field that can be set from the command line; `low` and `high` are included in its range."""
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A registered class with what `list` and `show` print about it."""
+
+    name: str
+    cls: type
+    source: str
+
+    @property
+    def summary(self) -> str:
+        return (self.cls.__doc__ or "").strip().split("\n")[0]
+
+    @property
+    def fields(self) -> dict[str, dataclasses.Field]:
+        return {f.name: f for f in dataclasses.fields(self.cls)}
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        return {name: f.default for name, f in self.fields.items()}
+
+    def types(self) -> dict[str, Any]:
+        hints = typing.get_type_hints(self.cls)
+        return {name: hints[name] for name in self.fields}
+
+    def check(self, name: str, value: Any) -> Any:
+        """`value`, which may be text, as the type of field `name`. Raises UsageError where it does not fit."""
+        if name not in self.fields:
+            raise UsageError(f"{self.name} has no field {name!r}; {nearest(name, self.fields)}")
+        meta, kind, label = self.fields[name].metadata, self.types()[name], f"{self.name}.{name}"
+        value = _convert(value, kind, label)
+        if value is None:
+            return value
+        if meta["choices"] and value not in meta["choices"]:
+            raise UsageError(f"{label}={value}: {nearest(str(value), meta['choices'])}")
+        low, high = meta["low"], meta["high"]
+        if (low is not None and value < low) or (high is not None and value > high):
+            bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"in [{low}, {high}]"
+            raise UsageError(f"{label}={value} is out of range; it must be {bounds}")
+        return value
+
+    def make(self, fields: dict[str, Any]) -> Any:
+        """An instance with `fields` over its defaults, each checked."""
+        return self.cls(**{name: self.check(name, value) for name, value in fields.items()})
+
+
+def _convert(value: Any, kind: Any, label: str) -> Any:
+    options = typing.get_args(kind) or (kind,)
+    if type(None) in options and (value is None or value in ("none", "None")):
+        return None
+    base = next(option for option in options if option is not type(None))
+    try:
+        if base is bool:
+            words = {"true": True, "false": False, "1": True, "0": False}
+            return value if isinstance(value, bool) else words[str(value).lower()]
+        if base is int and float(value) == int(float(value)) and not isinstance(value, bool):
+            return int(float(value))
+        if base is float and not isinstance(value, bool):
+            number = float(value)
+            if number == number:
+                return number
+        if base is str and isinstance(value, str):
+            return value
+    except (ValueError, KeyError, TypeError, OverflowError):
+        pass
+    word = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}[base]
+    raise UsageError(f"{label}={value}: expected {word}")
+
+
+class Registry:
+    """Named classes of one kind. Every module of `package` is imported once, at the first look-up."""
+
+    def __init__(self, kind: str, package: str):
+        self.kind, self.package = kind, package
+        self._entries: dict[str, Entry] = {}
+        self._loaded = False
+
+    def register(self, name: str, *, source: str) -> Callable[[type], type]:
+        """Class decorator. `source` is the paper, or the words "this project"."""
+
+        def decorate(cls: type) -> type:
+            if name in self._entries and self._entries[name].cls.__qualname__ != cls.__qualname__:
+                raise UsageError(f"two {self.kind}s are called {name!r}")
+            self._entries[name] = Entry(name, cls, source)
+            return cls
+
+        return decorate
+
+    def names(self) -> list[str]:
+        self._load()
+        return sorted(self._entries)
+
+    def __getitem__(self, name: str) -> Entry:
+        self._load()
+        if name not in self._entries:
+            raise UsageError(f"there is no {self.kind} {name!r}; {nearest(name, self.names())}")
+        return self._entries[name]
+
+    def __iter__(self):
+        return (self[name] for name in self.names())
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        for info in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+            if f"{self.package}.{info.name}" not in sys.modules:
+                lazy = info.name in LAZY_HELPERS
+                (lazy_module if lazy else importlib.import_module)(f"{self.package}.{info.name}")
+
+
+LAZY_HELPERS = ("nets",)
