@@ -8,10 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-import importlib.util
 import pkgutil
-import sys
-import types
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -28,18 +25,14 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"there is: {', '.join(options)}"
 
 
-def lazy_module(name: str) -> types.ModuleType:
-    """The module `name`, executed at its first attribute access, so that listing what there is stays fast."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"No module named {name!r}")
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+class lazy_module:
+    """Stands for the module `name`, imported at the first use of one of its attributes: listing what there is stays fast."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
 
 
 def field(
@@ -123,10 +116,10 @@ def _convert(value: Any, kind: Any, label: str) -> Any:
 
 
 class Registry:
-    """Named classes of one kind. Every module of `package` is imported once, at the first look-up."""
+    """Named classes of one kind. Every module of `package` but its `helpers` is imported once, at the first look-up."""
 
-    def __init__(self, kind: str, package: str):
-        self.kind, self.package = kind, package
+    def __init__(self, kind: str, package: str, helpers: tuple[str, ...] = ()):
+        self.kind, self.package, self.helpers = kind, package, helpers
         self._entries: dict[str, Entry] = {}
         self._loaded = False
 
@@ -159,9 +152,5 @@ class Registry:
             return
         self._loaded = True
         for info in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
-            if f"{self.package}.{info.name}" not in sys.modules:
-                lazy = info.name in LAZY_HELPERS
-                (lazy_module if lazy else importlib.import_module)(f"{self.package}.{info.name}")
-
-
-LAZY_HELPERS = ("nets",)
+            if info.name not in self.helpers:
+                importlib.import_module(f"{self.package}.{info.name}")

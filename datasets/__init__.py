@@ -13,7 +13,7 @@ from registry import Registry, field
 
 __all__ = ["Instance", "Split", "datasets", "field", "register", "stream"]
 
-datasets = Registry("dataset", __name__)
+datasets = Registry("data set", __name__, helpers=("support",))
 register = datasets.register
 
 

@@ -46,13 +46,19 @@ class SparseMixing:
 
     domains: int = field(9, help="number of domains", low=1)
     violation: float = field(0.0, help="fraction of latents with a nonempty shadow", low=0, high=1)
-    twins: float | None = field(None, help="fraction of latents with identical children; none: the fewest", low=0, high=1)
+    twins: float | None = field(
+        None, help="fraction of latents with identical children; none: the fewest", low=0, high=1
+    )
     n_latents: int = field(4, help="number of latents", low=1)
     n_observed: int = field(8, help="number of observed variables, at least n_latents", low=1)
     n_samples: int = field(10_000, help="training points over all domains", low=100)
-    density: float = field(0.5, help="further edges: 0 the sparsest support, 1 the densest with these shadows", low=0, high=1)
+    density: float = field(
+        0.5, help="further edges: 0 the sparsest support, 1 the densest with these shadows", low=0, high=1
+    )
     nonlinearity: float = field(1.0, help="size of the nonlinear part relative to the linear part; 0 is linear", low=0)
-    noise: float = field(0.05, help="standard deviation of the observation noise; observed variables have about 1", low=0)
+    noise: float = field(
+        0.05, help="standard deviation of the observation noise; observed variables have about 1", low=0
+    )
 
     def __post_init__(self):
         supports.counts(self.n_latents, self.violation, self.twins)
@@ -61,15 +67,20 @@ class SparseMixing:
         if self.n_samples < self.domains:
             raise UsageError(f"n_samples={self.n_samples} is less than one point for each of domains={self.domains}")
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_observed, n_latents, number of domains), known without generating."""
+        return self.n_observed, self.n_latents, self.domains
+
     def generate(self, seed: np.random.SeedSequence) -> Instance:
         """The instance of one data seed. Raises UsageError if no mixing met the margins in MAX_DRAWS draws."""
         mixing = self.mixing(seed)
         means, scales = self.sources(seed)
-        splits = [
+        train, validation, test = (
             self._split(seed, index, size, means, scales, mixing)
             for index, size in enumerate((self.n_samples, N_VALIDATION, N_TEST))
-        ]
-        return Instance(*splits, support=mixing.support, n_domains=self.domains)
+        )
+        return Instance(train, validation, test, mixing.support, self.domains)
 
     def sources(self, seed: np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations of the latents, each (domains, n_latents)."""
@@ -80,7 +91,9 @@ class SparseMixing:
         """The first drawn mixing that meets the margins."""
         rng = stream(seed, STRUCTURE)
         shadow = supports.preorder(
-            self.n_latents, *supports.counts(self.n_latents, self.violation, self.twins), rng.permutation(self.n_latents)
+            self.n_latents,
+            *supports.counts(self.n_latents, self.violation, self.twins),
+            rng.permutation(self.n_latents),
         )
         support = supports.build(shadow, self.n_observed, self.density, rng)
         reference = stream(seed, REFERENCE).normal(size=(N_REFERENCE, self.n_latents)) * LATENT_STD
@@ -88,16 +101,17 @@ class SparseMixing:
             mixing = draw_mixing(support, self.nonlinearity, reference, stream(seed, MIXING, attempt))
             if is_well_posed(mixing, reference):
                 return mixing
-        raise UsageError(f"no injective mixing in {MAX_DRAWS} draws for {self}; try fewer latents, more observed variables, less nonlinearity")
+        raise UsageError(
+            f"no injective mixing in {MAX_DRAWS} draws for {self}; try fewer latents, more observed variables, less nonlinearity"
+        )
 
     def _split(self, seed, index, size, means, scales, mixing) -> Split:
         sizes = np.diff(np.arange(self.domains + 1) * size // self.domains)
         domains = np.repeat(np.arange(self.domains), sizes)
-        draws = [
-            stream(seed, SAMPLE, index, u).normal(size=(count, self.n_latents + self.n_observed))
-            for u, count in enumerate(sizes)
-        ]
-        draws = np.concatenate(draws)
+        width = self.n_latents + self.n_observed
+        draws = np.concatenate(
+            [stream(seed, SAMPLE, index, u).normal(size=(count, width)) for u, count in enumerate(sizes)]
+        )
         order = stream(seed, SHUFFLE, index).permutation(size)
         domains, draws = domains[order], draws[order]
         z = means[domains] + scales[domains] * draws[:, : self.n_latents]
@@ -146,7 +160,12 @@ def draw_mixing(support: np.ndarray, nonlinearity: float, reference: np.ndarray,
     bias = rng.normal(size=(m, N_HIDDEN))
     outer = rng.normal(size=(m, N_HIDDEN))
     raw = Mixing(support, linear, inner, bias, outer, np.zeros(m), np.ones(m))
-    outer = outer * nonlinearity * raw.linear_part(reference).std(axis=0)[:, None] / raw.network_part(reference).std(axis=0)[:, None]
+    outer = (
+        outer
+        * nonlinearity
+        * raw.linear_part(reference).std(axis=0)[:, None]
+        / raw.network_part(reference).std(axis=0)[:, None]
+    )
     raw = Mixing(support, linear, inner, bias, outer, np.zeros(m), np.ones(m))
     x = raw(reference)
     return Mixing(support, linear, inner, bias, outer, x.mean(axis=0), x.std(axis=0))

@@ -1,0 +1,343 @@
+"""The command line: what is asked for, checked before anything starts; heavy imports wait until something runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.grid import parse_grid, parse_settings
+from bench.profiles import PROFILES
+from bench.trials import Pack, Trial, make_packs, plan
+from datasets import datasets
+from methods import methods
+from registry import Entry, UsageError, nearest
+
+RUNS = Path("results/runs")
+DEFAULT_METHODS = (
+    "vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae", "supervised", "identity", "pca", "fastica", "random",
+)  # fmt: skip
+MODEL_STEPS_PER_SECOND = 1200  # of `vae` on one core at width 64 and batch 128, for estimates
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 1 every trial failed, 2 a mistake in the command, 130 interrupted."""
+    try:
+        arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+        return arguments.run(arguments)
+    except UsageError as error:
+        print(f"run_bench.py: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; finished packs are kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output is gone, as in `list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Raises UsageError for an unknown option, with the nearest one; other mistakes exit with 2 inside argparse."""
+    parser = argparse.ArgumentParser(
+        prog="run_bench.py",
+        description="Trains every method on every cell of a grid of data sets, scores, ranks and plots them. "
+        "The same command again trains only what is missing.",
+        epilog="example: python run_bench.py --grid domains=2..10",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=command_run)
+    add = parser.add_argument
+    add(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=VALUES",
+        help="axis of the grid, repeatable: any field of the data set or of a method; values as 2..10, 0..1:0.25 or a,b,c",
+    )
+    add("--methods", default=",".join(DEFAULT_METHODS), metavar="A,B,C", help="methods to run (default: %(default)s)")
+    add("--dataset", default="sparse-mixing", help="data set to run on (default: %(default)s)")
+    add("--seeds", type=_positive, metavar="N", help="data seeds per cell (default: by profile)")
+    add("--root-seed", type=_natural, default=0, metavar="N", help="seed from which all others follow (default: 0)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME.FIELD=VALUE",
+        dest="settings",
+        help="one field of a method or of the data set, repeatable, as in synergy-vae.alpha=0.1",
+    )
+    add(
+        "--profile",
+        choices=PROFILES,
+        default="default",
+        help="; ".join(f"{k}: {p.seeds} seeds, {p.steps} steps, restarts {p.restarts}" for k, p in PROFILES.items()),
+    )
+    add("--name", help="folder of the run under results/runs (default: from data set, profile and grid)")
+    add(
+        "--executor",
+        choices=("auto", "serial", "ray"),
+        default="auto",
+        help="where packs train: in this process, or on Ray (auto: Ray if there are several packs and cores)",
+    )
+    add(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="an existing Ray cluster, or auto; it must share this folder (implies Ray)",
+    )
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what a pack trains on (default: auto)")
+    add("--gpus-per-pack", type=_fraction, metavar="F", help="GPUs that a pack holds (default: 1 on cuda, 0 on cpu)")
+    add("--dry-run", action="store_true", help="say what would run and for about how long, and start nothing")  # fmt: skip
+
+    commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
+    command = commands.add_parser("list", help="methods and data sets, a line each", allow_abbrev=False)
+    command.set_defaults(run=command_list)
+    command = commands.add_parser("show", help="fields of a method or data set", allow_abbrev=False)
+    command.add_argument("entry", metavar="NAME")
+    command.set_defaults(run=command_show)
+    command = commands.add_parser(
+        "report", help="draw a run's tables and figures again, without training", allow_abbrev=False
+    )
+    command.add_argument("name", metavar="RUN", help="a folder, or a name under results/runs")
+    command.set_defaults(run=command_report)
+
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+        raise UsageError(f"unknown argument {unknown[0]!r}; {nearest(unknown[0], options)}")
+    return arguments
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked command: everything it asks for exists, has the right type and fits together."""
+
+    name: str
+    config: dict[str, Any]
+    trials: list[Trial]
+    device: str
+
+
+def resolve(arguments: argparse.Namespace) -> Request:
+    """Raises UsageError for the first mistake."""
+    dataset = datasets[arguments.dataset]
+    names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
+    entries = [methods[name] for name in names]
+    if not entries or len(set(names)) < len(names):
+        raise UsageError("--methods must name at least one method, and none twice")
+    profile = PROFILES[arguments.profile]
+    axes = parse_grid(arguments.grid, dataset, entries)
+    settings = parse_settings(arguments.settings, dataset, entries)
+    for owner, fields in axes.items():
+        for field in fields.keys() & settings.get(owner, {}).keys():
+            raise UsageError(f"{owner}.{field} is both in --grid and in --set")
+    default_axes = {
+        field: list(values)
+        for field, values in getattr(dataset.cls, "default_grid", {}).items()
+        if field not in settings.get(dataset.name, {})
+    }
+    axes[dataset.name] = default_axes | axes.get(dataset.name, {})
+    budget = {"steps": profile.steps, "restarts": profile.restarts}
+    for entry in entries:
+        own = {field: value for field, value in budget.items() if field in entry.fields}
+        settings[entry.name] = own | settings.get(entry.name, {})
+    n_seeds = arguments.seeds or profile.seeds
+    trials = plan(dataset.name, axes, settings, names, n_seeds, arguments.root_seed)
+    name = arguments.name or default_name(arguments)
+    if not re.fullmatch(r"[\w.=,+-]+", name) or name.startswith("."):
+        raise UsageError(f"--name {name!r}: use letters, digits and . _ - = + only")
+    config = {
+        "dataset": dataset.name,
+        "methods": names,
+        "profile": arguments.profile,
+        "seeds": n_seeds,
+        "root_seed": arguments.root_seed,
+        "grid": axes,
+        "settings": settings,
+    }
+    return Request(name, config, trials, _device(arguments.device, arguments.dry_run))
+
+
+def default_name(arguments: argparse.Namespace) -> str:
+    """The same for the same question, so that repeating a command goes on with its run."""
+    parts = [arguments.dataset, arguments.profile, *arguments.grid, *arguments.settings]
+    return re.sub(r"[^\w.=,+-]", "-", "-".join(parts))
+
+
+def command_run(arguments: argparse.Namespace) -> int:
+    request = resolve(arguments)
+    from bench.store import Store
+
+    store = Store(RUNS / request.name)
+    finished = store.finished()
+    missing = [trial for trial in request.trials if trial.trial_id not in finished]
+    packs = make_packs(missing, request.device)
+    if arguments.dry_run:
+        print(describe(request, missing, packs, _workers(arguments)))
+        return 0
+
+    from rich.console import Console
+
+    from bench import report, runner
+
+    console = Console(highlight=False)
+    executor = arguments.executor
+    if executor == "auto":
+        several = len(packs) > 1 and (os.cpu_count() or 1) > 1
+        executor = "ray" if arguments.ray_address or several else "serial"
+    gpus = arguments.gpus_per_pack
+    if gpus is None:
+        gpus = 1.0 if request.device == "cuda" else 0.0
+    with store.lock():
+        report.record(store, request.config, request.trials, shlex.join(["run_bench.py", *sys.argv[1:]]))
+        skipped = len(request.trials) - len(missing)
+        note = f", {skipped} of them finished before" if skipped else ""
+        console.print(
+            f"run {request.name}: {len(request.trials)} trials{note}; {len(packs)} packs on {executor}, {request.device}"
+        )
+        if packs:
+            runner.run(
+                packs, store, executor=executor, device=request.device, console=console,
+                ray_address=arguments.ray_address, gpus_per_pack=gpus,
+            )  # fmt: skip
+        rows = report.write(store, console)
+    return 0 if (rows.status == "ok").any() else 1
+
+
+def describe(request: Request, missing: list[Trial], packs: list[Pack], workers: int) -> str:
+    """What a dry run prints."""
+    from tabulate import tabulate
+
+    table = []
+    for name in request.config["methods"]:
+        own = [pack for pack in packs if pack.method == name]
+        n_trials = sum(len(pack.trials) for pack in own)
+        seconds = sum(pack.cost for pack in own) / MODEL_STEPS_PER_SECOND
+        table.append([name, n_trials, len(own), _minutes(seconds)])
+    total = sum(pack.cost for pack in packs) / MODEL_STEPS_PER_SECOND
+    longest = max((pack.cost for pack in packs), default=0) / MODEL_STEPS_PER_SECOND
+    finished = len(request.trials) - len(missing)
+    return "\n".join(
+        [
+            f"run {request.name}: {len(request.trials)} trials, {finished} finished before, {len(packs)} packs on {request.device}",
+            tabulate(
+                table, headers=["method", "trials", "packs", "core time"], colalign=("left", "right", "right", "right")
+            ),
+            f"estimated time: {_minutes(max(total / workers, longest))} on {workers} cores (roughly; models of width 64, batch 128)",
+            "nothing was started",
+        ]
+    )
+
+
+def command_list(arguments: argparse.Namespace) -> int:
+    for title, registry in (("methods", methods), ("data sets", datasets)):
+        print(f"{title}:")
+        entries = list(registry)
+        width = max(len(entry.name) for entry in entries)
+        for entry in entries:
+            role = getattr(entry.cls, "role", "method")
+            mark = "" if role == "method" else f"[{role}] "
+            print(f"  {entry.name:{width}}  {mark}{entry.summary} ({entry.source})")
+    return 0
+
+
+def command_show(arguments: argparse.Namespace) -> int:
+    entry = _find(arguments.entry)
+    print(f"{entry.name} ({entry.source})\n")
+    print("\n".join(line.removeprefix("    ") for line in (entry.cls.__doc__ or "").strip().split("\n")))
+    print("\nfields:")
+    kinds = entry.types()
+    for name, field in entry.fields.items():
+        kind = getattr(kinds[name], "__name__", None) or str(kinds[name])
+        bounds = [f"at least {field.metadata['low']}"] if field.metadata["low"] is not None else []
+        bounds += [f"at most {field.metadata['high']}"] if field.metadata["high"] is not None else []
+        note = f" ({', '.join(bounds)})" if bounds else ""
+        default = "none" if field.default is None else field.default
+        print(f"  {name} = {default}  [{kind}]\n      {field.metadata['help']}{note}")
+    return 0
+
+
+def _find(name: str) -> Entry:
+    if name in methods.names():
+        return methods[name]
+    if name in datasets.names():
+        return datasets[name]
+    known = [*methods.names(), *datasets.names()]
+    raise UsageError(f"there is no method or data set {name!r}; {nearest(name, known)}")
+
+
+def command_report(arguments: argparse.Namespace) -> int:
+    folder = Path(arguments.name)
+    if not (folder / "manifest.json").exists():
+        folder = RUNS / arguments.name
+    if not (folder / "manifest.json").exists():
+        known = sorted(path.parent.name for path in RUNS.glob("*/manifest.json"))
+        hint = nearest(arguments.name, known) if known else "there are no runs yet"
+        raise UsageError(f"there is no run {arguments.name!r}; {hint}")
+
+    from rich.console import Console
+
+    from bench import report
+    from bench.store import Store
+
+    store = Store(folder)
+    with store.lock():
+        report.write(store, Console(highlight=False))
+    return 0
+
+
+def _device(wanted: str, dry_run: bool) -> str:
+    """`cpu` or `cuda`. Torch is asked only if a card is in sight, or named: importing it takes seconds."""
+    in_sight = Path("/dev/nvidia0").exists()
+    if wanted == "cpu" or (wanted == "auto" and not in_sight):
+        return "cpu"
+    if dry_run:
+        return "cuda"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return "cpu"
+
+
+def _workers(arguments: argparse.Namespace) -> int:
+    return 1 if arguments.executor == "serial" else os.cpu_count() or 1
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min"
+
+
+def _positive(text: str) -> int:
+    return _at_least(text, 1)
+
+
+def _natural(text: str) -> int:
+    return _at_least(text, 0)
+
+
+def _at_least(text: str, low: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < low:
+        raise argparse.ArgumentTypeError(f"{value} is less than {low}")
+    return value
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return value

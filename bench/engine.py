@@ -1,0 +1,220 @@
+"""Trains many models of one method at once: parameters with a leading model axis, one process, one thread.
+
+A method describes one model; `torch.func.vmap` maps it over the stack, and plain autograd and Adam, which are elementwise in the
+model axis, do the rest. Each model keeps its own initialisation, data, batch order and noise, drawn from its own seeds whatever
+stands beside it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+from torch.nn.functional import one_hot
+
+from datasets import Split
+from methods import Batch, Shape, TorchMethod
+from methods.nets import CountingRng, Rng
+
+CHUNK = 32  # steps whose batches and noise are drawn together; part of the random stream
+CHECK = 16  # chunks between two looks for diverged models
+MAX_NORM = 100.0  # of a model's gradient, far above what a healthy step has
+OBJECTIVE_DRAWS = 4  # noise draws over which the validation objective is averaged
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train, on standardised data. The true latents are read only for a method that sees them."""
+
+    points: Split
+    init_seed: int
+    noise_seed: int
+
+
+class Stack:
+    """Models of one method with the same shapes. `alive` says which jobs the model axis holds, in order."""
+
+    def __init__(self, method: TorchMethod, shape: Shape, jobs: Sequence[Job], device: str = "cpu"):
+        self.method, self.shape, self.device = method, shape, torch.device(device)
+        self.alive = list(range(len(jobs)))
+        models = [_build(method, shape, job.init_seed) for job in jobs]
+        self._holder = _Holder(models[0]).to(self.device)
+        self._trainable = [name for name, p in self._holder.named_parameters() if p.requires_grad]
+        states = [_Holder(model).state_dict() for model in models]
+        self._state = {name: torch.stack([state[name] for state in states]).to(self.device) for name in states[0]}
+        rows = [self._columns(job.points) for job in jobs]
+        self._data = torch.cat(rows)
+        self._sizes = [len(row) for row in rows]
+        self._starts = np.cumsum([0, *self._sizes[:-1]])
+        self._generators = [torch.Generator().manual_seed(job.noise_seed) for job in jobs]
+
+    def train(self) -> None:
+        """Minimises each model's own loss; models that are no longer finite leave the stack."""
+        method = self.method
+        loss = self._map(lambda model, batch, normal, uniform: method.loss(model, batch, Rng(normal, uniform)))
+        needed = self._numbers_needed(method.batch_size)
+        optimiser = self._optimiser(None)
+        for chunk, start in enumerate(range(0, method.steps, CHUNK)):
+            rows, normals, uniforms = self._draw(needed)
+            for offset in range(min(CHUNK, method.steps - start)):
+                batch = self._batch(rows[:, offset])
+                losses = loss(self._state, batch, normals[:, offset], uniforms[:, offset])
+                parameters = [self._state[name] for name in self._trainable]
+                gradients = torch.autograd.grad(losses.sum(), parameters)
+                for parameter, gradient in zip(parameters, clip(gradients, MAX_NORM), strict=True):
+                    # Adam's fused kernel on the CPU reads memory in order, whatever the strides say.
+                    parameter.grad = gradient.contiguous()
+                optimiser.param_groups[0]["lr"] = method.learning_rate * one_cycle((start + offset) / method.steps)
+                optimiser.step()
+            if chunk % CHECK == CHECK - 1 and not losses.isfinite().all():
+                optimiser = self._optimiser(optimiser, keep=losses.isfinite().nonzero().flatten().tolist())
+                if not self.alive:
+                    break
+        self._state = {name: value.detach() for name, value in self._state.items()}
+        finite = torch.stack([value.flatten(1).isfinite().all(1) for value in self._state.values()]).all(0)
+        self.keep(finite.nonzero().flatten().tolist())
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Leaves only the models at these positions of the model axis, in this order."""
+        self.alive = [self.alive[position] for position in positions]
+        self._state = {name: value.detach()[list(positions)] for name, value in self._state.items()}
+
+    @torch.no_grad()
+    def objective(self, points: Sequence[Split]) -> np.ndarray:
+        """The method's loss of each model in the stack on its own `points`, all of one size, with the same noise for every model."""
+        data = torch.stack([self._columns(p) for p in points])
+        n_normal, n_uniform = self._numbers_needed(data.shape[1])
+        loss = self._map(
+            lambda model, batch, normal, uniform: self.method.loss(model, batch, Rng(normal, uniform)),
+            (0, 0, None, None),
+        )
+        generator = torch.Generator().manual_seed(0)
+        draws = [
+            loss(
+                self._state,
+                self._batch(data),
+                torch.randn(n_normal, generator=generator).to(self.device),
+                torch.rand(n_uniform, generator=generator).to(self.device),
+            )
+            for _ in range(OBJECTIVE_DRAWS)
+        ]
+        return torch.stack(draws).mean(0).cpu().numpy()
+
+    @torch.no_grad()
+    def encode(self, points: Sequence[Split]) -> np.ndarray:
+        """Estimated latents (n_models, n_samples, n_estimated) of each model's own `points`, all of one size."""
+        batch = self._batch(torch.stack([self._columns(p) for p in points]))
+        return self._map(self.method.encode)(self._state, batch.x, batch.u).cpu().numpy()
+
+    @torch.no_grad()
+    def decode(self, z: np.ndarray) -> np.ndarray | None:
+        """Reconstructions (n_models, n_samples, n_observed) from `z` (n_models, n_samples, n_estimated), if the method has them."""
+        if type(self.method).decode is TorchMethod.decode:
+            return None
+        return self._map(self.method.decode)(self._state, torch.as_tensor(z).to(self.device)).cpu().numpy()
+
+    def _map(self, function: Callable, in_dims: tuple = (0, 0, 0, 0)) -> Callable:
+        """`function(model, *args)` over the stack: called with the stacked state and stacked arguments."""
+
+        def one(state: dict[str, Tensor], *args):
+            return functional_call(self._holder, state, (function, *args))
+
+        return lambda state, *args: vmap(one, in_dims=in_dims[: 1 + len(args)])(state, *args)
+
+    def _optimiser(self, old: torch.optim.Adam | None, keep: Sequence[int] = ()) -> torch.optim.Adam:
+        """Adam over the stack; with `old`, over the models at positions `keep` of it, with their moments."""
+        moments = [] if old is None else [old.state[self._state[name]] for name in self._trainable]
+        if old is not None:
+            self.keep(keep)
+            self._generators = [self._generators[position] for position in keep]
+        parameters = [self._state[name].requires_grad_() for name in self._trainable]
+        optimiser = torch.optim.Adam(parameters, fused=True)
+        for parameter, state in zip(parameters, moments, strict=False):
+            optimiser.state[parameter] = {k: v[list(keep)].contiguous() if v.dim() else v for k, v in state.items()}
+        return optimiser
+
+    def _draw(self, needed: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Row numbers (models, CHUNK, batch) and noise (models, CHUNK, .) of the next steps, each model's from its own generator."""
+        rows, normals, uniforms = [], [], []
+        for job, generator in zip(self.alive, self._generators, strict=True):
+            index = torch.randint(self._sizes[job], (CHUNK, self.method.batch_size), generator=generator)
+            rows.append(index + int(self._starts[job]))
+            normals.append(torch.randn(CHUNK, needed[0], generator=generator))
+            uniforms.append(torch.rand(CHUNK, needed[1], generator=generator))
+        draws = [torch.stack(part) for part in (rows, normals, uniforms)]
+        if self.device.type == "cuda":
+            draws = [part.pin_memory().to(self.device, non_blocking=True) for part in draws]
+        return self._data[draws[0]], draws[1], draws[2]
+
+    def _columns(self, points: Split) -> Tensor:
+        z = points.z if self.method.sees_latents else points.z[:, :0]
+        u = one_hot(torch.as_tensor(points.domains), self.shape.n_domains)
+        parts = [torch.as_tensor(points.x), u, torch.as_tensor(z)]
+        return torch.cat([part.to(torch.float32) for part in parts], dim=1).to(self.device)
+
+    def _batch(self, columns: Tensor) -> Batch:
+        n_observed, n_domains = self.shape.n_observed, self.shape.n_domains
+        return Batch(
+            columns[..., :n_observed],
+            columns[..., n_observed : n_observed + n_domains],
+            columns[..., n_observed + n_domains :],
+        )
+
+    def _numbers_needed(self, n_samples: int) -> tuple[int, int]:
+        """How many normal and uniform numbers one loss on `n_samples` points takes."""
+        rng = CountingRng()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            n_columns = self._data.shape[1]
+            self.method.loss(self.method.build(self.shape), self._batch(torch.zeros(n_samples, n_columns)), rng)
+        return rng.n_normal, rng.n_uniform
+
+
+class _Holder(torch.nn.Module):
+    """Gives `functional_call`, which wants a module's own `forward`, any function of the model."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable, *args):
+        return function(self.model, *args)
+
+
+def clip(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """Scales each model's gradient, over all its parameters, to a norm of at most `max_norm`. The model axis leads."""
+    norms = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1).norm(dim=1)
+    factors = (max_norm / norms).clamp(max=1.0)
+    return [gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients]
+
+
+def one_cycle(progress: float, warm_up: float = 0.1) -> float:
+    """Learning rate relative to its peak, by the fraction of steps done: a linear rise, then half a cosine down to 0."""
+    if progress < warm_up:
+        return progress / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+
+
+def use_one_thread() -> None:
+    """For a process that trains packs: one thread, and no returning of memory to the system between steps.
+
+    Without the second, page faults cost as much as stacking gains (glibc trims and unmaps the freed activations at every step).
+    """
+    torch.set_num_threads(1)
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+        libc.mallopt(trim_threshold, 1 << 30)
+        libc.mallopt(mmap_threshold, 1 << 30)
+
+
+def _build(method: TorchMethod, shape: Shape, seed: int) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return method.build(shape)

@@ -1,0 +1,312 @@
+"""The leaderboard of a run: one row per method with its scores, their intervals over data seeds, and what did not run.
+
+`trials` has one row per trial. A score's mean takes the trials that are ok: those of one data seed are averaged first,
+then the seeds; the interval is over seeds. Every row says of how many of its trials that was, and a method whose mean
+covers fewer than another's is marked, since it is not a mean over the same cells and seeds. `bench.statistics` has the
+statistics.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tabulate import SEPARATING_LINE, tabulate
+
+from bench.statistics import mean_interval
+
+HEADLINE = "mcc_spearman"
+ROLES = ("method", "ceiling", "floor")  # in the order of the table; only methods are ranked
+SHOWN = {  # score: its heading in two parts
+    "mcc_spearman": ("MCC", "Spearman"),
+    "mcc_pearson": ("MCC", "Pearson"),
+    "mcc_within": ("MCC", "within"),
+    "r2_component": ("R²", "component"),
+    "r2_block": ("R²", "block"),
+    "r2_linear": ("R²", "linear"),
+    "recon_nmse": ("", "NMSE"),
+}
+SCORES = (*SHOWN, "objective")  # objectives are only in the CSV: those of two methods cannot be compared
+LOWER_IS_BETTER = ("recon_nmse",)
+MARK = "†"
+MARK_MEANING = "mean over fewer trials than another row's (see ok): not the same cells and seeds"
+
+
+def labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
+    """The label of each trial: its method, and in brackets those `method_fields` that vary within it in `trials`."""
+    fields = [field for field in method_fields if field in trials]
+    varied = {
+        str(method): [field for field in fields if _n_values(rows[field]) > 1]
+        for method, rows in trials.groupby("method")
+    }
+    return pd.Series([_label(row, varied[row["method"]]) for row in trials.to_dict("records")], index=trials.index)
+
+
+def _label(row: Mapping[Any, Any], fields: Sequence[str]) -> str:
+    settings = ", ".join(f"{field}={value_text(row[field])}" for field in fields)
+    return f"{row['method']} ({settings})" if settings else row["method"]
+
+
+def cells(trials: pd.DataFrame, dataset_fields: Sequence[str]) -> list[str]:
+    """What distinguishes the cells of `trials`: those of "dataset" and `dataset_fields` that take several values."""
+    fields = dict.fromkeys(("dataset", *dataset_fields))
+    return [field for field in fields if field in trials and _n_values(trials[field]) > 1]
+
+
+def _n_values(values: pd.Series) -> int:
+    return int(values.nunique() + values.isna().any())
+
+
+def value_text(value: Any) -> str:
+    """A field's value as one would type it: 3000.0, which a NaN in its column makes of 3000, is 3000 again."""
+    if pd.isna(value):
+        return "none"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(float(value))
+    return str(value)
+
+
+def is_ok(trials: pd.DataFrame) -> pd.Series:
+    """Which trials count in a mean. One that claims to be ok without a headline score counts as failed."""
+    return (trials["status"] == "ok") & trials[HEADLINE].notna()
+
+
+def is_failed(trials: pd.DataFrame) -> pd.Series:
+    """Which trials went wrong, in whatever way: all that are neither ok nor not applicable."""
+    return ~is_ok(trials) & (trials["status"] != "not-applicable")
+
+
+def summary(trials: pd.DataFrame, by: Sequence[str], scores: Sequence[str] = (HEADLINE,)) -> pd.DataFrame:
+    """One row per combination of the columns `by`: the counts of its trials, and each score's mean over data seeds.
+
+    A score S becomes S (the mean over seeds of the seed's mean over its ok trials), S_half (half the width of the 95 %
+    interval), S_low and S_high; NaN where there is nothing to compute them from. n_seeds counts seeds with an ok trial.
+    """
+    trials = trials.reset_index(drop=True)
+    ok, failed = is_ok(trials), is_failed(trials)
+    group = trials.groupby(list(by), dropna=False).ngroup()
+    rows = trials.loc[~group.duplicated(), list(by)].set_axis(group.unique(), axis=0).sort_index()
+    rows["n_seeds"] = trials["seed"].where(ok).groupby(group).nunique()
+    rows["n_trials"] = ok.groupby(group).size()
+    rows["n_ok"] = ok.groupby(group).sum()
+    rows["n_failed"] = failed.groupby(group).sum()
+    rows["n_not_applicable"] = rows["n_trials"] - rows["n_ok"] - rows["n_failed"]
+    for score in scores:
+        by_seed = trials[score].where(ok).groupby([group, trials["seed"]]).mean().unstack()
+        mean, low, high = mean_interval(by_seed.to_numpy(float).T)
+        rows[[score, f"{score}_half", f"{score}_low", f"{score}_high"]] = np.stack(
+            [mean, high - mean, low, high], axis=1
+        )
+    return rows.reset_index(drop=True)
+
+
+def table(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.DataFrame:
+    """One row per label: methods from the best mean headline score to the worst, then the ceiling, then the floors.
+
+    Columns: rank (of methods with a score; ties share the better rank), label, method, role, those of `summary` for all
+    scores, train_s (seconds, mean over the ok trials), comparable (False: the mean covers fewer trials than another row
+    has), and reason, the most common one for which trials failed.
+    """
+    trials = trials.assign(label=labels(trials, method_fields))
+    rows = summary(trials, ["label", "method", "role"], SCORES)
+    rows["train_s"] = rows["label"].map(trials[is_ok(trials)].groupby("label")["train_s"].mean())
+    rows["comparable"] = rows["n_ok"] == rows["n_trials"].max()
+    failed = trials[is_failed(trials)]
+    reasons = {label: _reason(group) for label, group in failed.groupby("label")}
+    rows["reason"] = rows["label"].map(reasons)
+    ranked = rows[HEADLINE].where(rows["role"] == "method").rank(method="min", ascending=False)
+    rows.insert(0, "rank", ranked.astype("Int64"))
+    rows["order"] = rows["role"].map(ROLES.index)
+    rows = rows.sort_values(["order", HEADLINE, "label"], ascending=[True, False, True])
+    return rows.drop(columns="order").reset_index(drop=True)
+
+
+def _reason(failed: pd.DataFrame) -> str:
+    errors = failed["error"].where(failed["error"].notna(), failed["status"]).replace("ok", "no score")
+    last_lines = errors.astype(str).map(lambda error: (error.strip().splitlines() or [""])[-1])
+    return last_lines.value_counts(sort=True).index[0]
+
+
+def render(table: pd.DataFrame) -> str:
+    """The table for a terminal: mean ± half-width of the 95 % interval, and below it what must be known to read it."""
+    columns = _columns(table, lambda mean, half: mean + (f" ±{half}" if half else ""))
+    body: list[list[str] | str] = []
+    for _, group in itertools.groupby(zip(table["role"], _rows(columns), strict=True), key=lambda pair: pair[0]):
+        body += [SEPARATING_LINE] * bool(body) + [row for _, row in group]
+    headers = ["\n".join(heading) for heading in columns]
+    align = ["right", "left"] + ["left"] * (len(headers) - 2)
+    text = tabulate(body, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+    return "\n".join([text, "", *notes(table)])
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """What a reader must know beside the table: what the numbers are, which are not comparable, what failed and why."""
+    interval = " ± half-width of the 95 % t interval" if table["n_seeds"].max() > 1 else ""
+    lines = [f"Mean{interval} over {seeds_text(table)}; test split; ranked by MCC (Spearman)."]
+    if not table["comparable"].all():
+        lines.append(f"{MARK} {MARK_MEANING}.")
+    for row in table.itertuples():
+        if row.n_failed:
+            lines.append(f"{row.label}: {row.n_failed} of {row.n_trials} trials failed, most often: {row.reason}.")
+        if row.n_not_applicable:
+            lines.append(f"{row.label}: not applicable to {row.n_not_applicable} of {row.n_trials} trials.")
+    return lines
+
+
+def seeds_text(summarised: pd.DataFrame) -> str:
+    """How many data seeds stand behind the means of a `summary`: "5 data seeds", or "4 to 5 data seeds"."""
+    counts = summarised.loc[summarised["n_seeds"] > 0, "n_seeds"]
+    if counts.empty:
+        return "no data seed"
+    few, many = counts.min(), counts.max()
+    return (f"{many}" if few == many else f"{few} to {many}") + f" data seed{'s' if many > 1 else ''}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A score without the zero before its point; empty for NaN."""
+    if pd.isna(value):
+        return ""
+    text = f"{value:.{digits}f}"
+    text = text.replace("-0.", "-.") if text.startswith("-0.") else text.removeprefix("0") if value < 1 else text
+    return text.removeprefix("-") if not text.strip("-.0") else text
+
+
+def _columns(table: pd.DataFrame, join: Callable[[str, str], str]) -> dict[tuple[str, str], list[str]]:
+    columns = {("", "rank"): ["" if pd.isna(rank) else str(rank) for rank in table["rank"]]}
+    columns["", "method"] = [
+        label + ("" if comparable else f" {MARK}")
+        for label, comparable in zip(table["label"], table["comparable"], strict=True)
+    ]
+    for score, heading in SHOWN.items():
+        if table[score].notna().any():
+            pairs = zip(table[score].map(number), table[f"{score}_half"].map(number), strict=True)
+            columns[heading] = [join(mean, half) if mean else "–" for mean, half in pairs]
+    counts = zip(table["n_ok"], table["n_trials"], strict=True)
+    columns["", "ok"] = [f"{n_ok}/{n_trials}" for n_ok, n_trials in counts]
+    columns["", "failed"] = [str(n) for n in table["n_failed"]]
+    columns["train", "s"] = [_seconds(value) for value in table["train_s"]]
+    return columns
+
+
+def _rows(columns: dict[tuple[str, str], list[str]]) -> list[list[str]]:
+    return [list(row) for row in zip(*columns.values(), strict=True)]
+
+
+def _seconds(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def write(
+    trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: Sequence[str], folder: str | Path
+) -> list[Path]:
+    """leaderboard.md, .csv and .tex in `folder`, and their paths. The Markdown also has the headline score per cell."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = table(trials, method_fields)
+    texts = {
+        "md": _markdown(rows, _per_cell(trials, method_fields, cells(trials, dataset_fields), rows["label"])),
+        "csv": rows.to_csv(index=False),
+        "tex": _latex(rows),
+    }
+    paths = [folder / f"leaderboard.{suffix}" for suffix in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        path.write_text(text, encoding="utf-8")
+    return paths
+
+
+def _markdown(rows: pd.DataFrame, per_cell: dict[str, list[str]]) -> str:
+    columns = _columns(rows, lambda mean, half: mean + (f" ± {half}" if half else ""))
+    columns["", "role"] = list(rows["role"])
+    headers = [" ".join(heading).strip() for heading in columns]
+    parts = ["# Leaderboard", tabulate(_rows(columns), headers, tablefmt="pipe", disable_numparse=True)]
+    parts += ["\n".join(f"- {note}" for note in notes(rows))]
+    if per_cell:
+        parts += ["## MCC (Spearman) by cell", tabulate(per_cell, "keys", tablefmt="pipe", disable_numparse=True)]
+        parts += ["Means and intervals as above. In brackets, where not all trials of a cell are ok: how many are."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _per_cell(
+    trials: pd.DataFrame, method_fields: Sequence[str], varying: Sequence[str], order: pd.Series
+) -> dict[str, list[str]]:
+    if not varying:
+        return {}
+    rows = summary(trials.assign(label=labels(trials, method_fields)), ["label", *varying])
+    names = [", ".join(f"{field}={value_text(row[field])}" for field in varying) for row in rows.to_dict("records")]
+    entries = pd.Series([_cell_text(row) for row in rows.itertuples()], index=[rows["label"], names])
+    columns = rows[list(varying)].set_axis(names, axis=0).drop_duplicates().sort_values(list(varying)).index
+    return {"method": list(order)} | {
+        name: [entries.get((label, name), "not run") for label in order] for name in columns
+    }
+
+
+def _cell_text(row: Any) -> str:
+    if row.n_ok == 0:
+        return "failed" if row.n_failed else "not applicable"
+    mean, half = number(getattr(row, HEADLINE)), number(getattr(row, f"{HEADLINE}_half"))
+    count = f" ({row.n_ok}/{row.n_trials})" if row.n_ok < row.n_trials else ""
+    return mean + (f" ± {half}" if half else "") + count
+
+
+def _latex(rows: pd.DataFrame) -> str:
+    columns = _columns(rows, lambda mean, half: mean + (rf"{{\tiny$\,\pm${half}}}" if half else ""))
+    for score, heading in SHOWN.items():
+        if heading in columns:
+            best = _best(rows, score)
+            columns[heading] = [
+                _bold(text) if is_best else text for text, is_best in zip(columns[heading], best, strict=True)
+            ]
+    columns["", "method"] = [_escape(text) for text in columns["", "method"]]
+    del columns["", "rank"], columns["", "failed"]
+    lines = [f"% {note}" for note in notes(rows)]
+    lines += [
+        r"{\footnotesize\setlength{\tabcolsep}{2pt}%",
+        rf"\begin{{tabular}}{{@{{}}l{'c' * (len(columns) - 1)}@{{}}}}",
+    ]
+    lines += [r"\toprule", *_latex_heading(list(columns)), r"\midrule"]
+    roles = list(rows["role"])
+    for index, row in enumerate(_rows(columns)):
+        if index and roles[index] != roles[index - 1]:
+            lines.append(r"\midrule")
+        lines.append(" & ".join(row).replace("–", "--") + r" \\")
+    lines.append(r"\bottomrule")
+    if not rows["comparable"].all():
+        lines.append(
+            rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\scriptsize {_escape(MARK)} {_escape(MARK_MEANING)}}} \\"
+        )
+    return "\n".join([*lines, r"\end{tabular}}", ""])
+
+
+def _latex_heading(headings: list[tuple[str, str]]) -> list[str]:
+    groups, rules, start = [], [], 1
+    for name, members in itertools.groupby(
+        headings, key=lambda heading: heading[0] if heading in SHOWN.values() else ""
+    ):
+        width = len(list(members))
+        if name:
+            groups.append(rf"\multicolumn{{{width}}}{{c}}{{{name.replace('R²', '$R^2$')}}}")
+            rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+        else:
+            groups += [""] * width
+        start += width
+    names = [_escape(" ".join(heading) if heading[0] == "train" else heading[1]) for heading in headings]
+    return [" & ".join(groups) + r" \\", " ".join(rules), " & ".join(names) + r" \\"]
+
+
+def _best(rows: pd.DataFrame, score: str) -> list[bool]:
+    values = rows[score].where(rows["role"] == "method").round(3)
+    return list(values == (values.min() if score in LOWER_IS_BETTER else values.max()))
+
+
+def _bold(text: str) -> str:
+    mean, separator, half = text.partition("{")
+    return rf"\textbf{{{mean}}}{separator}{half}"
+
+
+def _escape(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", MARK: r"$^\dagger$"}
+    return "".join(special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)

@@ -1,0 +1,21 @@
+"""How much is spent: seeds per cell, and the budget of every method that the engine trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`seeds` per cell; `steps` and `restarts` of every torch method alike."""
+
+    seeds: int
+    steps: int
+    restarts: int
+
+
+PROFILES = {
+    "quick": Profile(seeds=2, steps=600, restarts=1),
+    "default": Profile(seeds=3, steps=3000, restarts=1),
+    "paper": Profile(seeds=10, steps=6000, restarts=3),
+}

@@ -1,0 +1,139 @@
+"""What a run leaves beside its rows: the manifest before, tables and figures after. Trains nothing."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from bench import figures, leaderboard
+from bench.store import Store
+from bench.trials import ENGINE_VERSION, Trial
+from datasets import datasets
+from methods import methods
+from registry import UsageError
+
+DEFINITIONS = {
+    "objective": "The method's own loss on validation, penalties included, mean per sample (nats where it is a likelihood); "
+    "it picks among the restarts of one trial, and compares nothing else.",
+    "recon_nmse": "Squared error of the observed variables reconstructed from the posterior means, over their variance, on test.",
+    "train_s": "Seconds of training per trial: those of its pack divided by the trials in it.",
+}
+
+
+def record(store: Store, config: dict[str, Any], trials: Sequence[Trial], command: str) -> None:
+    """Adds a command to the run's manifest, with everything needed to repeat it and to read its numbers."""
+    from bench import metrics
+
+    try:
+        history = store.manifest()["commands"]
+    except UsageError:
+        history = []
+    entry = {
+        "command": command,
+        "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "config": config,
+        "code": {f"{t.method} on {t.dataset}": t.code for t in trials},
+        "engine_version": ENGINE_VERSION,
+        "git": git_state(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    store.write_manifest(
+        {
+            "name": store.folder.name,
+            "commands": [*history, entry],
+            "definitions": metrics.DEFINITIONS | DEFINITIONS,
+            "splits": "train, validation and test are drawn independently from one generator; all scores are on test, "
+            "from posterior means; matchings and probes are fitted on validation.",
+        }
+    )
+
+
+def write(store: Store, console: Console) -> pd.DataFrame:
+    """Compacts the rows, writes leaderboard and figures, prints the leaderboard. Returns all rows."""
+    rows = store.compact()
+    if rows.empty:
+        raise UsageError(f"the run {store.folder.name!r} has no finished trials yet")
+    trials, superseded = current(rows)
+    method_fields = sorted({field for name in trials.method.unique() for field in methods[name].fields})
+    dataset_fields = sorted({field for name in trials.dataset.unique() for field in datasets[name].fields})
+    leaderboard.write(trials, method_fields, dataset_fields, store.folder)
+    figures.draw_all(
+        trials,
+        method_fields,
+        dataset_fields,
+        example(store, trials, method_fields, dataset_fields),
+        store.folder / "figures",
+    )
+    console.print(leaderboard.render(leaderboard.table(trials, method_fields)), soft_wrap=True, markup=False)
+    if superseded:
+        console.print(
+            f"{superseded} trials of an earlier version of the code are kept in trials.parquet and left out here"
+        )
+    console.print(f"tables and figures: {store.folder}", soft_wrap=True)
+    return rows
+
+
+def current(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Rows made by the newest code of their method and data set, and how many others there are."""
+    newest = rows.sort_values("finished_at").groupby(["method", "dataset"])["code"].transform("last")
+    keep = rows.code == newest.reindex(rows.index)
+    return rows[keep].reset_index(drop=True), int((~keep).sum())
+
+
+def example(
+    store: Store, trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(z, z_hat, domains) by label, of one seed of one cell: the one that most methods finished, then the first."""
+    done = trials[trials.status == "ok"].assign(label=leaderboard.labels(trials, method_fields))
+    if done.empty:
+        return {}
+    by = [field for field in dataset_fields if field in done] + ["dataset", "root_seed", "seed"]
+    groups = [group for _, group in done.groupby(by, dropna=False)]
+    chosen = max(groups, key=lambda group: group.label.nunique())
+    latents = {row.label: store.latents(row) for _, row in chosen.iterrows()}
+    return {label: (kept["z"], kept["z_hat"], kept["domains"].astype(int)) for label, kept in latents.items()}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of every package that can move a number."""
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "ray")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def machine() -> dict[str, Any]:
+    return {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if info.exists()
+        else []
+    )
+    return names[0] if names else platform.processor()
+
+
+def git_state() -> dict[str, Any]:
+    """Commit, and whether tracked files differ from it; nulls outside a repository."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str | None:
+        try:
+            return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "modified": None if status is None else bool(status)}

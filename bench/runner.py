@@ -1,0 +1,193 @@
+"""Places packs: one after the other in this process, or on Ray, one Tune trial per pack; and shows how far they are.
+
+Workers write their rows to the store themselves; nothing but a word of progress travels through Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from bench.store import Store
+from bench.trials import Pack
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Monitor:
+    """Counts packs and says how far the run is: one live line on a terminal, a line now and then elsewhere."""
+
+    packs: Sequence[Pack]
+    console: Console
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    _cost_done: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+    _last_line: float = float("-inf")
+
+    def __post_init__(self):
+        self._total = sum(pack.cost for pack in self.packs)
+        self._bar = Progress(
+            TextColumn("packs"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+        )
+        self._task = self._bar.add_task("", total=len(self.packs))
+        self._live = Live(self._bar, console=self.console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Monitor:
+        if self.console.is_terminal:
+            self._live.start()
+        self.update()
+        return self
+
+    def __exit__(self, *_):
+        if self.console.is_terminal:
+            self._live.stop()
+        self.console.print(
+            f"packs: {self.done} done, {self.failed} of them with failed trials, in {duration(self._elapsed)}"
+        )
+
+    def started(self) -> None:
+        self.running += 1
+        self.update()
+
+    def finished(self, pack: Pack, statuses: Sequence[str]) -> None:
+        self.running -= 1
+        self.done += 1
+        self.failed += any(status in ("failed", "crashed", "diverged") for status in statuses)
+        self._cost_done += pack.cost
+        self.update()
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def update(self) -> None:
+        left = "estimating the time left"
+        if self._cost_done:
+            left = f"{duration(self._elapsed * (self._total / self._cost_done - 1))} left"
+        text = f"{self.running} running, {self.failed} failed, {left}"
+        if self.console.is_terminal:
+            self._bar.update(self._task, completed=self.done, description=text)
+        elif time.monotonic() - self._last_line > 30:
+            self.console.print(f"packs: {self.done} of {len(self.packs)} done, {text}")
+            self._last_line = time.monotonic()
+
+
+def duration(seconds: float) -> str:
+    """`1 h 05 min`, `3 min 20 s` or `12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def run(
+    packs: Sequence[Pack],
+    store: Store,
+    *,
+    executor: str,
+    device: str,
+    console: Console,
+    ray_address: str | None = None,
+    gpus_per_pack: float = 0.0,
+) -> None:
+    """Runs `packs`, writing each to `store` as it finishes. `executor` is `serial` or `ray`."""
+    if executor == "serial":
+        _run_serial(packs, store, device, console)
+    else:
+        _run_ray(packs, store, device, console, ray_address, gpus_per_pack)
+
+
+def _run_serial(packs: Sequence[Pack], store: Store, device: str, console: Console) -> None:
+    from bench import engine, worker
+
+    engine.use_one_thread()
+    with Monitor(packs, console) as monitor:
+        for pack in packs:
+            monitor.started()
+            monitor.finished(pack, [row["status"] for row in worker.run_pack(pack, store, device)])
+
+
+def _run_ray(
+    packs: Sequence[Pack], store: Store, device: str, console: Console, address: str | None, gpus_per_pack: float
+) -> None:
+    # Read by Ray when it is imported or started, and by the processes that it starts.
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    import ray
+    from ray import tune
+
+    mine = not ray.is_initialized()
+    if mine and address:
+        ray.init(
+            address=address,
+            runtime_env={"working_dir": str(ROOT), "excludes": ["results", ".git", ".venv"]},
+            log_to_driver=False,
+        )
+    elif mine:
+        ray.init(
+            include_dashboard=False, object_store_memory=128 * 2**20, log_to_driver=False, logging_level=logging.WARNING
+        )
+
+    folder = str(store.folder.resolve())
+
+    def train(config: dict, packs: Sequence[Pack]) -> None:
+        from bench import engine, worker
+
+        engine.use_one_thread()
+        rows = worker.run_pack(packs[config["pack"]], Store(folder), device)
+        tune.report({"statuses": [row["status"] for row in rows]})
+
+    class Watch(tune.Callback):
+        def on_trial_start(self, iteration, trials, trial, **info):
+            monitor.started()
+
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            monitor.finished(packs[trial.config["pack"]], result["statuses"])
+
+        def on_trial_error(self, iteration, trials, trial, **info):
+            from bench import worker
+
+            pack = packs[trial.config["pack"]]
+            rows = worker.crashed(pack, "the worker process died (out of memory, or killed)", device)
+            store.write_pack(pack.pack_id, rows, {})
+            monitor.finished(pack, ["crashed"])
+
+        def on_step_end(self, iteration, trials, **info):
+            monitor.update()
+
+    scratch = tempfile.mkdtemp(prefix="ray-tune-")
+    try:
+        with Monitor(packs, console) as monitor:
+            tuner = tune.Tuner(
+                tune.with_resources(tune.with_parameters(train, packs=packs), {"cpu": 1, "gpu": gpus_per_pack}),
+                param_space={"pack": tune.grid_search(list(range(len(packs))))},
+                tune_config=tune.TuneConfig(reuse_actors=True),
+                run_config=tune.RunConfig(storage_path=scratch, verbose=0, callbacks=[Watch()]),
+            )
+            tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if mine:
+            ray.shutdown()

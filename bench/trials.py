@@ -1,0 +1,167 @@
+"""Trials, their identity and seeds, and the packs that train together.
+
+A trial is (dataset spec, method spec, seed). Its id is a hash of all that determines its result, the source code included.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets import datasets
+from methods import methods
+
+ENGINE_VERSION = 1  # raise it when a change to training or scoring moves numbers: finished trials then run again
+MODELS_PER_PACK = {"cpu": 16, "cuda": 256}  # measured with benchmarks/pack_size.py
+
+# Independent random streams below a root seed.
+DATA, INIT, NOISE = range(3)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One data set, one method, one seed: one row of the results."""
+
+    dataset: str
+    dataset_fields: dict[str, Any]
+    method: str
+    method_fields: dict[str, Any]
+    seed: int
+    root_seed: int
+
+    @functools.cached_property
+    def trial_id(self) -> str:
+        """Hash of all that determines the result."""
+        return digest([dataclasses.asdict(self), self.code])
+
+    @property
+    def code(self) -> str:
+        """Hash of the source of the method and the data set, and of the engine's version."""
+        return digest([ENGINE_VERSION, source_hash(datasets[self.dataset].cls), source_hash(methods[self.method].cls)])
+
+    def make_dataset(self) -> Any:
+        return datasets[self.dataset].make(self.dataset_fields)
+
+    def make_method(self) -> Any:
+        return methods[self.method].make(self.method_fields)
+
+    def init_seed(self, restart: int = 0) -> int:
+        return _seed(self.root_seed, INIT, self.seed, restart)
+
+    def noise_seed(self, restart: int = 0) -> int:
+        return _seed(self.root_seed, NOISE, self.seed, restart)
+
+
+def data_seed(root_seed: int, seed: int) -> np.random.SeedSequence:
+    """The same for every method and cell, so that comparisons are paired."""
+    return np.random.SeedSequence(root_seed, spawn_key=(DATA, seed))
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Trials of one method whose models have the same shapes: they train as one stacked model, or one after the other."""
+
+    trials: tuple[Trial, ...]
+
+    @functools.cached_property
+    def pack_id(self) -> str:
+        return digest([trial.trial_id for trial in self.trials])
+
+    @property
+    def method(self) -> str:
+        return self.trials[0].method
+
+    @functools.cached_property
+    def cost(self) -> float:
+        """Expected time, in model-steps of `vae`."""
+        method = self.trials[0].make_method()
+        if not hasattr(method, "steps"):
+            return 100.0 * len(self.trials)
+        return (method.cost * method.steps * method.restarts + 100.0) * len(self.trials)
+
+
+def plan(
+    dataset: str, axes: dict[str, dict], settings: dict[str, dict], names: Sequence[str], n_seeds: int, root_seed: int
+) -> list[Trial]:
+    """Every trial of a grid. `axes` and `settings` are by owner, as `bench.grid` gives them; cells that no data set has raise."""
+    trials = []
+    for cell in _product(datasets[dataset].defaults | settings.get(dataset, {}), axes.get(dataset, {})):
+        datasets[dataset].make(cell)
+        for name in names:
+            for fields in _product(methods[name].defaults | settings.get(name, {}), axes.get(name, {})):
+                methods[name].make(fields)
+                trials += [Trial(dataset, cell, name, fields, seed, root_seed) for seed in range(n_seeds)]
+    return trials
+
+
+def make_packs(trials: Iterable[Trial], device: str) -> list[Pack]:
+    """Trials grouped by method and shape, at most `MODELS_PER_PACK` models each; the costliest pack first."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        key = digest([trial.method, trial.method_fields, trial.dataset, trial.make_dataset().shape])
+        groups.setdefault(key, []).append(trial)
+    packs = []
+    for group in groups.values():
+        restarts = group[0].method_fields.get("restarts", 1)
+        size = max(1, MODELS_PER_PACK[device] // restarts)
+        packs += [Pack(tuple(group[start : start + size])) for start in range(0, len(group), size)]
+    return sorted(packs, key=lambda pack: -pack.cost)
+
+
+def digest(value: Any) -> str:
+    """Hash of anything that JSON can hold, 16 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def source_hash(cls: type) -> str:
+    """Hash of the files that define `cls` and its bases, and of the modules of their packages that these import."""
+    todo = {base.__module__ for base in cls.__mro__} - {"builtins", "typing"}
+    packages = {name.split(".")[0] for name in todo}
+    sources: dict[str, str] = {}
+    while todo:
+        name = todo.pop()
+        sources[name] = _source_file(name).read_text()
+        named = {found for found in _names(sources[name]) if found.split(".")[0] in packages}
+        todo |= {found for found in named if found not in sources and _source_file(found).is_file()}
+    return digest(sorted(sources.items()))
+
+
+def _names(source: str) -> set[str]:
+    """What a source may import: names in import statements, and texts, since `lazy_module` takes one."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)
+    return names
+
+
+def _source_file(module: str) -> Path:
+    # From the name alone: a lazy module may not have been imported yet.
+    top, *rest = module.split(".")
+    file = Path(str(sys.modules[top].__file__))
+    return file.parent.joinpath(*rest).with_suffix(".py") if rest else file
+
+
+def _product(base: dict[str, Any], axes: dict[str, list]) -> list[dict[str, Any]]:
+    return [base | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _seed(root_seed: int, *key: int) -> int:
+    return int(np.random.SeedSequence(root_seed, spawn_key=key).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,190 @@
+"""Runs one pack: generates its data, trains, encodes, scores, writes the rows. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench import metrics
+from bench.engine import Job, Stack
+from bench.store import Store
+from bench.trials import Pack, Trial, data_seed
+from datasets import Instance
+from methods import Shape, TorchMethod
+
+KEPT_POINTS = 500  # test points whose latents are kept beside the rows
+
+
+@dataclass
+class Outcome:
+    """What became of one trial: its scores (empty unless `ok`), and the latents of its first test points."""
+
+    status: str  # ok, diverged, failed, not-applicable; the runner adds crashed
+    error: str | None
+    scores: dict[str, Any]
+    latents: dict[str, np.ndarray]
+
+
+def run_pack(pack: Pack, store: Store, device: str = "cpu") -> list[dict[str, Any]]:
+    """Runs the trials of `pack` and writes their rows to `store`. An exception becomes rows with a status, not a crash."""
+    start = time.perf_counter()
+    run = _run_torch if isinstance(pack.trials[0].make_method(), TorchMethod) else _run_estimators
+    try:
+        outcomes, train_s, score_s = run(pack, device)
+    except Exception as error:
+        failed = _failure("failed", error)
+        outcomes, train_s, score_s = [failed] * len(pack.trials), time.perf_counter() - start, 0.0
+    common = {
+        "pack_id": pack.pack_id,
+        "pack_size": len(pack.trials),
+        "train_s": train_s / len(pack.trials),
+        "score_s": score_s / len(pack.trials),
+        "device": device,
+    }
+    rows = [
+        row(trial, slot, outcome, common)
+        for slot, (trial, outcome) in enumerate(zip(pack.trials, outcomes, strict=True))
+    ]
+    latents = {
+        f"{trial.trial_id}.{key}": array.astype(np.float32)
+        for trial, outcome in zip(pack.trials, outcomes, strict=True)
+        for key, array in outcome.latents.items()
+    }
+    store.write_pack(pack.pack_id, rows, latents)
+    return rows
+
+
+def row(trial: Trial, slot: int, outcome: Outcome, common: dict[str, Any]) -> dict[str, Any]:
+    """One flat result row; every field of the data set and the method is a column."""
+    scores = dict.fromkeys([*metrics.DEFINITIONS, "recon_nmse", "objective"]) | outcome.scores
+    return {
+        "trial_id": trial.trial_id,
+        "method": trial.method,
+        "role": trial.make_method().role,
+        "dataset": trial.dataset,
+        **trial.dataset_fields,
+        "seed": trial.seed,
+        "root_seed": trial.root_seed,
+        "status": outcome.status,
+        "error": outcome.error,
+        **scores,
+        **common,
+        "pack_slot": slot,
+        "code": trial.code,
+        "finished_at": time.time(),
+        **trial.method_fields,
+    }
+
+
+def crashed(pack: Pack, reason: str, device: str) -> list[dict[str, Any]]:
+    """Rows of a pack whose process died before it could write any. The next run tries these trials again."""
+    common = {
+        "pack_id": pack.pack_id,
+        "pack_size": len(pack.trials),
+        "train_s": None,
+        "score_s": None,
+        "device": device,
+    }
+    return [row(trial, slot, Outcome("crashed", reason, {}, {}), common) for slot, trial in enumerate(pack.trials)]
+
+
+def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
+    start = time.perf_counter()
+    method = pack.trials[0].make_method()
+    instances = [_standardised(trial) for trial in pack.trials]
+    jobs: list[Job] = []
+    owned: list[int] = []
+    for index, (trial, instance) in enumerate(zip(pack.trials, instances, strict=True)):
+        for restart in range(method.restarts):
+            jobs.append(Job(instance.train, trial.init_seed(restart), trial.noise_seed(restart)))
+            owned.append(index)
+    stack = Stack(method, _shape(instances[0]), jobs, device)
+    stack.train()
+    train_s = time.perf_counter() - start
+
+    start = time.perf_counter()
+    owners = np.array(owned)[stack.alive]
+    objective = stack.objective([instances[index].validation for index in owners]) if len(owners) else np.zeros(0)
+    # Not finite last: such a model is chosen only if its trial has no other.
+    order = np.argsort(np.where(np.isfinite(objective), objective, np.inf), kind="stable")
+    best = {index: order[owners[order] == index][0] for index in np.unique(owners)}
+    outcomes = [Outcome("diverged", "every restart became NaN or infinite", {}, {}) for _ in pack.trials]
+    if best:
+        stack.keep(list(best.values()))
+        validation = stack.encode([instances[index].validation for index in best])
+        test = stack.encode([instances[index].test for index in best])
+        decoded = stack.decode(test)
+        for slot, (index, position) in enumerate(best.items()):
+            if not (np.isfinite(validation[slot]).all() and np.isfinite(test[slot]).all()):
+                continue
+            scores = {"objective": float(objective[position])}
+            if decoded is not None:
+                scores["recon_nmse"] = _nmse(instances[index].test.x, decoded[slot])
+            outcomes[index] = _outcome(instances[index], validation[slot], test[slot], scores)
+    return outcomes, train_s, time.perf_counter() - start
+
+
+def _run_estimators(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
+    outcomes, train_s, score_s = [], 0.0, 0.0
+    for trial in pack.trials:
+        start = time.perf_counter()
+        try:
+            instance = _standardised(trial)
+            train = instance.train
+            estimator = trial.make_method().build(_shape(instance), trial.init_seed() % 2**32)
+            estimator.fit(train.x.copy(), train.domains.copy())
+            validation, test = (
+                np.asarray(estimator.transform(split.x.copy(), split.domains.copy()))
+                for split in (instance.validation, instance.test)
+            )
+            train_s += time.perf_counter() - start
+            start = time.perf_counter()
+            outcomes.append(_outcome(instance, validation, test, {}))
+            score_s += time.perf_counter() - start
+        except Exception as error:
+            outcomes.append(_failure("failed", error))
+    return outcomes, train_s, score_s
+
+
+def _outcome(instance: Instance, validation: np.ndarray, test: np.ndarray, scores: dict[str, Any]) -> Outcome:
+    scores = scores | metrics.score(
+        metrics.Encoded(instance.validation.z, validation, instance.validation.domains),
+        metrics.Encoded(instance.test.z, test, instance.test.domains),
+    )
+    kept = {"z_hat": test, "z": instance.test.z, "domains": instance.test.domains}
+    return Outcome("ok", None, scores, {key: array[:KEPT_POINTS] for key, array in kept.items()})
+
+
+def _failure(status: str, error: Exception) -> Outcome:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return Outcome(status, f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})", {}, {})
+
+
+def _standardised(trial: Trial) -> Instance:
+    return _generate(trial.make_dataset(), trial.root_seed, trial.seed)
+
+
+@functools.lru_cache(maxsize=64)
+def _generate(dataset: Any, root_seed: int, seed: int) -> Instance:
+    """The instance of a seed, each observed variable standardised by its training mean and standard deviation."""
+    instance = dataset.generate(data_seed(root_seed, seed))
+    mean, std = instance.train.x.mean(axis=0), instance.train.x.std(axis=0)
+    splits = [
+        dataclasses.replace(s, x=(s.x - mean) / std) for s in (instance.train, instance.validation, instance.test)
+    ]
+    return dataclasses.replace(instance, **dict(zip(("train", "validation", "test"), splits, strict=True)))
+
+
+def _shape(instance: Instance) -> Shape:
+    return Shape(instance.train.x.shape[1], instance.train.z.shape[1], instance.n_domains)
+
+
+def _nmse(x: np.ndarray, reconstructed: np.ndarray) -> float:
+    """Mean squared error over the variance, both summed over observed variables."""
+    return float(((x - reconstructed) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum())

@@ -1,0 +1,124 @@
+"""The method registry, and the two shapes a method can have.
+
+A method written in torch (`TorchMethod`) describes one model: its modules, its loss on a batch, its encoding. The engine stacks and
+trains many at once. Any other method (`EstimatorMethod`) builds an object with scikit-learn's `fit` and `transform`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+from registry import Registry, field, lazy_module
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from methods.nets import Rng
+
+__all__ = [
+    "Batch",
+    "Blind",
+    "Estimator",
+    "EstimatorMethod",
+    "Shape",
+    "TorchMethod",
+    "field",
+    "lazy_module",
+    "methods",
+    "register",
+]
+
+methods = Registry("method", __name__, helpers=("nets",))
+register = methods.register
+
+
+class Shape(NamedTuple):
+    """What a model must know of its data."""
+
+    n_observed: int
+    n_latents: int
+    n_domains: int
+
+
+class Batch(NamedTuple):
+    """One model's batch: `x` (batch, n_observed), standardised; `u` (batch, n_domains), the domain one-hot; `z` true latents.
+
+    `z` is (batch, n_latents) only for a method with `sees_latents`; for every other it has no columns.
+    """
+
+    x: torch.Tensor
+    u: torch.Tensor
+    z: torch.Tensor
+
+
+@dataclass(frozen=True)
+class TorchMethod:
+    """A method whose model the engine trains by stochastic gradient descent; subclasses add fields, modules and a loss.
+
+    Write for one model and one batch, `(batch, features)`. Randomness comes from `rng` alone, so that it belongs to the trial.
+    """
+
+    role: ClassVar[str] = "method"
+    sees_latents: ClassVar[bool] = False
+    cost: ClassVar[float] = 1.0  # time of a model-step relative to `vae`, for the estimate of the time left
+
+    steps: int = field(3000, help="optimiser steps", low=0)
+    restarts: int = field(1, help="models trained per trial; the best validation objective is kept", low=1)
+    batch_size: int = field(128, help="points per step", low=2)
+    learning_rate: float = field(2e-2, help="peak of the one-cycle schedule of Adam", low=0)
+    width: int = field(64, help="units of each hidden layer", low=1)
+    depth: int = field(2, help="hidden layers of encoder and decoder", low=1)
+
+    def build(self, shape: Shape) -> torch.nn.Module:
+        """One model with fresh weights, drawn from torch's global generator (which the engine seeds)."""
+        raise NotImplementedError
+
+    def loss(self, model: torch.nn.Module, batch: Batch, rng: Rng) -> torch.Tensor:
+        """The objective to minimise, a scalar: the mean over the batch, in nats per sample where it is a likelihood."""
+        raise NotImplementedError
+
+    def encode(self, model: torch.nn.Module, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        """Estimated latents (batch, n_estimated): the posterior mean where there is a posterior."""
+        raise NotImplementedError
+
+    def decode(self, model: torch.nn.Module, z: torch.Tensor) -> torch.Tensor | None:
+        """Reconstructed `x` (batch, n_observed), or None for a method that has no decoder."""
+        return None
+
+
+class Estimator(Protocol):
+    """What `EstimatorMethod.build` gives: scikit-learn's shape, with the domains beside the data.
+
+    `x` (n_samples, n_observed) is standardised; `domains` (n_samples,) counts from 0.
+    """
+
+    def fit(self, x: np.ndarray, domains: np.ndarray) -> Any: ...
+
+    def transform(self, x: np.ndarray, domains: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class EstimatorMethod:
+    """A method that fits by itself, one data set at a time."""
+
+    role: ClassVar[str] = "method"
+
+    def build(self, shape: Shape, seed: int) -> Estimator:
+        """An estimator that is not fitted yet; all its randomness comes from `seed` (below 2^32)."""
+        raise NotImplementedError
+
+
+@dataclass
+class Blind:
+    """A scikit-learn transformer as an `Estimator`: it does not see the domains."""
+
+    transformer: Any
+
+    def fit(self, x: np.ndarray, domains: np.ndarray) -> Blind:
+        self.transformer.fit(x)
+        return self
+
+    def transform(self, x: np.ndarray, domains: np.ndarray) -> np.ndarray:
+        return self.transformer.transform(x)

@@ -1,0 +1,82 @@
+"""Linear methods, and floors that learn nothing: the raw observations and an untrained encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from methods import Blind, EstimatorMethod, Shape, field, lazy_module, register
+
+torch = lazy_module("torch")
+nets = lazy_module("methods.nets")
+decomposition = lazy_module("sklearn.decomposition")
+preprocessing = lazy_module("sklearn.preprocessing")
+
+
+@register("identity", source="this project")
+@dataclass(frozen=True)
+class Identity(EstimatorMethod):
+    """The observed variables themselves, all of them, as if they were estimated latents."""
+
+    role: ClassVar[str] = "floor"
+
+    def build(self, shape: Shape, seed: int):
+        return Blind(preprocessing.FunctionTransformer())
+
+
+@register("pca", source="Pearson 1901")
+@dataclass(frozen=True)
+class PCA(EstimatorMethod):
+    """The leading principal components, as many as there are latents."""
+
+    role: ClassVar[str] = "floor"
+
+    def build(self, shape: Shape, seed: int):
+        return Blind(decomposition.PCA(shape.n_latents, random_state=seed))
+
+
+@register("fastica", source="Hyvarinen 1999")
+@dataclass(frozen=True)
+class FastICA(EstimatorMethod):
+    """Linear independent component analysis on the leading principal components."""
+
+    role: ClassVar[str] = "floor"
+    max_iter: int = field(1000, help="fixed-point iterations at most", low=1)
+
+    def build(self, shape: Shape, seed: int):
+        return Blind(
+            decomposition.FastICA(shape.n_latents, whiten="unit-variance", max_iter=self.max_iter, random_state=seed)
+        )
+
+
+@register("random", source="this project")
+@dataclass(frozen=True)
+class Random(EstimatorMethod):
+    """An encoder with the backbone of the torch methods and random weights, untrained."""
+
+    role: ClassVar[str] = "floor"
+    width: int = field(64, help="units of each hidden layer", low=1)
+    depth: int = field(2, help="hidden layers", low=1)
+
+    def build(self, shape: Shape, seed: int):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return _Untrained(
+                nets.MLP(shape.n_observed + shape.n_domains, shape.n_latents, self.width, self.depth), shape
+            )
+
+
+@dataclass
+class _Untrained:
+    encoder: Any
+    shape: Shape
+
+    def fit(self, x: np.ndarray, domains: np.ndarray) -> _Untrained:
+        return self
+
+    def transform(self, x: np.ndarray, domains: np.ndarray) -> np.ndarray:
+        one_hot = np.eye(self.shape.n_domains, dtype=x.dtype)[domains]
+        with torch.no_grad():
+            return self.encoder(torch.as_tensor(np.concatenate([x, one_hot], axis=1))).numpy()

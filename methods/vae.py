@@ -1,0 +1,138 @@
+"""The VAE ladder: one backbone, with and without a domain-conditional prior, with and without a sparsity term; and iVAE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from methods import Batch, Shape, TorchMethod, field, lazy_module, register
+
+torch = lazy_module("torch")
+nets = lazy_module("methods.nets")
+
+
+@register("flow-vae", source="Li et al. 2025, domain encoding without the sparsity term")
+@dataclass(frozen=True)
+class FlowVAE(TorchMethod):
+    """VAE with a domain-conditional flow prior: sufficient changes only.
+
+    Loss per sample (nats): -log p(x|z) + beta * (log q(z|x,u) - log p(z|u)), z drawn once from q. The decoder is Gaussian with one
+    learned noise level per observed variable, the posterior a diagonal Gaussian, the prior a monotone flow per latent and domain.
+    """
+
+    cost = 1.5
+    beta: float = field(1.0, help="weight of the KL term; 1 is the evidence lower bound", low=0)
+
+    def n_prior_domains(self, shape: Shape) -> int:
+        return shape.n_domains
+
+    def build(self, shape: Shape):
+        model = torch.nn.Module()
+        model.encoder = nets.MLP(shape.n_observed + shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
+        model.decoder = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
+        model.log_noise = torch.nn.Parameter(torch.zeros(shape.n_observed))
+        model.prior = nets.DomainFlow(self.n_prior_domains(shape), shape.n_latents)
+        return model
+
+    def loss(self, model, batch: Batch, rng):
+        return self.elbo_loss(model, batch, rng)[0]
+
+    def elbo_loss(self, model, batch: Batch, rng):
+        """The loss, and the posterior sample (batch, n_latents) that it was computed from."""
+        mean, log_std = self.posterior(model, batch.x, batch.u)
+        noise = rng.normal(*mean.shape)
+        z = mean + torch.exp(log_std) * noise
+        log_likelihood = nets.normal_log_density(batch.x, model.decoder(z), model.log_noise).sum(-1)
+        log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
+        kl = log_posterior - self.log_prior(model, z, batch.u)
+        return (-log_likelihood + self.beta * kl).mean(), z
+
+    def posterior(self, model, x, u):
+        mean, log_std = model.encoder(nets.join(x, u)).chunk(2, -1)
+        return mean, log_std - 2.0  # starts narrow
+
+    def log_prior(self, model, z, u):
+        return model.prior.log_density(z, u)
+
+    def encode(self, model, x, u):
+        return self.posterior(model, x, u)[0]
+
+    def decode(self, model, z):
+        return model.decoder(z)
+
+
+@register("vae", source="Kingma & Welling 2014")
+@dataclass(frozen=True)
+class VAE(FlowVAE):
+    """VAE with one flow prior for all domains: neither assumption.
+
+    The loss of flow-vae; the prior is the same flow with a constant in place of the domain.
+    """
+
+    cost = 1.4
+
+    def n_prior_domains(self, shape: Shape) -> int:
+        return 1
+
+    def log_prior(self, model, z, u):
+        return model.prior.log_density(z, torch.ones_like(u[:, :1]))
+
+
+@dataclass(frozen=True)
+class _Sparse(FlowVAE):
+    """Adds alpha * L_s, L_s = E sum_{k,i} |dx_k/dz_i| * std(z_i), estimated from one random latent per sample."""
+
+    cost = 2.4
+    alpha: float = field(0.3, help="weight of the L1 penalty on the decoder's Jacobian", low=0)
+
+    def loss(self, model, batch: Batch, rng):
+        loss, z = self.elbo_loss(model, batch, rng)
+        return loss + self.alpha * nets.jacobian_l1(model.decoder, z, rng)
+
+
+@register("synergy-vae", source="Li et al. 2025")
+@dataclass(frozen=True)
+class SynergyVAE(_Sparse):
+    """VAE with a domain-conditional flow prior and an L1 penalty on the decoder's Jacobian: both assumptions.
+
+    Loss per sample (nats): -log p(x|z) + beta * KL(q(z|x,u) || p(z|u)) + alpha * L_s, with x of unit variance.
+    """
+
+
+@register("sparse-vae", source="Zheng, Ng & Zhang 2022, penalty; Kingma & Welling 2014, model")
+@dataclass(frozen=True)
+class SparseVAE(VAE, _Sparse):
+    """VAE with one flow prior for all domains and an L1 penalty on the decoder's Jacobian: sparse mixing only.
+
+    The loss of synergy-vae; the prior is the same flow with a constant in place of the domain.
+    """
+
+    cost = 2.3
+
+
+@register("ivae", source="Khemakhem et al. 2020")
+@dataclass(frozen=True)
+class IVAE(FlowVAE):
+    """Identifiable VAE: the prior of every domain is a Gaussian.
+
+    Loss per sample (nats): -log p(x|z) + beta * KL(q(z|x,u) || N(mu(u), diag sigma(u)^2)), the KL in closed form.
+    """
+
+    cost = 1.0
+    prior_mean: bool = field(True, help="learn mu(u); the published code fixes it at 0")
+
+    def build(self, shape: Shape):
+        model = super().build(shape)
+        model.prior = None
+        model.prior_mean = torch.nn.Parameter(
+            torch.zeros(shape.n_domains, shape.n_latents), requires_grad=self.prior_mean
+        )
+        model.prior_log_std = torch.nn.Parameter(torch.zeros(shape.n_domains, shape.n_latents))
+        return model
+
+    def elbo_loss(self, model, batch: Batch, rng):
+        mean, log_std = self.posterior(model, batch.x, batch.u)
+        z = mean + torch.exp(log_std) * rng.normal(*mean.shape)
+        log_likelihood = nets.normal_log_density(batch.x, model.decoder(z), model.log_noise).sum(-1)
+        prior_log_std = batch.u @ model.prior_log_std
+        kl = nets.gaussian_kl(mean, log_std, batch.u @ model.prior_mean, prior_log_std).sum(-1)
+        return (-log_likelihood + self.beta * kl).mean(), z
