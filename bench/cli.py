@@ -42,9 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+class Parser(argparse.ArgumentParser):
+    """Says a mistake in one sentence, as the rest of the program does, instead of printing its usage."""
+
+    def error(self, message: str):
+        raise UsageError(message)
+
+
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Raises UsageError for an unknown option, with the nearest one; other mistakes exit with 2 inside argparse."""
-    parser = argparse.ArgumentParser(
+    """Raises UsageError for a mistake that shows without looking at methods and data sets."""
+    parser = Parser(
         prog="run_bench.py",
         description="Trains every method on every cell of a grid of data sets, scores, ranks and plots them. "
         "The same command again trains only what is missing.",
@@ -106,11 +113,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     command.add_argument("name", metavar="RUN", help="a folder, or a name under results/runs")
     command.set_defaults(run=command_report)
 
-    arguments, unknown = parser.parse_known_args(argv)
-    if unknown:
-        options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-        raise UsageError(f"unknown argument {unknown[0]!r}; {nearest(unknown[0], options)}")
-    return arguments
+    options = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    for word in argv:
+        option = word.split("=")[0]
+        if option.startswith("--") and option not in options:
+            raise UsageError(f"there is no option {option!r}; {nearest(option, sorted(options))}")
+    return parser.parse_args(argv)
 
 
 @dataclass(frozen=True)

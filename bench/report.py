@@ -68,13 +68,9 @@ def write(store: Store, console: Console) -> pd.DataFrame:
     method_fields = sorted({field for name in trials.method.unique() for field in methods[name].fields})
     dataset_fields = sorted({field for name in trials.dataset.unique() for field in datasets[name].fields})
     leaderboard.write(trials, method_fields, dataset_fields, store.folder)
-    figures.draw_all(
-        trials,
-        method_fields,
-        dataset_fields,
-        example(store, trials, method_fields, dataset_fields),
-        store.folder / "figures",
-    )
+    representations, where = example(store, trials, method_fields, dataset_fields)
+    folder = store.folder / "figures"
+    figures.draw_all(trials, method_fields, dataset_fields, representations, where, folder)
     console.print(leaderboard.render(leaderboard.table(trials, method_fields)), soft_wrap=True, markup=False)
     if superseded:
         console.print(
@@ -93,16 +89,20 @@ def current(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
 def example(
     store: Store, trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: Sequence[str]
-) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(z, z_hat, domains) by label, of one seed of one cell: the one that most methods finished, then the first."""
-    done = trials[trials.status == "ok"].assign(label=leaderboard.labels(trials, method_fields))
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], str]:
+    """(z, z_hat, domains) by label, of one seed of one cell, and in words of which: the one most methods finished, then the first."""
+    done = trials.assign(label=leaderboard.labels(trials, method_fields))
+    done = done[done.status == "ok"]
     if done.empty:
-        return {}
+        return {}, ""
     by = [field for field in dataset_fields if field in done] + ["dataset", "root_seed", "seed"]
     groups = [group for _, group in done.groupby(by, dropna=False)]
     chosen = max(groups, key=lambda group: group.label.nunique())
     latents = {row.label: store.latents(row) for _, row in chosen.iterrows()}
-    return {label: (kept["z"], kept["z_hat"], kept["domains"].astype(int)) for label, kept in latents.items()}
+    first = chosen.iloc[0]
+    cell = [f"{field}={leaderboard.value_text(first[field])}" for field in leaderboard.cells(trials, dataset_fields)]
+    where = ", ".join([f"data set {first.dataset}", *cell, f"data seed {first.seed}"])
+    return {label: (kept["z"], kept["z_hat"], kept["domains"].astype(int)) for label, kept in latents.items()}, where
 
 
 def versions() -> dict[str, str]:

@@ -131,6 +131,7 @@ def _run_ray(
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -138,6 +139,7 @@ def _run_ray(
     import ray
     from ray import tune
 
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # the progress display and the rows say what there is to say
     mine = not ray.is_initialized()
     if mine and address:
         ray.init(
@@ -147,7 +149,10 @@ def _run_ray(
         )
     elif mine:
         ray.init(
-            include_dashboard=False, object_store_memory=128 * 2**20, log_to_driver=False, logging_level=logging.WARNING
+            include_dashboard=False,
+            object_store_memory=128 * 2**20,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
         )
 
     folder = str(store.folder.resolve())
@@ -160,6 +165,10 @@ def _run_ray(
         tune.report({"statuses": [row["status"] for row in rows]})
 
     class Watch(tune.Callback):
+        def __reduce__(self):
+            # Tune saves its callbacks to restore an experiment; ours resumes by the store, and holds a live display.
+            return tune.Callback, ()
+
         def on_trial_start(self, iteration, trials, trial, **info):
             monitor.started()
 

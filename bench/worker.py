@@ -14,7 +14,7 @@ import numpy as np
 from bench import metrics
 from bench.engine import Job, Stack
 from bench.store import Store
-from bench.trials import Pack, Trial, data_seed
+from bench.trials import Pack, Trial, data_seed, model_shape
 from datasets import Instance
 from methods import Shape, TorchMethod
 
@@ -182,7 +182,7 @@ def _generate(dataset: Any, root_seed: int, seed: int) -> Instance:
 
 
 def _shape(instance: Instance) -> Shape:
-    return Shape(instance.train.x.shape[1], instance.train.z.shape[1], instance.n_domains)
+    return model_shape((instance.train.x.shape[1], instance.train.z.shape[1], instance.n_domains))
 
 
 def _nmse(x: np.ndarray, reconstructed: np.ndarray) -> float:

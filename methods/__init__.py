@@ -35,7 +35,11 @@ register = methods.register
 
 
 class Shape(NamedTuple):
-    """What a model must know of its data."""
+    """What a model must know of its data.
+
+    `n_domains` is the width of the one-hot domain: at least the number of domains, rounded up so that cells that differ in it
+    have models of one shape. The columns of domains that do not exist are always 0.
+    """
 
     n_observed: int
     n_latents: int

@@ -91,16 +91,26 @@ class DomainFlow(nn.Module):
 
     def forward(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """f(z; u) and log f'(z; u), both (batch, n_latents), of `z` (batch, n_latents) and one-hot `u` (batch, n_domains)."""
-        n_domains, n_latents = self.affine.shape[:2]
-        shift, log_scale = torch.einsum("bd,dik->kbi", u, self.affine).unbind(0)
-        bins = (u @ self._bins().reshape(n_domains, -1)).reshape(-1, 6, n_latents, self.n_bins)
+        shift, log_scale, bins = self._of_domain(u)
         y, log_slope = rational_quadratic(shift + torch.exp(log_scale) * z, bins, self.bound)
         return y, log_slope + log_scale
+
+    def inverse(self, y: Tensor, u: Tensor) -> Tensor:
+        """z with f(z; u) = y, (batch, n_latents): with standard normal `y`, a sample of the prior."""
+        shift, log_scale, bins = self._of_domain(u)
+        return (rational_quadratic_inverse(y, bins, self.bound) - shift) * torch.exp(-log_scale)
 
     def log_density(self, z: Tensor, u: Tensor) -> Tensor:
         """log p(z|u), (batch,), in nats."""
         y, log_slope = self(z, u)
         return (normal_log_density(y, 0.0, 0.0) + log_slope).sum(-1)
+
+    def _of_domain(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shift and log-scale (batch, n_latents) and bins (batch, 6, n_latents, n_bins) of each sample's domain."""
+        n_domains, n_latents = self.affine.shape[:2]
+        shift, log_scale = torch.einsum("bd,dik->kbi", u, self.affine).unbind(0)
+        bins = (u @ self._bins().reshape(n_domains, -1)).reshape(-1, 6, n_latents, self.n_bins)
+        return shift, log_scale, bins
 
     def _bins(self) -> Tensor:
         """Left knot, width, lower knot, height, slopes at both ends of every bin: (n_domains, 6, n_latents, n_bins)."""
@@ -122,10 +132,7 @@ def rational_quadratic(x: Tensor, bins: Tensor, bound: float) -> tuple[Tensor, T
     [-bound, bound].
     """
     inside = x.clamp(-bound, bound)
-    left = bins[:, 0]
-    above = F.pad((inside[..., None] >= left[..., 1:]).to(x.dtype), (1, 0), value=1.0)
-    here = above - F.pad(above[..., 1:], (0, 1))  # 1 in the bin that holds x, 0 elsewhere
-    left, width, low, height, slope0, slope1 = (bins * here[:, None]).sum(-1).unbind(1)
+    left, width, low, height, slope0, slope1 = _bin_of(inside, bins, edge=0)
     t = (inside - left) / width
     secant, bend = height / width, t * (1 - t)
     denominator = secant + (slope0 + slope1 - 2 * secant) * bend
@@ -133,6 +140,24 @@ def rational_quadratic(x: Tensor, bins: Tensor, bound: float) -> tuple[Tensor, T
     slope = secant**2 * (slope1 * t**2 + 2 * secant * bend + slope0 * (1 - t) ** 2) / denominator**2
     outside = x.abs() > bound
     return torch.where(outside, x, y), torch.where(outside, torch.zeros_like(x), torch.log(slope))
+
+
+def rational_quadratic_inverse(y: Tensor, bins: Tensor, bound: float) -> Tensor:
+    """x with `rational_quadratic(x, bins, bound)` = y (Durkan et al. 2019, eq. 6-8)."""
+    inside = y.clamp(-bound, bound)
+    left, width, low, height, slope0, slope1 = _bin_of(inside, bins, edge=2)
+    secant, rise = height / width, inside - low
+    bend = rise * (slope0 + slope1 - 2 * secant)
+    a, b, c = height * (secant - slope0) + bend, height * slope0 - bend, -secant * rise
+    t = 2 * c / (-b - torch.sqrt((b**2 - 4 * a * c).clamp(min=0)))
+    return torch.where(y.abs() > bound, y, left + width * t)
+
+
+def _bin_of(value: Tensor, bins: Tensor, edge: int) -> tuple[Tensor, ...]:
+    """The six parameters, each (batch, n), of the bin that holds `value`; `edge` is 0 to look along x, 2 along y."""
+    above = F.pad((value[..., None] >= bins[:, edge, :, 1:]).to(value.dtype), (1, 0), value=1.0)
+    here = above - F.pad(above[..., 1:], (0, 1))  # 1 in the bin that holds the value, 0 elsewhere
+    return (bins * here[:, None]).sum(-1).unbind(1)
 
 
 def jacobian_l1(decoder: Callable[[Tensor], Tensor], z: Tensor, rng: Rng) -> Tensor:

@@ -9,6 +9,8 @@ from methods import Batch, Shape, TorchMethod, field, lazy_module, register
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
 
+INITIAL_LOG_NOISE = -1.0
+
 
 @register("flow-vae", source="Li et al. 2025, domain encoding without the sparsity term")
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class FlowVAE(TorchMethod):
         model = torch.nn.Module()
         model.encoder = nets.MLP(shape.n_observed + shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
         model.decoder = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
-        model.log_noise = torch.nn.Parameter(torch.zeros(shape.n_observed))
+        model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
         model.prior = nets.DomainFlow(self.n_prior_domains(shape), shape.n_latents)
         return model
 
@@ -82,7 +84,7 @@ class _Sparse(FlowVAE):
     """Adds alpha * L_s, L_s = E sum_{k,i} |dx_k/dz_i| * std(z_i), estimated from one random latent per sample."""
 
     cost = 2.4
-    alpha: float = field(0.3, help="weight of the L1 penalty on the decoder's Jacobian", low=0)
+    alpha: float = field(0.1, help="weight of the L1 penalty on the decoder's Jacobian", low=0)
 
     def loss(self, model, batch: Batch, rng):
         loss, z = self.elbo_loss(model, batch, rng)

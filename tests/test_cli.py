@@ -1,0 +1,119 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(capsys, *words):
+    code = cli.main(words)
+    return code, *capsys.readouterr()
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--grid", "domain=2..4"], "did you mean 'domains'?"),
+        (["--grid", "domains=2..x"], "is not a range"),
+        (["--grid", "domains=0"], "at least 1"),
+        (["--grid", "violation=0.3"], "the nearest are 0.25 and 0.5"),
+        (["--grid", "domains"], "KEY=VALUES"),
+        (["--methods", "ivae,synergy"], "did you mean 'synergy-vae'?"),
+        (["--methods", "ivae,ivae"], "twice"),
+        (["--methods", ","], "at least one"),
+        (["--dataset", "sparse"], "did you mean 'sparse-mixing'?"),
+        (["--set", "ivae.betta=2"], "did you mean 'beta'?"),
+        (["--set", "alpha=2"], "NAME.FIELD=VALUE"),
+        (["--set", "ivae.beta=much"], "expected a number"),
+        (["--set", "ivae.beta=1", "--grid", "ivae.beta=1,2"], "both in --grid and in --set"),
+        (["--sed", "3"], "did you mean '--seeds'?"),
+        (["--name", "../up"], "letters, digits"),
+        (["--seeds", "0"], "0 is less than 1"),
+        (["--seeds", "x"], "not a whole number"),
+        (["--profile", "qick"], "choose from 'quick', 'default', 'paper'"),
+        (["--executor", "ry"], "choose from 'auto', 'serial', 'ray'"),
+        (["--grid"], "expected one argument"),
+        (["lst"], "choose from 'list', 'show', 'report'"),
+        (["show"], "required: NAME"),
+        (["show", "ivea"], "did you mean 'ivae'?"),
+        (["report", "nothing"], "there are no runs yet"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_the_nearest_name_and_code_2_and_starts_nothing(capsys, words, message):
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert message in err and err.count("\n") == 1 and err.startswith("run_bench.py: error: ")
+    assert out == "" and not Path("results").exists()
+
+
+def test_the_list_has_every_method_and_data_set_with_its_source(capsys):
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    for name in (*cli.methods.names(), *cli.datasets.names()):
+        assert any(line.split()[:1] == [name] for line in out.splitlines())
+    assert "Khemakhem et al. 2020" in out
+
+
+def test_show_gives_fields_defaults_types_and_meanings(capsys):
+    code, out, _ = run(capsys, "show", "sparse-mixing")
+    assert code == 0
+    assert "domains = 9  [int]\n      number of domains (at least 1)" in out
+    assert "twins = none  [float | None]" in out
+
+
+def test_a_dry_run_says_how_many_trials_and_packs_and_how_long_and_starts_nothing(capsys):
+    code, out, _ = run(capsys, "--grid", "domains=2..10", "--dry-run")
+    assert code == 0
+    assert "540 trials" in out and "packs" in out and "estimated time" in out
+    assert not Path("results").exists()
+
+
+def test_the_main_job_has_the_methods_and_cells_that_the_design_names():
+    request = cli.resolve(cli.parse_arguments(["--grid", "domains=2..10"]))
+    assert {trial.method for trial in request.trials} == {
+        "vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae", "random", "identity", "pca", "fastica", "supervised",
+    }  # fmt: skip
+    cells = {(trial.dataset_fields["domains"], trial.dataset_fields["violation"]) for trial in request.trials}
+    assert cells == {(domains, violation) for domains in range(2, 11) for violation in (0.0, 0.5)}
+    steps = {t.method_fields["steps"] for t in request.trials if "steps" in t.method_fields}
+    assert len(steps) == 1  # the same budget for all
+
+
+def test_the_same_command_names_the_same_run_and_another_names_another():
+    def name(*words):
+        return cli.resolve(cli.parse_arguments(words)).name
+
+    assert name("--grid", "domains=2,3") == name("--grid", "domains=2,3")
+    assert len({name(), name("--grid", "domains=2,3"), name("--profile", "quick"), name("--set", "ivae.beta=2")}) == 4
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["show", "ivae"], ["--grid", "domains=2..10", "--dry-run"]])
+def test_answers_that_train_nothing_import_nothing_heavy(words):
+    code = f"import sys; sys.argv = ['run_bench.py', *{words}]\n" + (
+        "from bench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True
+    )
+
+
+def test_another_package_called_datasets_in_the_way_is_named(tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("")
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import bench.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "'datasets' is not this project's" in done.stderr and str(tmp_path) in done.stderr

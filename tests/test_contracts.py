@@ -1,0 +1,186 @@
+"""What every registered method and data set must keep: a new one is tested by being registered."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bench import metrics, worker
+from bench.store import Store
+from bench.trials import Pack, Trial
+from datasets import datasets
+from methods import TorchMethod, methods
+
+SMALL_DATA = {"domains": 3, "n_samples": 500}
+SMALL_BUDGET = {"steps": 40, "restarts": 2, "width": 16}
+
+
+def fields(entry, small):
+    return entry.defaults | {name: value for name, value in small.items() if name in entry.fields}
+
+
+def pack(name, n_seeds=2, **changes):
+    dataset = fields(datasets["sparse-mixing"], SMALL_DATA)
+    method = fields(methods[name], SMALL_BUDGET) | changes
+    return Pack(tuple(Trial("sparse-mixing", dataset, name, method, seed, 0) for seed in range(n_seeds)))
+
+
+@pytest.fixture(params=methods.names())
+def name(request):
+    return request.param
+
+
+def test_a_method_gives_a_finite_scored_row_per_trial(name, tmp_path):
+    rows = worker.run_pack(pack(name), Store(tmp_path))
+    for slot, row in enumerate(rows):
+        assert row["status"] == "ok", row["error"]
+        assert row["pack_slot"] == slot and row["method"] == name and row["domains"] == 3
+        assert set(metrics.DEFINITIONS) <= set(row) and set(methods[name].fields) <= set(row)
+        assert all(np.isfinite(row[score]) for score in metrics.DEFINITIONS if score != "mcc_per_latent")
+        assert len(row["mcc_per_latent"]) == 4
+        kept = Store(tmp_path).latents(type("Row", (), row))
+        assert kept["z_hat"].shape[0] == kept["z"].shape[0] == worker.KEPT_POINTS
+    if isinstance(methods[name].make({}), TorchMethod):
+        assert all(np.isfinite(row["objective"]) for row in rows)
+
+
+def test_a_method_gives_the_same_row_again(name, tmp_path):
+    first, second = (worker.run_pack(pack(name), Store(tmp_path)) for _ in range(2))
+    timing = {"finished_at", "train_s", "score_s"}
+    for a, b in zip(first, second, strict=True):
+        assert {k: v for k, v in a.items() if k not in timing} == {k: v for k, v in b.items() if k not in timing}
+
+
+def test_a_methods_seeds_differ(name, tmp_path):
+    first, second = worker.run_pack(pack(name), Store(tmp_path))
+    assert first["mcc_per_latent"] != second["mcc_per_latent"]
+
+
+def test_a_method_leaves_its_data_alone_and_sees_no_truth_it_does_not_declare(name, monkeypatch):
+    """Its latents come out the same when every true latent, the test set and the support are hidden from it."""
+
+    def estimated(hide):
+        instance = datasets["sparse-mixing"].make(SMALL_DATA).generate(np.random.SeedSequence(5))
+        if hide:
+            train = dataclasses.replace(instance.train, z=np.full_like(instance.train.z, np.nan))
+            instance = dataclasses.replace(instance, train=train, support=np.zeros_like(instance.support))
+        before = [split.x.copy() for split in (instance.train, instance.validation, instance.test)]
+        seen = []
+        monkeypatch.setattr(worker, "_standardised", lambda trial: instance)
+        monkeypatch.setattr(
+            worker, "_outcome", lambda i, validation, test, s: seen.append(test) or worker.Outcome("ok", None, {}, {})
+        )
+        run = worker._run_torch if isinstance(methods[name].make({}), TorchMethod) else worker._run_estimators
+        run(pack(name, n_seeds=1), "cpu")
+        after = [split.x for split in (instance.train, instance.validation, instance.test)]
+        assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        return seen
+
+    shown, hidden = estimated(False), estimated(True)
+    if getattr(methods[name].cls, "sees_latents", False):
+        assert methods[name].cls.role == "ceiling"
+        assert not hidden
+    else:
+        assert np.array_equal(shown[0], hidden[0])
+
+
+def test_training_lowers_a_torch_methods_objective(name, tmp_path):
+    if not isinstance(methods[name].make({}), TorchMethod):
+        return
+    untrained, short = (worker.run_pack(pack(name, steps=steps), Store(tmp_path)) for steps in (0, 150))
+    for before, after in zip(untrained, short, strict=True):
+        assert after["objective"] < before["objective"]
+
+
+@pytest.mark.parametrize("entry", [*methods, *datasets], ids=lambda entry: entry.name)
+def test_an_entry_says_what_it_is_and_what_each_field_means(entry):
+    assert entry.summary and entry.source
+    for field in entry.fields.values():
+        assert field.metadata["help"]
+    assert entry.make(entry.defaults) == entry.cls()
+    if hasattr(entry.cls, "role"):
+        assert entry.cls.role in ("method", "floor", "ceiling")
+
+
+def test_no_two_columns_of_the_results_share_a_name():
+    own = set(worker.row(pack("pca").trials[0], 0, worker.Outcome("ok", None, {}, {}), {}))
+    scores = own - set(fields(datasets["sparse-mixing"], {})) - set(methods["pca"].fields)
+    for dataset in datasets:
+        assert not scores & set(dataset.fields)
+        for method in methods:
+            assert not (scores | set(dataset.fields)) & set(method.fields), method.name
+
+
+@pytest.mark.parametrize("entry", list(datasets), ids=lambda entry: entry.name)
+class TestDatasets:
+    def instance(self, entry, seed=0):
+        return entry.make(fields(entry, SMALL_DATA)).generate(np.random.SeedSequence(seed))
+
+    def test_splits_have_the_declared_shapes_and_are_finite(self, entry):
+        instance = self.instance(entry)
+        n_observed, n_latents, n_domains = entry.make(fields(entry, SMALL_DATA)).shape
+        assert instance.support.shape == (n_observed, n_latents) and instance.n_domains == n_domains
+        for split in (instance.train, instance.validation, instance.test):
+            n = len(split.x)
+            assert split.x.shape == (n, n_observed) and split.z.shape == (n, n_latents) and split.domains.shape == (n,)
+            assert np.isfinite(split.x).all() and np.isfinite(split.z).all()
+            assert set(np.unique(split.domains)) == set(range(n_domains))
+
+    def test_a_seed_gives_the_same_data_and_another_gives_others(self, entry):
+        first, again, other = self.instance(entry), self.instance(entry), self.instance(entry, seed=1)
+        assert np.array_equal(first.train.x, again.train.x) and np.array_equal(first.test.z, again.test.z)
+        assert not np.array_equal(first.train.x, other.train.x)
+
+    def test_splits_share_no_point(self, entry):
+        instance = self.instance(entry)
+        rows = [{row.tobytes() for row in s.z} for s in (instance.train, instance.validation, instance.test)]
+        assert not rows[0] & rows[1] and not rows[0] & rows[2] and not rows[1] & rows[2]
+
+
+def test_all_methods_see_the_same_data():
+    trials = [pack(name, n_seeds=1).trials[0] for name in methods.names()]
+    first, *others = (worker._standardised(trial) for trial in trials)
+    assert all(np.array_equal(first.train.x, other.train.x) for other in others)
+
+
+def test_a_method_that_fails_is_a_row_with_its_reason(tmp_path, monkeypatch):
+    def broken(self, shape, seed):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(methods["pca"].cls, "build", broken)
+    (row,) = worker.run_pack(pack("pca", n_seeds=1), Store(tmp_path))
+    assert row["status"] == "failed" and "no such luck" in row["error"] and row["mcc_spearman"] is None
+
+
+def test_a_torch_method_that_fails_is_rows_with_its_reason(tmp_path, monkeypatch):
+    def broken(self, model, batch, rng):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(methods["ivae"].cls, "loss", broken)
+    rows = worker.run_pack(pack("ivae"), Store(tmp_path))
+    assert [row["status"] for row in rows] == ["failed"] * 2 and "no such luck" in rows[0]["error"]
+
+
+def test_a_diverged_trial_is_a_row_and_its_neighbours_are_ok(tmp_path, monkeypatch):
+    generate = worker._standardised
+
+    def poisoned(trial):
+        instance = generate(trial)
+        if trial.seed != 1:
+            return instance
+        return dataclasses.replace(instance, train=dataclasses.replace(instance.train, x=instance.train.x * np.nan))
+
+    monkeypatch.setattr(worker, "_standardised", poisoned)
+    rows = worker.run_pack(pack("synergy-vae", n_seeds=3), Store(tmp_path))
+    assert [row["status"] for row in rows] == ["ok", "diverged", "ok"]
+    assert rows[1]["mcc_spearman"] is None and rows[1]["error"]
+
+
+def test_the_restart_with_the_best_validation_objective_is_kept(tmp_path, monkeypatch):
+    seen = []
+    objective = worker.Stack.objective
+    monkeypatch.setattr(worker.Stack, "objective", lambda self, points: seen.append(objective(self, points)) or seen[0])
+    rows = worker.run_pack(pack("ivae", n_seeds=4, restarts=3), Store(tmp_path))
+    by_trial = seen[0].reshape(4, 3)
+    assert [row["objective"] for row in rows] == by_trial.min(axis=1).tolist()
+    assert (by_trial.argmin(axis=1) != 0).any()  # else the first restart would do as well

@@ -1,0 +1,133 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from methods import nets
+
+
+@pytest.fixture
+def flow():
+    """A flow far from the identity, in float64, with points on both tails and in every bin."""
+    torch.manual_seed(0)
+    flow = nets.DomainFlow(n_domains=3, n_latents=2).double()
+    torch.nn.init.normal_(flow.affine, std=0.5)
+    torch.nn.init.normal_(flow.spline, std=1.5)
+    return flow
+
+
+def one_hot(domains, n):
+    return torch.nn.functional.one_hot(domains, n).double()
+
+
+def test_the_flows_log_slope_is_the_log_of_its_derivative_by_autograd(flow):
+    z = torch.linspace(-9, 9, 601, dtype=torch.float64).repeat(2, 1).T.contiguous().requires_grad_()
+    u = one_hot(torch.arange(601) % 3, 3)
+    y, log_slope = flow(z, u)
+    (derivative,) = torch.autograd.grad(y.sum(), z)
+    assert (derivative > 0).all()
+    torch.testing.assert_close(log_slope, derivative.log(), atol=1e-10, rtol=0)
+
+
+def test_the_flows_inverse_inverts_it_on_both_tails_and_inside(flow):
+    z = torch.linspace(-9, 9, 601, dtype=torch.float64).repeat(2, 1).T
+    u = one_hot(torch.arange(601) % 3, 3)
+    y, _ = flow(z, u)
+    assert (y.abs() > flow.bound).any() and (y.abs() < flow.bound).any()
+    torch.testing.assert_close(flow.inverse(y, u), z, atol=1e-9, rtol=0)
+
+
+def test_the_priors_density_integrates_to_one_in_every_domain():
+    torch.manual_seed(1)
+    flow = nets.DomainFlow(n_domains=3, n_latents=1).double()
+    torch.nn.init.normal_(flow.affine, std=0.3)
+    torch.nn.init.normal_(flow.spline)
+    z = torch.linspace(-30, 30, 60_001, dtype=torch.float64)[:, None]
+    for domain in range(3):
+        density = flow.log_density(z, one_hot(torch.full((len(z),), domain), 3)).exp()
+        assert torch.trapezoid(density, z[:, 0]).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_an_affine_flow_is_the_gaussian_prior_of_each_domain():
+    flow = nets.DomainFlow(n_domains=2, n_latents=1).double()
+    mean, std = torch.tensor([0.7, -1.2]), torch.tensor([0.6, 1.7])
+    with torch.no_grad():
+        flow.affine[:, 0, 0], flow.affine[:, 0, 1] = -mean / std, -std.log()
+    z, domains = torch.randn(50, 1, dtype=torch.float64), torch.arange(50) % 2
+    expected = Normal(mean[domains].double(), std[domains].double()).log_prob(z[:, 0])
+    torch.testing.assert_close(flow.log_density(z, one_hot(domains, 2)), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_gaussian_kl_is_that_of_torch():
+    mean, log_std, prior_mean, prior_log_std = torch.randn(4, 100, dtype=torch.float64)
+    expected = kl_divergence(Normal(mean, log_std.exp()), Normal(prior_mean, prior_log_std.exp()))
+    torch.testing.assert_close(nets.gaussian_kl(mean, log_std, prior_mean, prior_log_std), expected)
+
+
+def decoder_and_latents():
+    torch.manual_seed(2)
+    return nets.MLP(4, 6, width=16, depth=2).double(), torch.randn(32, 4, dtype=torch.float64) * torch.tensor(
+        [1, 2, 3, 0.5]
+    )
+
+
+def test_the_exact_jacobian_penalty_is_that_of_autograd_in_float64():
+    decoder, z = decoder_and_latents()
+    jacobians = torch.stack([torch.autograd.functional.jacobian(decoder, point) for point in z])
+    expected = (jacobians.abs() * z.std(0)).sum((1, 2)).mean()
+    torch.testing.assert_close(nets.jacobian_l1_exact(decoder, z), expected, rtol=1e-12, atol=0)
+
+
+def test_the_estimated_jacobian_penalty_has_the_exact_one_as_its_expectation():
+    decoder, z = decoder_and_latents()
+
+    class EveryLatentInTurn:  # the four values that the index of each sample can take
+        def __init__(self, latent):
+            self.latent = latent
+
+        def uniform(self, *shape):
+            return torch.full(shape, (self.latent + 0.5) / 4, dtype=torch.float64)
+
+    mean = sum(nets.jacobian_l1(decoder, z, EveryLatentInTurn(latent)) for latent in range(4)) / 4
+    torch.testing.assert_close(mean, nets.jacobian_l1_exact(decoder, z), rtol=1e-12, atol=0)
+
+
+def test_the_estimated_jacobian_penalty_draws_every_latent_alike():
+    decoder, z = decoder_and_latents()
+    draws = torch.stack([nets.jacobian_l1(decoder, z, nets.CountingRng()) for _ in range(400)])
+    error = (draws.mean() - nets.jacobian_l1_exact(decoder, z)).abs().item()
+    assert error < 4 * draws.std().item() / math.sqrt(400)
+
+
+def test_rescaling_a_latent_leaves_the_jacobian_penalty_and_its_gradient_alone():
+    torch.manual_seed(3)
+    x = torch.randn(64, 3, dtype=torch.float64)
+    weights = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    outer = torch.randn(5, 2, dtype=torch.float64)
+
+    def penalty(scale):
+        z = (x @ weights.T) * torch.tensor([1.0, scale], dtype=torch.float64)
+        unscale = torch.tensor([1.0, 1 / scale], dtype=torch.float64)
+        value = nets.jacobian_l1_exact(lambda z: torch.tanh((z * unscale) @ outer.T), z)
+        return value, torch.autograd.grad(value, weights)[0]
+
+    (value, gradient), (value3, gradient3) = penalty(1.0), penalty(3.0)
+    torch.testing.assert_close(value, value3)
+    torch.testing.assert_close(gradient, gradient3)
+
+
+def test_the_penalty_does_not_shrink_by_growing_a_latent():
+    """With the scale detached, the gradient along a latent's own scale is not 0: the penalty then grows latents."""
+    z = torch.randn(64, 2, dtype=torch.float64)
+    log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    scaled = z * log_scale.exp()
+    value = nets.jacobian_l1_exact(lambda s: torch.sin(s / log_scale.exp()), scaled)
+    assert abs(torch.autograd.grad(value, log_scale)[0].item()) < 1e-12
+
+
+def test_rng_hands_out_each_number_once_and_in_order():
+    rng = nets.Rng(torch.arange(6.0), torch.arange(3.0))
+    assert rng.normal(2, 2).tolist() == [[0, 1], [2, 3]]
+    assert rng.uniform(3).tolist() == [0, 1, 2]
+    assert rng.normal(2).tolist() == [4, 5]

@@ -1,0 +1,116 @@
+"""The losses of the VAE ladder against cases with a known answer."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from methods import Batch, Shape, methods, nets
+
+SHAPE = Shape(n_observed=4, n_latents=2, n_domains=2)
+NOISE = 0.3
+PRIOR_MEAN = np.array([[0.5, -1.0], [-0.8, 0.4]])
+
+
+def exact_model(name):
+    """A linear-Gaussian model whose encoder is the exact posterior, and log p(x|u) of some points, in closed form."""
+    method = methods[name].make({"width": 4, "depth": 1})
+    torch.manual_seed(0)
+    model = method.build(SHAPE).double()
+    rng = np.random.default_rng(0)
+    loadings = np.linalg.qr(rng.normal(size=(4, 2)))[0] * [1.5, 0.7]  # orthogonal columns: the posterior is diagonal
+    offset = rng.normal(size=4)
+    precision = 1 + (loadings**2).sum(0) / NOISE**2
+    gain = (loadings / NOISE**2 / precision).T  # posterior mean = gain (x - offset) + prior mean / precision
+    with torch.no_grad():
+        for mlp in (model.encoder, model.decoder):
+            mlp.network[-1].weight.zero_()
+        model.decoder.linear.weight.copy_(torch.tensor(loadings))
+        model.decoder.network[-1].bias.copy_(torch.tensor(offset))
+        mean_weights = np.hstack([gain, (PRIOR_MEAN / precision).T])
+        model.encoder.linear.weight.copy_(torch.tensor(np.vstack([mean_weights, np.zeros((2, 6))])))
+        log_std = -0.5 * np.log(precision) + 2  # the method adds -2
+        model.encoder.network[-1].bias.copy_(torch.tensor(np.concatenate([-gain @ offset, log_std])))
+        model.log_noise.fill_(np.log(NOISE))
+        if name == "ivae":
+            model.prior_mean.copy_(torch.tensor(PRIOR_MEAN))
+        else:
+            model.prior.affine[:, :, 0].copy_(torch.tensor(-PRIOR_MEAN))
+    domains = np.arange(50) % 2
+    x = rng.normal(size=(50, 4))
+    covariance = loadings @ loadings.T + NOISE**2 * np.eye(4)
+    means = PRIOR_MEAN @ loadings.T + offset
+    log_evidence = [
+        multivariate_normal(means[u], covariance).logpdf(point) for point, u in zip(x, domains, strict=True)
+    ]
+    batch = Batch(torch.tensor(x), torch.tensor(np.eye(2)[domains]), torch.zeros(50, 0))
+    return method, model, batch, np.mean(log_evidence)
+
+
+class Numbers(nets.Rng):
+    def __init__(self, seed, n=10_000):
+        generator = torch.Generator().manual_seed(seed)
+        super().__init__(torch.randn(n, generator=generator).double(), torch.rand(n, generator=generator).double())
+
+
+def test_the_elbo_of_an_exact_posterior_is_the_evidence_whatever_the_draw():
+    method, model, batch, log_evidence = exact_model("flow-vae")
+    for seed in range(3):
+        assert -method.loss(model, batch, Numbers(seed)).item() == pytest.approx(log_evidence, abs=1e-6)
+
+
+def test_the_ivae_elbo_with_its_closed_form_kl_is_the_evidence_on_average():
+    method, model, batch, log_evidence = exact_model("ivae")
+    losses = np.array([method.loss(model, batch, Numbers(seed)).item() for seed in range(400)])
+    assert losses.std() > 1e-3
+    assert abs(-losses.mean() - log_evidence) < 4 * losses.std() / 20
+
+
+def test_a_worse_posterior_lowers_the_elbo():
+    method, model, batch, log_evidence = exact_model("flow-vae")
+    with torch.no_grad():
+        model.encoder.network[-1].bias[2:] += 0.5
+    losses = [method.loss(model, batch, Numbers(seed)).item() for seed in range(100)]
+    assert -np.mean(losses) < log_evidence - 0.1
+
+
+@pytest.mark.parametrize(("name", "base"), [("synergy-vae", "flow-vae"), ("sparse-vae", "vae")])
+def test_the_sparse_corner_is_its_base_plus_alpha_times_the_penalty(name, base):
+    method = methods[name].make({"alpha": 0.7})
+    torch.manual_seed(0)
+    model = method.build(SHAPE)
+    batch = Batch(torch.randn(16, 4), torch.eye(2)[torch.arange(16) % 2], torch.zeros(16, 0))
+    rng = Numbers(0)
+    rng._normal, rng._uniform = rng._normal.float(), rng._uniform.float()
+    total = method.loss(model, batch, rng)
+    rng._used = [0, 0]
+    elbo_loss, z = methods[base].make({}).elbo_loss(model, batch, rng)
+    torch.testing.assert_close(total, elbo_loss + 0.7 * nets.jacobian_l1(model.decoder, z, rng))
+
+
+@pytest.mark.parametrize("name", ["vae", "sparse-vae"])
+def test_the_domain_blind_prior_does_not_see_the_domain(name):
+    method = methods[name].make({})
+    model = method.build(SHAPE)
+    torch.nn.init.normal_(model.prior.spline)
+    z = torch.randn(10, 2)
+    first, second = (method.log_prior(model, z, torch.eye(2)[[u] * 10]) for u in (0, 1))
+    assert torch.equal(first, second)
+    assert model.prior.affine.shape[0] == 1
+
+
+def test_the_ladder_shares_everything_but_its_two_assumptions():
+    shapes = {}
+    for name in ("vae", "sparse-vae", "flow-vae", "synergy-vae"):
+        method = methods[name].make({})
+        state = method.build(SHAPE).state_dict()
+        shapes[name] = {key: value.shape for key, value in state.items() if not key.startswith("prior.")}
+        shapes[name] |= {f.name: f.default for f in dataclasses.fields(method) if f.name != "alpha"}
+    assert all(shape == shapes["vae"] for shape in shapes.values())
+
+
+def test_ivae_can_fix_its_prior_means_as_the_published_code_does():
+    model = methods["ivae"].make({"prior_mean": False}).build(SHAPE)
+    assert not model.prior_mean.requires_grad and not model.prior_mean.any()
