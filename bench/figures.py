@@ -11,27 +11,32 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import NullLocator
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
 from bench.leaderboard import HEADLINE, ROLES, cells, is_failed, is_ok, labels, number, seeds_text, summary, value_text
 
 WIDTH = 5.5  # inches: the text width of ICLR, NeurIPS and JMLR
+MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
 MAX_HEIGHT = 7.0  # inches, which leaves room for a caption on the page
-CHARACTER = 0.054  # inches: about the width of a character at 7 pt
+CHARACTER = 0.05  # inches: about the width of a character at 7 pt
 N_POINTS = 1000  # of a scatter plot
+MIN_CELL = (0.2, 0.12)  # inches: width and height of a heat map's cell that has room for its value
+HATCH = "/////"
 PRINT = {
     "font.family": "STIXGeneral",  # Times-like, comes with matplotlib
     "mathtext.fontset": "stix",
@@ -53,7 +58,7 @@ PRINT = {
     "ytick.major.pad": 2,
     "legend.fontsize": 7,
     "legend.frameon": False,
-    "hatch.linewidth": 0.5,
+    "hatch.linewidth": 0.4,
     "pdf.fonttype": 42,
     "savefig.dpi": 300,
 }
@@ -120,8 +125,14 @@ KNOWN = {
 # For all others: colours far from those above and from each other, and markers that no known method has.
 SPARE_COLOURS = {
     "method": (
-        *("#8F80EF", "#60CF70", "#105030", "#6040AF", "#FF8F80", "#CF9FEF"),
-        *("#005080", "#8F6000", "#AF4050", "#308FDF", "#30CFBF", "#605000"),
+        "#8F80EF",
+        "#60CF70",
+        "#105030",
+        "#6040AF",
+        "#FF8F80",
+        "#CF9FEF",
+        "#005080",
+        "#8F6000",
     ),
     "ceiling": ("#1A1A1A", "#262626", "#333333"),
     "floor": ("#5E5E5E", "#7F7F7F", "#9E9E9E", "#BCBCBC"),
@@ -162,7 +173,7 @@ def _variants(base: Style, n: int) -> list[Style]:
     if n == 1:
         return [base]
     markers = [base.marker, *(known.marker for known in KNOWN.values() if known.marker != base.marker)]
-    shades = np.linspace(0.55, -0.45, n)
+    shades = np.linspace(0.5, -0.5, n)
     return [
         Style(_shade(base.colour, shade), markers[i % len(markers)], LINES[i % len(LINES)])
         for i, shade in enumerate(shades)
@@ -185,93 +196,122 @@ def score_lines(
     panel: str = "violation",
     score: str = HEADLINE,
 ) -> list[Path]:
-    """score_lines.*: the score of each label against `x` with its 95 % band over seeds, a panel for each value of `panel`.
+    """score_lines.*: the score of each label against `x` with its 95 % band over seeds, one panel per value of `panel`.
 
-    Where `x` or `panel` does not vary, another dataset field that does takes its place; where none does, the labels are listed
-    with an error bar each.
+    Where `x` or `panel` does not vary, another dataset field that does takes its place. Where there is nothing to be `x`,
+    the labels are listed, with error bars.
     """
-    axes_fields = _choose(cells(trials, dataset_fields), (x, panel))
-    x, panel = axes_fields[0] if axes_fields else x, axes_fields[1] if len(axes_fields) > 1 else None
+    axes_fields = _choose(cells(trials, dataset_fields), x, panel)
     looks = styles(trials, method_fields)
-    rows = _labelled_summary(trials, method_fields, [x] + [panel] * bool(panel), score)
-    panels = _levels(rows[panel]) if panel else [None]
-    n_columns = min(len(panels), 3 if len(panels) != 4 else 2)
-    n_rows = math.ceil(len(panels) / n_columns)
-    listed = rows[x].nunique(dropna=False) == 1
-    legend_columns, legend_rows = _legend_shape(list(looks))
-    height = 0.35 + (0.16 * len(looks) + 0.2) * n_rows if listed else 0.4 + 0.15 * legend_rows + 1.75 * n_rows
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
-    draw = _draw_list if listed else _draw_lines
-    for axes, level in zip(grid.flat, panels, strict=False):
-        draw(axes, rows if level is None else rows[rows[panel].map(value_text) == level], looks, x, score)
-        if panel and level is not None:
-            axes.set_title(_title(panel, level, WIDTH / n_columns - 0.4))
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    _limit(grid[0, 0], score, vertical=not listed)
-    if listed:
-        figure.supxlabel(_word(score), fontsize=8)
-    else:
-        for axes in grid.flat[max(0, len(panels) - n_columns) : len(panels)]:
-            axes.set_xlabel(_word(x))  # not the figure's, on which a legend outside would fall
-            axes.tick_params(labelbottom=True)
-        figure.supylabel(_word(score), fontsize=8)
-        _label_ticks(grid, _levels(rows[x]), WIDTH / n_columns - 0.5)
-        figure.legend(handles=_handles(looks, rows), loc="outside lower center", ncols=legend_columns, handlelength=3)
-    against = "" if listed else f" against {_lower(_word(x))}"
+    rows = _points(trials, method_fields, axes_fields, score)
+    draw = _draw_lines if axes_fields else _draw_list
+    figure = draw(rows, looks, [(field, _levels(trials[field])) for field in axes_fields], score)
+    against = f" against {_lower(axes_fields[0])}" if axes_fields else ""
+    each = f", one panel for each value of {_lower(axes_fields[1])}" if len(axes_fields) > 1 else ""
+    spread = "Bands (not drawn for floors and ceiling)" if axes_fields else "Bars"
     caption = (
-        f"{_word(score)}{against}"
-        + (f", one panel for each value of {_lower(_word(panel))}" if panel else "")
-        + f". Points: means over {seeds_text(rows)} on the test split; "
-        + ("bars: " if listed else "bands (not drawn for floors and ceiling): ")
-        + "95 % Student-t intervals over data seeds. "
-        + _averaged(trials, dataset_fields, [x, panel])
-        + _counts(trials)
-        + " Open markers: a trial of that point failed and is not in its mean."
+        f"{_word(score)}{against}{each}. Points: means over {seeds_text(rows)} on the test split. {spread}: 95 % Student-t "
+        f"intervals over data seeds. {_averaged(trials, dataset_fields, axes_fields)}{_counts(trials)} An open marker: some "
+        "trials of that point failed and are not in its mean; a cross at the bottom: all failed."
     )
     return _save(figure, rows, caption, folder, "score_lines")
 
 
-def _draw_lines(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Style], x: str, score: str) -> None:
-    positions = _positions(_levels(rows[x]))
-    for label, look in looks.items():
-        line = rows[(rows["label"] == label) & rows[score].notna()]
-        if line.empty:
-            continue
-        is_method = line["role"].iloc[0] == "method"
-        at = line[x].map(value_text).map(positions).to_numpy(float)
-        order = at.argsort()
-        line, at = line.iloc[order], at[order]
-        if is_method:
-            low, high = line[f"{score}_low"].to_numpy(float), line[f"{score}_high"].to_numpy(float)
-            axes.fill_between(at, low, high, color=look.colour, alpha=0.15, linewidth=0, zorder=2)
-        width, size = (1.2, 3.4) if is_method else (0.7, 1.8)
-        axes.plot(
-            at, line[score], color=look.colour, linestyle=look.line, linewidth=width, zorder=4 if is_method else 3
-        )
-        _draw_markers(axes, at, line[score].to_numpy(float), line["n_failed"].to_numpy() > 0, look, size)
+def _draw_lines(
+    rows: pd.DataFrame, looks: Mapping[str, Style], dials: list[tuple[str, list[str]]], score: str
+) -> Figure:
+    (x, x_levels), (panel, panel_levels) = (dials + [("", [""])])[:2]
+    n_columns = {1: 1, 2: 2, 4: 2}.get(len(panel_levels), 3)
+    n_rows = math.ceil(len(panel_levels) / n_columns)
+    handles = _handles(looks, rows)
+    n_legend_columns = _legend_columns(list(looks))
+    height = 0.45 + 1.75 * n_rows + 0.15 * math.ceil(len(handles) / n_legend_columns)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+    positions = _positions(x_levels)
+    for axes, level in zip(grid.flat, panel_levels, strict=False):
+        shown = rows[rows[panel] == level] if panel else rows
+        for label, look in looks.items():
+            _draw_line(axes, shown[shown["label"] == label], look, x, positions, score)
+        if panel:
+            axes.set_title(_title(f"{_word(panel)}: {level}", WIDTH / n_columns - 0.4), linespacing=0.9)
+        _set_ticks(axes, positions, WIDTH / n_columns - 0.5)
+        axes.set_xlabel(_word(x))
+    for axes in grid.flat[len(panel_levels) :]:
+        axes.remove()
+    if _is_bounded(score):
+        grid[0, 0].set_ylim(top=min(1.01, grid[0, 0].get_ylim()[1]))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(_word(score))
+    figure.legend(handles=handles, loc="outside lower center", ncols=n_legend_columns, handlelength=3)
+    return figure
 
 
-def _draw_list(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Style], x: str, score: str) -> None:
+def _draw_line(axes: Axes, line: pd.DataFrame, look: Style, x: str, positions: Mapping[str, float], score: str) -> None:
+    line = line.set_index(x).reindex(list(positions))  # a gap where there is no mean
+    at, is_method = pd.Series(positions), (line["role"] == "method").any()
+    if is_method:
+        axes.fill_between(at, line[f"{score}_low"], line[f"{score}_high"], color=look.colour, alpha=0.15, linewidth=0)
+    axes.plot(at, line[score], color=look.colour, linestyle=look.line, linewidth=1.2 if is_method else 0.7)
+    _draw_markers(axes, at, line[score], line["n_failed"] > 0, look, size=3.4 if is_method else 2)
+    lost = at[line[score].isna() & (line["n_failed"] > 0)]
+    axes.plot(lost, [0.02] * len(lost), "x", color=look.colour, markersize=4, transform=axes.get_xaxis_transform())
+
+
+def _draw_list(
+    rows: pd.DataFrame, looks: Mapping[str, Style], dials: list[tuple[str, list[str]]], score: str
+) -> Figure:
+    figure = Figure(figsize=(WIDTH, 0.5 + 0.17 * len(looks)), layout="constrained")
+    axes = figure.subplots()
     for place, (label, look) in enumerate(looks.items()):
         row = rows[rows["label"] == label]
-        value = row[score].to_numpy(float)
-        axes.errorbar(value, [place] * len(row), xerr=row[f"{score}_half"], color=look.colour, linewidth=1.2, capsize=2)
-        _draw_markers(axes, value, np.full(len(row), place), row["n_failed"].to_numpy() > 0, look, 4)
+        at = pd.Series(place, index=row.index)
+        axes.errorbar(
+            row[score], at, xerr=row[f"{score}_half"], fmt="none", ecolor=look.colour, elinewidth=1, capsize=2
+        )
+        _draw_markers(axes, row[score], at, row["n_failed"] > 0, look, size=4)
     axes.set_yticks(range(len(looks)), list(looks))
     axes.set_ylim(len(looks) - 0.5, -0.5)
+    axes.set_xlabel(_word(score))
     axes.grid(axis="x", linewidth=0.4, color="0.9")
     axes.set_axisbelow(True)
+    return figure
 
 
-def _draw_markers(axes: Axes, x: np.ndarray, y: np.ndarray, is_open: np.ndarray, look: Style, size: float) -> None:
+def _draw_markers(axes: Axes, x: pd.Series, y: pd.Series, is_open: pd.Series, look: Style, size: float) -> None:
     for chosen, face in ((~is_open, look.colour), (is_open, "white")):
-        axes.plot(
-            *(x[chosen], y[chosen]),
-            **{"linestyle": "", "marker": look.marker, "markersize": size, "zorder": 5},
-            **{"markeredgecolor": look.colour, "markerfacecolor": face, "markeredgewidth": 0.7},
+        axes.plot(x[chosen], y[chosen], linestyle="", **_marker(look, size, face), zorder=3)
+
+
+def _marker(look: Style, size: float, face: str) -> dict[str, Any]:
+    return {
+        "marker": look.marker,
+        "markersize": 1.4 * size if look.marker in SPARE_MARKERS else size,
+        "markeredgecolor": look.colour,
+        "markerfacecolor": face,
+        "markeredgewidth": 0.7,
+    }
+
+
+def _handles(looks: Mapping[str, Style], rows: pd.DataFrame) -> list[Line2D]:
+    roles = dict(zip(rows["label"], rows["role"], strict=True))
+    return [
+        Line2D(
+            *([], []),
+            color=look.colour,
+            linestyle=look.line,
+            linewidth=1.2 if roles[label] == "method" else 0.7,
+            label=label,
+            **_marker(look, 3.4 if roles[label] == "method" else 2, look.colour),
         )
+        for label, look in looks.items()
+    ]
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    fitting = max(1, int(WIDTH / (0.5 + CHARACTER * max(map(len, names)))))
+    n_rows = math.ceil(len(names) / fitting)
+    return math.ceil(len(names) / n_rows)
 
 
 @matplotlib.rc_context(PRINT)
@@ -284,123 +324,175 @@ def heat_map(
     y: str = "violation",
     score: str = HEADLINE,
 ) -> list[Path]:
-    """heat_map.*: the mean score of each label over `x` and `y`, a map per label, cells with failed trials hatched."""
-    chosen = _choose(cells(trials, dataset_fields), (x, y))
-    if not chosen:
-        return []
-    x, y = chosen[0], chosen[1] if len(chosen) > 1 else None
-    looks = styles(trials, method_fields)
-    rows = _labelled_summary(trials, method_fields, [x] + [y] * bool(y), score)
-    columns, lines = _levels(rows[x]), _levels(rows[y])[::-1] if y else [""]
-    n_columns = 2 if len(looks) > 1 else 1
-    n_rows = math.ceil(len(looks) / n_columns)
-    height = min(MAX_HEIGHT, 0.55 + n_rows * (0.26 + max(0.17 * len(lines), 0.2)) + 0.45)
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
-    low, high = math.floor(10 * np.nanmin([*rows[score], 0.9])) / 10, 1.0
-    legible = (WIDTH - 0.9) / n_columns / len(columns) > 0.19
-    for axes, label in zip(grid.flat, looks, strict=False):
-        own = rows[rows["label"] == label]
-        own = own.assign(column=own[x].map(value_text), line=own[y].map(value_text) if y else "")
-        square = {"index": "line", "columns": "column"}
-        means = own.pivot(**square, values=score).reindex(index=lines, columns=columns)
-        failed = own.pivot(**square, values="n_failed").reindex(index=lines, columns=columns) > 0
-        sns.heatmap(
-            means, ax=axes, vmin=low, vmax=high, cmap="viridis", cbar=False,
-            annot=means.map(lambda mean: number(mean, 2)).to_numpy() if legible else False, fmt="", annot_kws={"fontsize": 6},
-        )  # fmt: skip
-        for place in np.argwhere(failed.to_numpy()):
-            axes.add_patch(Rectangle(place[::-1], 1, 1, fill=False, linewidth=0, hatch="/////", edgecolor="0.6"))
-        axes.set(xlabel="", ylabel="")
-        axes.set_title(label, loc="left")
-        axes.tick_params(length=0, rotation=0)
-    for axes in grid.flat[len(looks) :]:
-        axes.remove()
-    figure.supxlabel(_word(x), fontsize=8)
-    if y:
-        figure.supylabel(_word(y), fontsize=8)
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(low, high), "viridis"),
-        ax=list(grid.flat[: len(looks)]),
-        location="right",
-        aspect=30,
-        pad=0.02,
-    )
-    bar.set_label(_word(score))
-    bar.outline.set_visible(False)
+    """heat_map.*: one small map per label, the values of `x` along its columns and those of `y` along its rows.
+
+    Where `x` or `y` does not vary, another dataset field that does takes its place. Cells with failed trials are hatched.
+    """
+    x, y = (_choose(cells(trials, dataset_fields), x, y) + [x, y])[:2]
+    rows = _points(trials, method_fields, [x, y], score)
+    labels_in_order = list(styles(trials, method_fields))
+    figure = _draw_maps(rows, labels_in_order, (x, _levels(trials[x])), (y, _levels(trials[y])[::-1]), score)
     caption = (
-        f"{_word(score)} against {_lower(_word(x))}"
-        + (f" and {_lower(_word(y))}" if y else "")
-        + f". Means over {seeds_text(rows)} on the test split. "
-        + _averaged(trials, dataset_fields, [x, y])
-        + _counts(trials)
-        + " Hatched: a trial of that cell failed and is not in its mean. Methods first, then the ceiling and the floors."
+        f"{_word(score)} of each method against {_lower(x)} and {_lower(y)}. Values: means over {seeds_text(rows)} on the "
+        f"test split; their 95 % Student-t intervals are in heat_map.csv. {_averaged(trials, dataset_fields, [x, y])}"
+        f"{_counts(trials)} Hatched: some trials of the cell failed and are not in its mean; white: none is "
+        "ok, because it does not apply (n/a) or all failed."
     )
     return _save(figure, rows, caption, folder, "heat_map")
+
+
+def _draw_maps(
+    rows: pd.DataFrame, names: list[str], x: tuple[str, list[str]], y: tuple[str, list[str]], score: str
+) -> Figure:
+    (x_field, x_levels), (y_field, y_levels) = x, y
+    n_columns, cell_width, cell_height = _map_shape(len(names), len(x_levels), len(y_levels))
+    n_rows = math.ceil(len(names) / n_columns)
+    titles = [_title(name, cell_width * len(x_levels)) for name in names]
+    title_height = 0.1 + 0.11 * max(title.count("\n") + 1 for title in titles)
+    height = 0.6 + n_rows * (title_height + cell_height * len(y_levels))
+    figure = Figure(figsize=(WIDTH, max(height, MIN_HEIGHT)), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    scale, is_annotated = _scale(rows[score], score), cell_width >= MIN_CELL[0] and cell_height >= MIN_CELL[1]
+    for axes, name, title in zip(grid.flat, names, titles, strict=False):
+        cell = rows[rows["label"] == name].set_index([y_field, x_field])
+        values = cell[score].unstack().reindex(index=y_levels, columns=x_levels)
+        texts = values.map(lambda value: number(value, 2)) if is_annotated else False
+        options = {"vmin": scale.vmin, "vmax": scale.vmax, "cmap": "viridis", "cbar": False, "linewidths": 0.3}
+        sns.heatmap(values, ax=axes, annot=texts, fmt="", annot_kws={"size": 6.5}, **options)
+        for (y_level, x_level), counts in cell.iterrows():
+            place = x_levels.index(x_level), y_levels.index(y_level)
+            if counts["n_failed"]:
+                axes.add_patch(Rectangle(place, 1, 1, fill=False, hatch=HATCH, edgecolor="0.3", linewidth=0))
+            elif not counts["n_ok"]:
+                axes.text(place[0] + 0.5, place[1] + 0.5, "n/a", ha="center", va="center", fontsize=6, color="0.4")
+        axes.set_title(title, linespacing=0.9)
+        axes.set(xlabel="", ylabel="")
+        axes.tick_params(length=0)
+        _thin(axes.xaxis, x_levels, cell_width)
+        axes.set_yticks(np.arange(len(y_levels)) + 0.5, y_levels, rotation=0)
+    used = list(grid.flat[: len(names)])
+    for axes in grid.flat[len(names) :]:
+        axes.remove()
+    for axes in used[-n_columns:]:
+        axes.tick_params(labelbottom=True)
+    figure.supxlabel(_word(x_field), fontsize=8)
+    figure.supylabel(_word(y_field), fontsize=8)
+    bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=used, aspect=30, fraction=0.04, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.set_label(_word(score))
+    if (rows["n_failed"] > 0).any():
+        key = Patch(facecolor="white", edgecolor="0.4", hatch=HATCH, linewidth=0.4, label="some or all trials failed")
+        figure.legend(handles=[key], loc="outside upper right")
+    return figure
+
+
+def _map_shape(n_maps: int, n_x: int, n_y: int) -> tuple[int, float, float]:
+    """How many maps fit side by side, and the width and height of a cell: the flattest shape that stays legible, else
+    the shape with the largest cells."""
+    shapes = []
+    for n_columns in range(1, min(n_maps, 5) + 1):
+        n_rows = math.ceil(n_maps / n_columns)
+        width = (WIDTH - 0.9 - 0.1 * n_columns) / (n_columns * n_x)
+        height = min(0.2, (MAX_HEIGHT - 0.6 - 0.25 * n_rows) / (n_rows * n_y))
+        shapes.append((n_columns, width, height))
+    legible = [shape for shape in shapes if shape[1] >= MIN_CELL[0] and shape[2] >= MIN_CELL[1]]
+    return (
+        legible[-1] if legible else max(shapes, key=lambda shape: min(shape[1] / MIN_CELL[0], shape[2] / MIN_CELL[1]))
+    )
+
+
+def _scale(values: pd.Series, score: str) -> Normalize:
+    low, high = np.nanmin(values), np.nanmax(values)
+    if _is_bounded(score):
+        return Normalize(math.floor(low * 10) / 10, max(1.0, high))
+    return Normalize(low, high)
 
 
 @matplotlib.rc_context(PRINT)
 def recovered_latents(
     representations: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
-    where: str,
     trials: pd.DataFrame,
     method_fields: Sequence[str],
     folder: str | Path,
 ) -> list[Path]:
-    """recovered_latents.*: each true latent against its matched estimate, for methods and ceiling.
+    """recovered_latents.*: each true latent against the estimate matched to it, for one data seed of one cell.
 
-    `representations` holds true latents (n_points, n_latents), estimates (n_points, n_estimated) and domains (n_points,) by label,
-    all of one seed of one cell; `where` says in words which. Matched by Spearman correlation on the points shown.
+    `representations` has for each label z (n_samples, n_latents), z_hat (n_samples, n_estimated) and domains (n_samples,).
+    Methods and ceiling are drawn. Latents are matched by |Spearman| over all points given; the first 1000 are drawn.
     """
-    roles = trials.assign(label=labels(trials, method_fields)).groupby("label")["role"].first()
-    shown = [label for label in styles(trials, method_fields) if label in representations and roles[label] != "floor"]
-    if not shown:
+    roles = dict(zip(labels(trials, method_fields), trials["role"], strict=True))
+    names = [label for label in styles(trials, method_fields) if label in representations and roles[label] != "floor"]
+    if not names:
         return []
-    n_latents = representations[shown[0]][0].shape[1]
-    n_domains = int(max(representations[label][2].max() for label in shown)) + 1
-    side = min((WIDTH - 1.1) / n_latents, (MAX_HEIGHT - 0.8) / len(shown), 1.1)
-    figure = Figure(figsize=(WIDTH, side * len(shown) + 0.75), layout="constrained")
-    grid = figure.subplots(len(shown), n_latents, sharex="col", squeeze=False)
-    # Neither end: the lightest is lost on white paper.
-    colours = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, n_domains)))
-    norm = BoundaryNorm(np.arange(n_domains + 1) - 0.5, n_domains)
-    records = []
-    for line, label in zip(grid, shown, strict=True):
-        z, z_hat, domains = (values[:N_POINTS] for values in representations[label])
-        for latent, (axes, (estimate, correlation)) in enumerate(zip(line, _matched(z, z_hat), strict=True)):
-            axes.scatter(
-                z[:, latent], estimate, s=1.2, c=domains, cmap=colours, norm=norm, linewidth=0, rasterized=True
-            )
-            axes.text(0.04, 0.96, number(correlation, 2), transform=axes.transAxes, va="top", fontsize=6.5,
-                      bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6})  # fmt: skip
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[["top", "right"]].set_visible(True)
-            columns = {
-                "label": label,
-                "latent": latent + 1,
-                "domain": domains,
-                "true": z[:, latent],
-                "estimated": estimate,
-            }
-            records.append(pd.DataFrame(columns))
-        line[0].set_ylabel(label, fontsize=7)
-    for latent, axes in enumerate(grid[-1]):
-        axes.set_xlabel(f"True latent {latent + 1}")
-    figure.supylabel("Matched estimate, standardised", fontsize=8)
-    if n_domains > 1:
-        ticks = np.unique(np.linspace(0, n_domains - 1, min(n_domains, 10)).round().astype(int))
-        bar = figure.colorbar(ScalarMappable(norm, colours), ax=grid.ravel().tolist(), ticks=ticks, aspect=40, pad=0.02)
-        bar.ax.set_yticklabels([str(tick + 1) for tick in ticks])
-        bar.ax.tick_params(length=0)
-        bar.set_label("Domain")
-        bar.outline.set_visible(False)
+    points = pd.concat([_matched_points(label, *representations[label]) for label in names], ignore_index=True)
+    figure = _draw_latents(points, names)
+    missing = [label for label, role in roles.items() if label not in representations and role != "floor"]
     caption = (
-        f"True against recovered latents, {where}. {len(z)} points of the test split, coloured by domain; each estimate is matched to "
-        "its true latent by Spearman correlation, standardised, and its sign aligned; numbers: absolute Spearman correlation over "
-        "the points shown. One model per method, not a mean."
+        "True latents against the estimates matched to them, one row per method, standardised and with matching signs, "
+        f"for one data seed of one cell: the first {points.groupby(['label', 'latent']).size().max()} points of the test "
+        "split, coloured by domain. In the corner: |Spearman| over all points kept of this trial. Axes are cut at 3.2 "
+        "standard deviations; there is no band, as this is a single trial."
+        + (f" Without a representation: {', '.join(missing)}." if missing else "")
     )
-    return _save(figure, pd.concat(records), caption, folder, "recovered_latents")
+    return _save(figure, points, caption, folder, "recovered_latents")
+
+
+def _matched_points(label: str, z: np.ndarray, z_hat: np.ndarray, domains: np.ndarray) -> pd.DataFrame:
+    z, z_hat = np.asarray(z, dtype=float), np.asarray(z_hat, dtype=float)
+    n = z.shape[1]
+    correlation = np.nan_to_num(_correlation(rankdata(z, axis=0), rankdata(z_hat, axis=0)))
+    matches = dict(zip(*linear_sum_assignment(-np.abs(correlation)), strict=True))
+    parts = []
+    for latent in range(n):
+        match = matches.get(latent)
+        spearman = 0.0 if match is None else correlation[latent, match]
+        estimate = np.full(len(z), np.nan) if match is None else _standardised(z_hat[:, match]) * np.sign(spearman)
+        columns = {"true": _standardised(z[:, latent]), "recovered": estimate, "domain": np.asarray(domains)}
+        part = pd.DataFrame({"label": label, "latent": latent + 1, "spearman": abs(spearman), **columns})
+        parts.append(part.head(N_POINTS))
+    return pd.concat(parts)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return _standardised(a).T @ _standardised(b) / len(a)
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    """`values` with mean 0 and standard deviation 1 along the first axis; a constant becomes 0."""
+    centred = values - values.mean(axis=0)
+    scale = centred.std(axis=0)
+    return centred / np.where(scale > 0, scale, 1.0)
+
+
+def _draw_latents(points: pd.DataFrame, names: list[str]) -> Figure:
+    n_latents, domains = points["latent"].max(), np.unique(points["domain"])
+    side = min((WIDTH - 0.9) / n_latents, (MAX_HEIGHT - 0.7) / len(names), 1.1)
+    figure = Figure(figsize=(WIDTH, side * len(names) + 0.75), layout="constrained")
+    grid = figure.subplots(len(names), n_latents, sharex=True, sharey=True, squeeze=False)
+    colours = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.95, len(domains))))
+    bounds = BoundaryNorm(np.arange(len(domains) + 1) - 0.5, len(domains))
+    for row, name in zip(grid, names, strict=True):
+        for axes, (latent, panel) in zip(row, points[points["label"] == name].groupby("latent"), strict=True):
+            place = np.searchsorted(domains, panel["domain"])
+            options = {"s": 1.5, "linewidths": 0, "alpha": 0.7, "cmap": colours, "norm": bounds, "rasterized": True}
+            axes.scatter(panel["true"], panel["recovered"], c=place, **options)
+            box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8}
+            text = number(panel["spearman"].iloc[0], 2) if panel["recovered"].notna().any() else "unmatched"
+            axes.text(0.05, 0.94, text, transform=axes.transAxes, ha="left", va="top", fontsize=7, bbox=box)
+            axes.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), xticks=(-2, 0, 2), yticks=(-2, 0, 2))
+            if axes in grid[0]:
+                axes.set_title(f"Latent {latent}")
+        row[0].set_ylabel(_title(name, side), linespacing=0.9)
+    figure.supxlabel("True latent (standardised)", fontsize=8)
+    figure.supylabel("Recovered latent (standardised)", fontsize=8)
+    bar = figure.colorbar(ScalarMappable(bounds, colours), ax=grid, aspect=40, fraction=0.03, pad=0.015)
+    step = math.ceil(len(domains) / 12)
+    bar.set_ticks(range(0, len(domains), step), labels=[str(domain) for domain in domains[::step]])
+    bar.minorticks_off()
+    bar.ax.tick_params(length=0)
+    bar.outline.set_visible(False)
+    bar.set_label("Domain")
+    return figure
 
 
 def draw_all(
@@ -408,137 +500,90 @@ def draw_all(
     method_fields: Sequence[str],
     dataset_fields: Sequence[str],
     representations: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
-    where: str,
     folder: str | Path,
 ) -> list[Path]:
-    """Every figure that the trials allow, as files in `folder`. See `recovered_latents` for `representations` and `where`."""
+    """Every figure that `trials` and `representations` allow, and the paths of all files: none if no trial is ok."""
     if not is_ok(trials).any():
         return []
-    return [
-        *score_lines(trials, method_fields, dataset_fields, folder),
-        *heat_map(trials, method_fields, dataset_fields, folder),
-        *recovered_latents(representations, where, trials, method_fields, folder),
-    ]
+    paths = score_lines(trials, method_fields, dataset_fields, folder)
+    if len(cells(trials, dataset_fields)) > 1:
+        paths += heat_map(trials, method_fields, dataset_fields, folder)
+    return paths + recovered_latents(representations, trials, method_fields, folder)
 
 
-def _choose(varied: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """As many of the fields that vary as are wanted: those named, and in the place of one that does not vary another."""
-    others = [field for field in varied if field not in wanted]
-    chosen = [field if field in varied else (others.pop(0) if others else None) for field in wanted]
-    return [field for field in chosen if field]
+def _choose(varying: Sequence[str], *preferred: str) -> list[str]:
+    """As many of the `varying` fields as are `preferred`, those first, in their order."""
+    ordered = [field for field in preferred if field in varying]
+    return (ordered + [field for field in varying if field not in ordered])[: len(preferred)]
 
 
-def _labelled_summary(
-    trials: pd.DataFrame, method_fields: Sequence[str], fields: Sequence[str], score: str
-) -> pd.DataFrame:
-    trials = trials.assign(label=labels(trials, method_fields))
+def _points(trials: pd.DataFrame, method_fields: Sequence[str], fields: Sequence[str], score: str) -> pd.DataFrame:
+    """The summary of `score` by label and `fields`, whose values are texts here."""
+    texts = {field: trials[field].map(value_text) for field in fields}
+    trials = trials.assign(label=labels(trials, method_fields), **texts)
     return summary(trials, ["label", "method", "role", *fields], [score])
 
 
 def _levels(values: pd.Series) -> list[str]:
-    """The values in their order, as text; numbers by size, `none` first."""
-    levels = values.drop_duplicates()
-    key = levels.map(
-        lambda value: (0, 0.0, "") if pd.isna(value) else (1, value, "") if _is_number(value) else (2, 0.0, value)
-    )
-    return [value_text(value) for value in levels.loc[key.sort_values().index]]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.number))
+    return [value_text(value) for value in values.drop_duplicates().sort_values()]
 
 
 def _positions(levels: Sequence[str]) -> dict[str, float]:
-    """Where each level stands on the axis: at its value if all are numbers, else in its turn."""
+    """Where on an axis each level is: at its value if all are numbers, else one after the other."""
     try:
         return {level: float(level) for level in levels}
     except ValueError:
         return {level: float(place) for place, level in enumerate(levels)}
 
 
-def _label_ticks(grid: np.ndarray, levels: Sequence[str], width: float) -> None:
-    """Labels every level, or every second, third, ... where `width` inches have no room for all."""
-    positions = _positions(levels)
-    longest = max(map(len, levels))
-    step = math.ceil(len(levels) * (longest + 1) * CHARACTER / width)
-    for axes in grid.flat:
-        if axes.figure is not None:
-            axes.set_xticks([positions[level] for level in levels[::step]], levels[::step])
+def _set_ticks(axes: Axes, positions: Mapping[str, float], width: float) -> None:
+    places = list(positions.values())
+    if min(places) > 0 and max(places) >= 20 * min(places):
+        axes.set_xscale("log")
+    step = math.ceil(sum(len(level) + 1.5 for level in positions) * CHARACTER / width)
+    axes.set_xticks(places[::step], list(positions)[::step])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _legend_shape(names: Sequence[str]) -> tuple[int, int]:
-    """Columns and rows of a legend as wide as the page."""
-    width = max(map(len, names)) * CHARACTER + 0.5
-    columns = max(1, min(len(names), int(WIDTH / width)))
-    return columns, math.ceil(len(names) / columns)
+def _thin(axis: XAxis, levels: Sequence[str], cell_width: float) -> None:
+    step = math.ceil((max(map(len, levels)) + 0.7) * CHARACTER / cell_width)
+    axis.set_ticks(np.arange(0, len(levels), step) + 0.5, levels[::step], rotation=0)
 
 
-def _handles(looks: Mapping[str, Style], rows: pd.DataFrame) -> list[Line2D]:
-    roles = rows.groupby("label")["role"].first()
-    return [
-        Line2D(
-            [], [], color=look.colour, linestyle=look.line, marker=look.marker, label=label,
-            linewidth=1.2 if roles[label] == "method" else 0.7, markersize=3.4 if roles[label] == "method" else 1.8,
-        )
-        for label, look in looks.items()
-    ]  # fmt: skip
+def _word(name: str) -> str:
+    return WORDS.get(name, name.replace("_", " ").capitalize())
 
 
-def _title(field: str, level: str, width: float) -> str:
-    text = f"{_word(field)}: {level}"
-    return textwrap.fill(text, max(10, int(width / CHARACTER)))
+def _lower(name: str) -> str:
+    word = _word(name)
+    return word[0].lower() + word[1:]
 
 
-def _limit(axes: Axes, score: str, vertical: bool) -> None:
-    """Scores that end at 1 get an axis that ends there."""
-    if score.startswith(("mcc", "r2")):
-        set_limit = axes.set_ylim if vertical else axes.set_xlim
-        set_limit(top=1.005) if vertical else set_limit(right=1.005)
+def _title(text: str, width: float) -> str:
+    return textwrap.fill(text, max(8, int(width / CHARACTER)))
 
 
-def _word(field: str) -> str:
-    return WORDS.get(field, field.replace("_", " "))
+def _is_bounded(score: str) -> bool:
+    return score.startswith(("mcc", "r2"))
 
 
-def _lower(words: str) -> str:
-    return words[0].lower() + words[1:] if words[1:2].islower() else words
-
-
-def _averaged(trials: pd.DataFrame, dataset_fields: Sequence[str], shown: Sequence[str | None]) -> str:
-    """The sentence that names the fields over whose values the means go, if any."""
-    hidden = [field for field in cells(trials, dataset_fields) if field not in shown]
-    return f"Averaged over {', '.join(_lower(_word(field)) for field in hidden)}. " if hidden else ""
+def _averaged(trials: pd.DataFrame, dataset_fields: Sequence[str], shown: Sequence[str]) -> str:
+    others = [_lower(field) for field in cells(trials, dataset_fields) if field not in shown]
+    return f"A data seed's score is its mean over {', '.join(others)}. " if others else ""
 
 
 def _counts(trials: pd.DataFrame) -> str:
-    failed = int(is_failed(trials).sum())
-    return f"{len(trials)} trials, {failed} of them failed."
-
-
-def _matched(z: np.ndarray, z_hat: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """For each true latent its estimate, standardised and sign-aligned, and |Spearman|; zeros for one without a match."""
-    ranks = rankdata(np.hstack([z, z_hat]), axis=0)
-    ranks = (ranks - ranks.mean(0)) / np.maximum(ranks.std(0), 1e-12)
-    correlations = ranks[:, : z.shape[1]].T @ ranks[:, z.shape[1] :] / len(z)
-    match = dict(zip(*linear_sum_assignment(-np.abs(correlations)), strict=True))
-    result = []
-    for latent in range(z.shape[1]):
-        if latent not in match:
-            result.append((np.zeros(len(z)), 0.0))
-            continue
-        estimate, correlation = z_hat[:, match[latent]], correlations[latent, match[latent]]
-        scale = estimate.std() or 1.0
-        result.append((np.sign(correlation) * (estimate - estimate.mean()) / scale, abs(float(correlation))))
-    return result
+    n_ok, n_failed = is_ok(trials).sum(), is_failed(trials).sum()
+    rest = len(trials) - n_ok - n_failed
+    return f"{len(trials)} trials: {n_ok} ok, {n_failed} failed, {rest} not applicable."
 
 
 def _save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path, name: str) -> list[Path]:
-    """The figure as PDF and PNG, its numbers as CSV, its caption as text."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv", "txt")]
     figure.savefig(paths[0], metadata={"CreationDate": None})
     figure.savefig(paths[1])
     data.to_csv(paths[2], index=False)
-    paths[3].write_text(textwrap.fill(caption, 100) + "\n")
+    paths[3].write_text(caption + "\n", encoding="utf-8")
     return paths

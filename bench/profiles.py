@@ -17,5 +17,5 @@ class Profile:
 PROFILES = {
     "quick": Profile(seeds=2, steps=600, restarts=1),
     "default": Profile(seeds=3, steps=3000, restarts=1),
-    "paper": Profile(seeds=10, steps=6000, restarts=3),
+    "paper": Profile(seeds=10, steps=4000, restarts=5),
 }

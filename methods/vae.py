@@ -9,6 +9,8 @@ from methods import Batch, Shape, TorchMethod, field, lazy_module, register
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
 
+# exp(-1) of the data's standard deviation: from a louder start the sparsity term removes latents before they explain anything,
+# from a quieter one training ends in local optima more often.
 INITIAL_LOG_NOISE = -1.0
 
 
@@ -21,7 +23,7 @@ class FlowVAE(TorchMethod):
     learned noise level per observed variable, the posterior a diagonal Gaussian, the prior a monotone flow per latent and domain.
     """
 
-    cost = 1.5
+    cost = 1.0
     beta: float = field(1.0, help="weight of the KL term; 1 is the evidence lower bound", low=0)
 
     def n_prior_domains(self, shape: Shape) -> int:
@@ -70,8 +72,6 @@ class VAE(FlowVAE):
     The loss of flow-vae; the prior is the same flow with a constant in place of the domain.
     """
 
-    cost = 1.4
-
     def n_prior_domains(self, shape: Shape) -> int:
         return 1
 
@@ -81,13 +81,16 @@ class VAE(FlowVAE):
 
 @dataclass(frozen=True)
 class _Sparse(FlowVAE):
-    """Adds alpha * L_s, L_s = E sum_{k,i} |dx_k/dz_i| * std(z_i), estimated from one random latent per sample."""
+    """Adds alpha * L_s, L_s = E sum_{k,i} |dx_k/dz_i| * std(z_i)."""
 
-    cost = 2.4
+    cost = 1.7
     alpha: float = field(0.1, help="weight of the L1 penalty on the decoder's Jacobian", low=0)
+    exact_jacobian: bool = field(False, help="the penalty from every latent; false: from one random latent per sample")
 
     def loss(self, model, batch: Batch, rng):
         loss, z = self.elbo_loss(model, batch, rng)
+        if self.exact_jacobian:
+            return loss + self.alpha * nets.jacobian_l1_exact(model.decoder, z)
         return loss + self.alpha * nets.jacobian_l1(model.decoder, z, rng)
 
 
@@ -108,8 +111,6 @@ class SparseVAE(VAE, _Sparse):
     The loss of synergy-vae; the prior is the same flow with a constant in place of the domain.
     """
 
-    cost = 2.3
-
 
 @register("ivae", source="Khemakhem et al. 2020")
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class IVAE(FlowVAE):
     Loss per sample (nats): -log p(x|z) + beta * KL(q(z|x,u) || N(mu(u), diag sigma(u)^2)), the KL in closed form.
     """
 
-    cost = 1.0
+    cost = 0.7
     prior_mean: bool = field(True, help="learn mu(u); the published code fixes it at 0")
 
     def build(self, shape: Shape):
