@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.grid import parse_grid, parse_settings
 from bench.profiles import PROFILES
-from bench.trials import Pack, Trial, make_packs, plan
+from bench.trials import Pack, Trial, duration, expected_time, make_packs, plan
 from datasets import datasets
 from methods import methods
 from registry import Entry, UsageError, nearest
@@ -23,7 +23,6 @@ RUNS = Path("results/runs")
 DEFAULT_METHODS = (
     "vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae", "supervised", "identity", "pca", "fastica", "random",
 )  # fmt: skip
-MODEL_STEPS_PER_SECOND = 1200  # of `vae` on one core at width 64 and batch 128, for estimates
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -225,10 +224,7 @@ def describe(request: Request, missing: list[Trial], packs: list[Pack], workers:
     for name in request.config["methods"]:
         own = [pack for pack in packs if pack.method == name]
         n_trials = sum(len(pack.trials) for pack in own)
-        seconds = sum(pack.cost for pack in own) / MODEL_STEPS_PER_SECOND
-        table.append([name, n_trials, len(own), _minutes(seconds)])
-    total = sum(pack.cost for pack in packs) / MODEL_STEPS_PER_SECOND
-    longest = max((pack.cost for pack in packs), default=0) / MODEL_STEPS_PER_SECOND
+        table.append([name, n_trials, len(own), duration(sum(pack.expected_s for pack in own))])
     finished = len(request.trials) - len(missing)
     return "\n".join(
         [
@@ -236,7 +232,7 @@ def describe(request: Request, missing: list[Trial], packs: list[Pack], workers:
             tabulate(
                 table, headers=["method", "trials", "packs", "core time"], colalign=("left", "right", "right", "right")
             ),
-            f"estimated time: {_minutes(max(total / workers, longest))} on {workers} cores (roughly; models of width 64, batch 128)",
+            f"estimated time: about {duration(expected_time(packs, workers))} on {workers} cores",
             "nothing was started",
         ]
     )
@@ -317,10 +313,6 @@ def _device(wanted: str, dry_run: bool) -> str:
 
 def _workers(arguments: argparse.Namespace) -> int:
     return 1 if arguments.executor == "serial" else os.cpu_count() or 1
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min"
 
 
 def _positive(text: str) -> int:

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bench.store import Store
-from bench.trials import Pack
+from bench.trials import Pack, duration, expected_time
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,15 +30,18 @@ class Monitor:
 
     packs: Sequence[Pack]
     console: Console
+    workers: int
     running: int = 0
     done: int = 0
     failed: int = 0
-    _cost_done: float = 0.0
+    _left: list[Pack] = field(init=False)
     _started: float = field(default_factory=time.monotonic)
+    _last_finish: float = field(default_factory=time.monotonic)
+    _pace: float = 1.0  # seconds per expected second, from the packs that finished
     _last_line: float = float("-inf")
 
     def __post_init__(self):
-        self._total = sum(pack.cost for pack in self.packs)
+        self._left = list(self.packs)
         self._bar = Progress(
             TextColumn("packs"),
             BarColumn(),
@@ -70,7 +73,10 @@ class Monitor:
         self.running -= 1
         self.done += 1
         self.failed += any(status in ("failed", "crashed", "diverged") for status in statuses)
-        self._cost_done += pack.cost
+        self._left.remove(pack)
+        self._last_finish = time.monotonic()
+        finished = sum(p.expected_s for p in self.packs) - sum(p.expected_s for p in self._left)
+        self._pace = self._elapsed * self.workers / finished
         self.update()
 
     @property
@@ -78,22 +84,14 @@ class Monitor:
         return time.monotonic() - self._started
 
     def update(self) -> None:
-        left = "estimating the time left"
-        if self._cost_done:
-            left = f"{duration(self._elapsed * (self._total / self._cost_done - 1))} left"
-        text = f"{self.running} running, {self.failed} failed, {left}"
+        since = time.monotonic() - self._last_finish
+        left = max(self._pace * expected_time(self._left, self.workers) - since, 0)
+        text = f"{self.running} running, {self.failed} failed, about {duration(left)} left"
         if self.console.is_terminal:
             self._bar.update(self._task, completed=self.done, description=text)
         elif time.monotonic() - self._last_line > 30:
             self.console.print(f"packs: {self.done} of {len(self.packs)} done, {text}")
             self._last_line = time.monotonic()
-
-
-def duration(seconds: float) -> str:
-    """`1 h 05 min`, `3 min 20 s` or `12 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def run(
@@ -117,7 +115,7 @@ def _run_serial(packs: Sequence[Pack], store: Store, device: str, console: Conso
     from bench import engine, worker
 
     engine.use_one_thread()
-    with Monitor(packs, console) as monitor:
+    with Monitor(packs, console, workers=1) as monitor:
         for pack in packs:
             monitor.started()
             monitor.finished(pack, [row["status"] for row in worker.run_pack(pack, store, device)])
@@ -188,7 +186,8 @@ def _run_ray(
 
     scratch = tempfile.mkdtemp(prefix="ray-tune-")
     try:
-        with Monitor(packs, console) as monitor:
+        workers = max(1, min(len(packs), int(ray.cluster_resources().get("CPU", 1))))
+        with Monitor(packs, console, workers) as monitor:
             tuner = tune.Tuner(
                 tune.with_resources(tune.with_parameters(train, packs=packs), {"cpu": 1, "gpu": gpus_per_pack}),
                 param_space={"pack": tune.grid_search(list(range(len(packs))))},

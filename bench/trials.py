@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from datasets import datasets
-from methods import Shape, methods
+from methods import Shape, TorchMethod, methods
 
 ENGINE_VERSION = 1  # raise it when a change to training or scoring moves numbers: finished trials then run again
 MODELS_PER_PACK = {"cpu": 32, "cuda": 256}  # measured with benchmarks/pack_size.py
 DOMAIN_STEP = 10  # models have room for a multiple of so many domains: part of what a trial's initialisation depends on
+# Measured on one of two busy cores: of `vae` at width 64 and batch 128 in a full pack, and of data and scores.
+MODEL_STEPS_PER_SECOND, SECONDS_PER_SCORE = 1200, 0.1
 
 # Independent random streams below a root seed.
 DATA, INIT, NOISE = range(3)
@@ -85,12 +87,14 @@ class Pack:
         return self.trials[0].method
 
     @functools.cached_property
-    def cost(self) -> float:
-        """Expected time, in model-steps of `vae`."""
+    def expected_s(self) -> float:
+        """A rough guess of its seconds on one core, for estimates of the time left."""
         method = self.trials[0].make_method()
-        if not hasattr(method, "steps"):
-            return 100.0 * len(self.trials)
-        return (method.cost * method.steps * method.restarts + 100.0) * len(self.trials)
+        if not isinstance(method, TorchMethod):
+            return SECONDS_PER_SCORE * len(self.trials)
+        size = method.width * method.batch_size / (64 * 128)
+        steps = method.cost * method.steps * method.restarts * size / MODEL_STEPS_PER_SECOND
+        return (steps + SECONDS_PER_SCORE) * len(self.trials)
 
 
 def plan(
@@ -124,7 +128,20 @@ def make_packs(trials: Iterable[Trial], device: str) -> list[Pack]:
         restarts = group[0].method_fields.get("restarts", 1)
         size = max(1, MODELS_PER_PACK[device] // restarts)
         packs += [Pack(tuple(group[start : start + size])) for start in range(0, len(group), size)]
-    return sorted(packs, key=lambda pack: -pack.cost)
+    return sorted(packs, key=lambda pack: -pack.expected_s)
+
+
+def expected_time(packs: Sequence[Pack], workers: int) -> float:
+    """Seconds until `packs` are done on so many workers: their sum shared out, and no less than the longest."""
+    seconds = [pack.expected_s for pack in packs]
+    return max(sum(seconds) / workers, max(seconds, default=0.0))
+
+
+def duration(seconds: float) -> str:
+    """`1 h 05 min`, `3 min 20 s` or `12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def digest(value: Any) -> str:
