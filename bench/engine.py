@@ -54,16 +54,21 @@ class Stack:
         self._sizes = [len(row) for row in rows]
         self._starts = np.cumsum([0, *self._sizes[:-1]])
         self._generators = [torch.Generator().manual_seed(job.noise_seed) for job in jobs]
+        self._step = 0
+        self._optimiser = self._new_optimiser()
 
-    def train(self) -> None:
-        """Minimises each model's own loss; models that are no longer finite leave the stack."""
+    def train(self, until: int | None = None) -> None:
+        """Minimises each model's own loss up to step `until`, a multiple of CHUNK, or to the end.
+
+        Models that are no longer finite leave the stack.
+        """
         method = self.method
         loss = self._map(lambda model, batch, normal, uniform: method.loss(model, batch, Rng(normal, uniform)))
         needed = self._numbers_needed(method.batch_size)
-        optimiser = self._optimiser(None)
-        for chunk, start in enumerate(range(0, method.steps, CHUNK)):
+        end = method.steps if until is None else min(until, method.steps)
+        while self._step < end and self.alive:
             rows, normals, uniforms = self._draw(needed)
-            for offset in range(min(CHUNK, method.steps - start)):
+            for offset in range(min(CHUNK, end - self._step)):
                 batch = self._batch(rows[:, offset])
                 losses = loss(self._state, batch, normals[:, offset], uniforms[:, offset])
                 parameters = [self._state[name] for name in self._trainable]
@@ -71,20 +76,25 @@ class Stack:
                 for parameter, gradient in zip(parameters, clip(gradients, MAX_NORM), strict=True):
                     # Adam's fused kernel on the CPU reads memory in order, whatever the strides say.
                     parameter.grad = gradient.contiguous()
-                optimiser.param_groups[0]["lr"] = method.learning_rate * one_cycle((start + offset) / method.steps)
-                optimiser.step()
-            if chunk % CHECK == CHECK - 1 and not losses.isfinite().all():
-                optimiser = self._optimiser(optimiser, keep=losses.isfinite().nonzero().flatten().tolist())
-                if not self.alive:
-                    break
-        self._state = {name: value.detach() for name, value in self._state.items()}
-        finite = torch.stack([value.flatten(1).isfinite().all(1) for value in self._state.values()]).all(0)
+                self._optimiser.param_groups[0]["lr"] = method.learning_rate * one_cycle(self._step / method.steps)
+                self._optimiser.step()
+                self._step += 1
+            if self._step % (CHUNK * CHECK) == 0 and not losses.isfinite().all():
+                self.keep(losses.isfinite().nonzero().flatten().tolist())
+        finite = torch.stack([value.detach().flatten(1).isfinite().all(1) for value in self._state.values()]).all(0)
         self.keep(finite.nonzero().flatten().tolist())
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Leaves only the models at these positions of the model axis, in this order."""
+        """Leaves only the models at these positions of the model axis, in this order, ready to train on."""
+        moments = [self._optimiser.state[self._state[name]] for name in self._trainable]
         self.alive = [self.alive[position] for position in positions]
+        self._generators = [self._generators[position] for position in positions]
         self._state = {name: value.detach()[list(positions)] for name, value in self._state.items()}
+        self._optimiser = self._new_optimiser()
+        for name, state in zip(self._trainable, moments, strict=True):
+            # Adam's moments have a model axis, its count of steps has none.
+            kept = {key: value[list(positions)] if value.dim() else value for key, value in state.items()}
+            self._optimiser.state[self._state[name]] = kept
 
     @torch.no_grad()
     def objective(self, points: Sequence[Split]) -> np.ndarray:
@@ -128,17 +138,8 @@ class Stack:
 
         return lambda state, *args: vmap(one, in_dims=in_dims[: 1 + len(args)])(state, *args)
 
-    def _optimiser(self, old: torch.optim.Adam | None, keep: Sequence[int] = ()) -> torch.optim.Adam:
-        """Adam over the stack; with `old`, over the models at positions `keep` of it, with their moments."""
-        moments = [] if old is None else [old.state[self._state[name]] for name in self._trainable]
-        if old is not None:
-            self.keep(keep)
-            self._generators = [self._generators[position] for position in keep]
-        parameters = [self._state[name].requires_grad_() for name in self._trainable]
-        optimiser = torch.optim.Adam(parameters, fused=True)
-        for parameter, state in zip(parameters, moments, strict=False):
-            optimiser.state[parameter] = {k: v[list(keep)].contiguous() if v.dim() else v for k, v in state.items()}
-        return optimiser
+    def _new_optimiser(self) -> torch.optim.Adam:
+        return torch.optim.Adam([self._state[name].requires_grad_() for name in self._trainable], fused=True)
 
     def _draw(self, needed: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Row numbers (models, CHUNK, batch) and noise (models, CHUNK, .) of the next steps, each model's from its own generator."""

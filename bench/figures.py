@@ -1,7 +1,7 @@
-"""The figures of a run, drawn for print: PDF with embedded TrueType fonts, PNG, the plotted numbers as CSV, and a caption.
+"""The figures of a run, drawn for print: PDF with embedded TrueType fonts, PNG, the plotted numbers as CSV, a caption.
 
-A method looks the same in every figure of every run. Trials that are not ok enter no mean, but every CSV and caption counts
-them, and the figures mark where they are. What is averaged, and how, is decided in `bench.leaderboard.summary`.
+A method looks the same in every figure of every run. Trials that are not ok enter no mean, but every CSV and caption
+counts them, and the figures mark where they are. What is averaged, and how, is decided in `bench.leaderboard.summary`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CHARACTER = 0.05  # inches: about the width of a character at 7 pt
 N_POINTS = 1000  # of a scatter plot
 MIN_CELL = (0.2, 0.12)  # inches: width and height of a heat map's cell that has room for its value
 HATCH = "/////"
-PRINT = {
+PRINT: dict[Any, Any] = {
     "font.family": "STIXGeneral",  # Times-like, comes with matplotlib
     "mathtext.fontset": "stix",
     "font.size": 8,
@@ -88,7 +88,7 @@ class Style(NamedTuple):
 
     colour: str
     marker: str | tuple[int, int, int]
-    line: str | tuple[int, tuple[float, ...]]
+    line: Any  # "-", or the (offset, dashes) of matplotlib
 
 
 SOLID = "-"
@@ -98,8 +98,8 @@ DASH_DOT = (0, (5.0, 1.2, 1.0, 1.2))
 DASH_DOT_DOT = (0, (5.0, 1.2, 1.0, 1.2, 1.0, 1.2))
 LINES = (SOLID, DASHED, DOTTED, DASH_DOT, DASH_DOT_DOT)
 
-# Okabe-Ito for the VAEs, Tol's muted set for the other families. Along a ladder the line tells the assumptions: dotted none,
-# dashed sparsity, dash-dotted changes, solid both. This is also the order of legends.
+# Okabe-Ito for the VAEs, Tol's muted set for the other families. Along a ladder the line tells the assumptions: dotted
+# none, dashed sparsity, dash-dotted changes, solid both. This is also the order of legends.
 KNOWN = {
     "vae": Style("#56B4E9", "s", DOTTED),
     "sparse-vae": Style("#009E73", "^", DASHED),
@@ -130,7 +130,6 @@ SPARE_COLOURS = {
         "#105030",
         "#6040AF",
         "#FF8F80",
-        "#CF9FEF",
         "#005080",
         "#8F6000",
     ),
@@ -145,12 +144,16 @@ def style(method: str, role: str = "method") -> Style:
     if method in KNOWN:
         return KNOWN[method]
     digest = hashlib.sha256(method.encode()).digest()
-    choices = (SPARE_COLOURS[role], SPARE_MARKERS, LINES)
-    return Style(*(options[digest[i] % len(options)] for i, options in enumerate(choices)))
+    colours = SPARE_COLOURS[role]
+    return Style(
+        colours[digest[0] % len(colours)],
+        SPARE_MARKERS[digest[1] % len(SPARE_MARKERS)],
+        LINES[digest[2] % len(LINES)],
+    )
 
 
 def styles(trials: pd.DataFrame, method_fields: Sequence[str]) -> dict[str, Style]:
-    """The style of each label of `trials`, in the order of legends: methods, ceiling, floors, variants by their settings.
+    """The style of each label of `trials`, in the order of legends: methods, ceiling, floors; variants by settings.
 
     The variants of one method share its hue, from light to dark, and differ in marker and line.
     """
@@ -161,7 +164,7 @@ def styles(trials: pd.DataFrame, method_fields: Sequence[str]) -> dict[str, Styl
         (ROLES.index(role), places.get(method, len(places)), method)
         for role, method in zip(rows["role"], rows["method"], strict=True)
     ]
-    chosen = {}
+    chosen: dict[str, Style] = {}
     for _, variants in rows.groupby("place"):
         base = style(variants["method"].iloc[0], variants["role"].iloc[0])
         names = list(variants.sort_values([*fields, "label"])["label"])
@@ -183,7 +186,8 @@ def _variants(base: Style, n: int) -> list[Style]:
 def _shade(colour: str, amount: float) -> str:
     """`colour` moved towards white by a positive amount, towards black by a negative one."""
     rgb = np.array(to_rgb(colour))
-    return to_hex(rgb + amount * (1 - rgb) if amount > 0 else rgb * (1 + amount))
+    red, green, blue = rgb + amount * (1 - rgb) if amount > 0 else rgb * (1 + amount)
+    return to_hex((red, green, blue))
 
 
 @matplotlib.rc_context(PRINT)
@@ -196,10 +200,10 @@ def score_lines(
     panel: str = "violation",
     score: str = HEADLINE,
 ) -> list[Path]:
-    """score_lines.*: the score of each label against `x` with its 95 % band over seeds, one panel per value of `panel`.
+    """score_lines.*: the score of each label against `x` with its 95 % band over seeds, a panel per value of `panel`.
 
-    Where `x` or `panel` does not vary, another dataset field that does takes its place. Where there is nothing to be `x`,
-    the labels are listed, with error bars.
+    Where `x` or `panel` does not vary, another dataset field that does takes its place. Where there is nothing to be
+    `x`, the labels are listed, with error bars.
     """
     axes_fields = _choose(cells(trials, dataset_fields), x, panel)
     looks = styles(trials, method_fields)
@@ -210,10 +214,13 @@ def score_lines(
     each = f", one panel for each value of {_lower(axes_fields[1])}" if len(axes_fields) > 1 else ""
     spread = "Bands (not drawn for floors and ceiling)" if axes_fields else "Bars"
     caption = (
-        f"{_word(score)}{against}{each}. Points: means over {seeds_text(rows)} on the test split. {spread}: 95 % Student-t "
-        f"intervals over data seeds. {_averaged(trials, dataset_fields, axes_fields)}{_counts(trials)} An open marker: some "
-        "trials of that point failed and are not in its mean; a cross at the bottom: all failed."
+        f"{_word(score)}{against}{each}. Points: means over {seeds_text(rows)} on the test split. "
+        f"{_interval(rows, spread)}{_averaged(trials, dataset_fields, axes_fields)}{_counts(trials)}"
     )
+    if is_failed(trials).any():
+        caption += (
+            " Open marker: some trials of that point failed and are not in its mean; cross at the bottom: all did."
+        )
     return _save(figure, rows, caption, folder, "score_lines")
 
 
@@ -234,7 +241,7 @@ def _draw_lines(
         for label, look in looks.items():
             _draw_line(axes, shown[shown["label"] == label], look, x, positions, score)
         if panel:
-            axes.set_title(_title(f"{_word(panel)}: {level}", WIDTH / n_columns - 0.4), linespacing=0.9)
+            axes.set_title(_title(f"{_word(panel)}: {level}", WIDTH / n_columns - 0.4), linespacing=1.1)
         _set_ticks(axes, positions, WIDTH / n_columns - 0.5)
         axes.set_xlabel(_word(x))
     for axes in grid.flat[len(panel_levels) :]:
@@ -326,18 +333,19 @@ def heat_map(
 ) -> list[Path]:
     """heat_map.*: one small map per label, the values of `x` along its columns and those of `y` along its rows.
 
-    Where `x` or `y` does not vary, another dataset field that does takes its place. Cells with failed trials are hatched.
+    Where `x` or `y` does not vary, another dataset field that does takes its place. Failed trials hatch their cell.
     """
     x, y = (_choose(cells(trials, dataset_fields), x, y) + [x, y])[:2]
     rows = _points(trials, method_fields, [x, y], score)
     labels_in_order = list(styles(trials, method_fields))
     figure = _draw_maps(rows, labels_in_order, (x, _levels(trials[x])), (y, _levels(trials[y])[::-1]), score)
     caption = (
-        f"{_word(score)} of each method against {_lower(x)} and {_lower(y)}. Values: means over {seeds_text(rows)} on the "
-        f"test split; their 95 % Student-t intervals are in heat_map.csv. {_averaged(trials, dataset_fields, [x, y])}"
-        f"{_counts(trials)} Hatched: some trials of the cell failed and are not in its mean; white: none is "
-        "ok, because it does not apply (n/a) or all failed."
+        f"{_word(score)}, of each method against {_lower(x)} and {_lower(y)}. Values: means over {seeds_text(rows)} on "
+        f"the test split. {_interval(rows, 'In heat_map.csv')}"
+        f"{_averaged(trials, dataset_fields, [x, y])}{_counts(trials)}"
     )
+    if not is_ok(trials).all():
+        caption += " Hatched: some or all trials of the cell failed and are not in its mean; n/a: not applicable."
     return _save(figure, rows, caption, folder, "heat_map")
 
 
@@ -352,20 +360,22 @@ def _draw_maps(
     height = 0.6 + n_rows * (title_height + cell_height * len(y_levels))
     figure = Figure(figsize=(WIDTH, max(height, MIN_HEIGHT)), layout="constrained")
     grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
-    scale, is_annotated = _scale(rows[score], score), cell_width >= MIN_CELL[0] and cell_height >= MIN_CELL[1]
+    low, high = _range(rows[score], score)
+    is_annotated = cell_width >= MIN_CELL[0] and cell_height >= MIN_CELL[1]
     for axes, name, title in zip(grid.flat, names, titles, strict=False):
-        cell = rows[rows["label"] == name].set_index([y_field, x_field])
-        values = cell[score].unstack().reindex(index=y_levels, columns=x_levels)
+        own = rows[rows["label"] == name]
+        values = own.pivot(index=y_field, columns=x_field, values=score).reindex(index=y_levels, columns=x_levels)
         texts = values.map(lambda value: number(value, 2)) if is_annotated else False
-        options = {"vmin": scale.vmin, "vmax": scale.vmax, "cmap": "viridis", "cbar": False, "linewidths": 0.3}
+        options = {"vmin": low, "vmax": high, "cmap": "viridis", "cbar": False, "linewidths": 0.3}
         sns.heatmap(values, ax=axes, annot=texts, fmt="", annot_kws={"size": 6.5}, **options)
-        for (y_level, x_level), counts in cell.iterrows():
-            place = x_levels.index(x_level), y_levels.index(y_level)
-            if counts["n_failed"]:
-                axes.add_patch(Rectangle(place, 1, 1, fill=False, hatch=HATCH, edgecolor="0.3", linewidth=0))
-            elif not counts["n_ok"]:
+        for _, cell in own.iterrows():
+            place = x_levels.index(cell[x_field]), y_levels.index(cell[y_field])
+            if cell["n_failed"]:
+                ink = "0.9" if cell[score] < (low + high) / 2 else "0.3"
+                axes.add_patch(Rectangle(place, 1, 1, fill=False, hatch=HATCH, edgecolor=ink, linewidth=0))
+            elif not cell["n_ok"]:
                 axes.text(place[0] + 0.5, place[1] + 0.5, "n/a", ha="center", va="center", fontsize=6, color="0.4")
-        axes.set_title(title, linespacing=0.9)
+        axes.set_title(title, linespacing=1.1)
         axes.set(xlabel="", ylabel="")
         axes.tick_params(length=0)
         _thin(axes.xaxis, x_levels, cell_width)
@@ -377,7 +387,7 @@ def _draw_maps(
         axes.tick_params(labelbottom=True)
     figure.supxlabel(_word(x_field), fontsize=8)
     figure.supylabel(_word(y_field), fontsize=8)
-    bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=used, aspect=30, fraction=0.04, pad=0.02)
+    bar = figure.colorbar(ScalarMappable(Normalize(low, high), "viridis"), ax=used, aspect=30, fraction=0.04, pad=0.02)
     bar.outline.set_visible(False)
     bar.set_label(_word(score))
     if (rows["n_failed"] > 0).any():
@@ -387,25 +397,23 @@ def _draw_maps(
 
 
 def _map_shape(n_maps: int, n_x: int, n_y: int) -> tuple[int, float, float]:
-    """How many maps fit side by side, and the width and height of a cell: the flattest shape that stays legible, else
-    the shape with the largest cells."""
+    """How many maps stand side by side, and the width and height of a cell in inches.
+
+    As many as leave room for a cell's value; where no number of maps does, the one with the largest cells.
+    """
     shapes = []
     for n_columns in range(1, min(n_maps, 5) + 1):
         n_rows = math.ceil(n_maps / n_columns)
         width = (WIDTH - 0.9 - 0.1 * n_columns) / (n_columns * n_x)
         height = min(0.2, (MAX_HEIGHT - 0.6 - 0.25 * n_rows) / (n_rows * n_y))
-        shapes.append((n_columns, width, height))
-    legible = [shape for shape in shapes if shape[1] >= MIN_CELL[0] and shape[2] >= MIN_CELL[1]]
-    return (
-        legible[-1] if legible else max(shapes, key=lambda shape: min(shape[1] / MIN_CELL[0], shape[2] / MIN_CELL[1]))
-    )
+        room = min(width / MIN_CELL[0], height / MIN_CELL[1], 1)
+        shapes.append((room, n_columns, width, height))
+    return max(shapes)[1:]
 
 
-def _scale(values: pd.Series, score: str) -> Normalize:
-    low, high = np.nanmin(values), np.nanmax(values)
-    if _is_bounded(score):
-        return Normalize(math.floor(low * 10) / 10, max(1.0, high))
-    return Normalize(low, high)
+def _range(values: pd.Series, score: str) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    return (math.floor(low * 10) / 10, max(1.0, high)) if _is_bounded(score) else (low, high)
 
 
 @matplotlib.rc_context(PRINT)
@@ -414,11 +422,13 @@ def recovered_latents(
     trials: pd.DataFrame,
     method_fields: Sequence[str],
     folder: str | Path,
+    where: str = "",
 ) -> list[Path]:
     """recovered_latents.*: each true latent against the estimate matched to it, for one data seed of one cell.
 
-    `representations` has for each label z (n_samples, n_latents), z_hat (n_samples, n_estimated) and domains (n_samples,).
-    Methods and ceiling are drawn. Latents are matched by |Spearman| over all points given; the first 1000 are drawn.
+    `representations` has for each label z (n_samples, n_latents), z_hat (n_samples, n_estimated) and domains
+    (n_samples,) from 0; `where`, if given, says in words of which seed of which cell. Methods and ceiling are drawn.
+    Latents are matched by |Spearman| over all points given; the first 1000 are drawn.
     """
     roles = dict(zip(labels(trials, method_fields), trials["role"], strict=True))
     names = [label for label in styles(trials, method_fields) if label in representations and roles[label] != "floor"]
@@ -427,10 +437,12 @@ def recovered_latents(
     points = pd.concat([_matched_points(label, *representations[label]) for label in names], ignore_index=True)
     figure = _draw_latents(points, names)
     missing = [label for label, role in roles.items() if label not in representations and role != "floor"]
+    of_which = f" ({where})" if where else ""
+    n_points = points.groupby(["label", "latent"]).size().max()
     caption = (
         "True latents against the estimates matched to them, one row per method, standardised and with matching signs, "
-        f"for one data seed of one cell: the first {points.groupby(['label', 'latent']).size().max()} points of the test "
-        "split, coloured by domain. In the corner: |Spearman| over all points kept of this trial. Axes are cut at 3.2 "
+        f"for one data seed of one cell{of_which}: the first {points.groupby(['label', 'latent']).size().max()} points "
+        "of the test split, coloured by domain. In the corner: |Spearman| over all points kept of this trial. Axes are cut at 3.2 "
         "standard deviations; there is no band, as this is a single trial."
         + (f" Without a representation: {', '.join(missing)}." if missing else "")
     )
@@ -438,19 +450,36 @@ def recovered_latents(
 
 
 def _matched_points(label: str, z: np.ndarray, z_hat: np.ndarray, domains: np.ndarray) -> pd.DataFrame:
-    z, z_hat = np.asarray(z, dtype=float), np.asarray(z_hat, dtype=float)
-    n = z.shape[1]
-    correlation = np.nan_to_num(_correlation(rankdata(z, axis=0), rankdata(z_hat, axis=0)))
+    z = _standardised(np.asarray(z, dtype=float))
+    parts = [
+        pd.DataFrame(
+            {
+                "label": label,
+                "latent": latent + 1,
+                "spearman": spearman,
+                "true": z[:, latent],
+                "recovered": estimate,
+                "domain": np.asarray(domains) + 1,
+            }
+        )
+        for latent, (estimate, spearman) in enumerate(_matched(z, z_hat))
+    ]
+    return pd.concat([part.head(N_POINTS) for part in parts])
+
+
+def _matched(z: np.ndarray, z_hat: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """For each true latent its estimate, standardised and sign-aligned, and |Spearman|; NaN and 0 without a match."""
+    z_hat = np.asarray(z_hat, dtype=float)
+    correlation = _correlation(rankdata(z, axis=0), rankdata(z_hat, axis=0))
     matches = dict(zip(*linear_sum_assignment(-np.abs(correlation)), strict=True))
-    parts = []
-    for latent in range(n):
-        match = matches.get(latent)
-        spearman = 0.0 if match is None else correlation[latent, match]
-        estimate = np.full(len(z), np.nan) if match is None else _standardised(z_hat[:, match]) * np.sign(spearman)
-        columns = {"true": _standardised(z[:, latent]), "recovered": estimate, "domain": np.asarray(domains)}
-        part = pd.DataFrame({"label": label, "latent": latent + 1, "spearman": abs(spearman), **columns})
-        parts.append(part.head(N_POINTS))
-    return pd.concat(parts)
+    result = []
+    for latent in range(z.shape[1]):
+        if latent in matches:
+            spearman = correlation[latent, matches[latent]]
+            result.append((_standardised(z_hat[:, matches[latent]]) * np.sign(spearman), abs(float(spearman))))
+        else:
+            result.append((np.full(len(z), np.nan), 0.0))
+    return result
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -466,7 +495,7 @@ def _standardised(values: np.ndarray) -> np.ndarray:
 
 def _draw_latents(points: pd.DataFrame, names: list[str]) -> Figure:
     n_latents, domains = points["latent"].max(), np.unique(points["domain"])
-    side = min((WIDTH - 0.9) / n_latents, (MAX_HEIGHT - 0.7) / len(names), 1.1)
+    side = min((WIDTH - 0.9) / n_latents, (MAX_HEIGHT - 0.75) / len(names), 1.1)
     figure = Figure(figsize=(WIDTH, side * len(names) + 0.75), layout="constrained")
     grid = figure.subplots(len(names), n_latents, sharex=True, sharey=True, squeeze=False)
     colours = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.95, len(domains))))
@@ -482,7 +511,7 @@ def _draw_latents(points: pd.DataFrame, names: list[str]) -> Figure:
             axes.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), xticks=(-2, 0, 2), yticks=(-2, 0, 2))
             if axes in grid[0]:
                 axes.set_title(f"Latent {latent}")
-        row[0].set_ylabel(_title(name, side), linespacing=0.9)
+        row[0].set_ylabel(_title(name, side), linespacing=1.1)
     figure.supxlabel("True latent (standardised)", fontsize=8)
     figure.supylabel("Recovered latent (standardised)", fontsize=8)
     bar = figure.colorbar(ScalarMappable(bounds, colours), ax=grid, aspect=40, fraction=0.03, pad=0.015)
@@ -501,6 +530,7 @@ def draw_all(
     dataset_fields: Sequence[str],
     representations: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
     folder: str | Path,
+    where: str = "",
 ) -> list[Path]:
     """Every figure that `trials` and `representations` allow, and the paths of all files: none if no trial is ok."""
     if not is_ok(trials).any():
@@ -508,7 +538,7 @@ def draw_all(
     paths = score_lines(trials, method_fields, dataset_fields, folder)
     if len(cells(trials, dataset_fields)) > 1:
         paths += heat_map(trials, method_fields, dataset_fields, folder)
-    return paths + recovered_latents(representations, trials, method_fields, folder)
+    return paths + recovered_latents(representations, trials, method_fields, folder, where)
 
 
 def _choose(varying: Sequence[str], *preferred: str) -> list[str]:
@@ -567,15 +597,20 @@ def _is_bounded(score: str) -> bool:
     return score.startswith(("mcc", "r2"))
 
 
+def _interval(rows: pd.DataFrame, what: str) -> str:
+    return f"{what}: 95 % Student-t intervals over data seeds. " if rows["n_seeds"].max() > 1 else ""
+
+
 def _averaged(trials: pd.DataFrame, dataset_fields: Sequence[str], shown: Sequence[str]) -> str:
     others = [_lower(field) for field in cells(trials, dataset_fields) if field not in shown]
     return f"A data seed's score is its mean over {', '.join(others)}. " if others else ""
 
 
 def _counts(trials: pd.DataFrame) -> str:
-    n_ok, n_failed = is_ok(trials).sum(), is_failed(trials).sum()
-    rest = len(trials) - n_ok - n_failed
-    return f"{len(trials)} trials: {n_ok} ok, {n_failed} failed, {rest} not applicable."
+    n_failed = int(is_failed(trials).sum())
+    n_not_applicable = len(trials) - int(is_ok(trials).sum()) - n_failed
+    rest = f", {n_not_applicable} not applicable" if n_not_applicable else ""
+    return f"{len(trials)} trials, {n_failed} of them failed{rest}."
 
 
 def _save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path, name: str) -> list[Path]:
@@ -585,5 +620,5 @@ def _save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path, 
     figure.savefig(paths[0], metadata={"CreationDate": None})
     figure.savefig(paths[1])
     data.to_csv(paths[2], index=False)
-    paths[3].write_text(caption + "\n", encoding="utf-8")
+    paths[3].write_text(textwrap.fill(caption, 100) + "\n", encoding="utf-8")
     return paths

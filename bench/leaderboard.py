@@ -149,11 +149,12 @@ def notes(table: pd.DataFrame) -> list[str]:
     lines = [f"Mean{interval} over {seeds_text(table)}; test split; ranked by MCC (Spearman)."]
     if not table["comparable"].all():
         lines.append(f"{MARK} {MARK_MEANING}.")
-    for row in table.itertuples():
-        if row.n_failed:
-            lines.append(f"{row.label}: {row.n_failed} of {row.n_trials} trials failed, most often: {row.reason}.")
-        if row.n_not_applicable:
-            lines.append(f"{row.label}: not applicable to {row.n_not_applicable} of {row.n_trials} trials.")
+    for row in table.to_dict("records"):
+        label, n_trials = row["label"], row["n_trials"]
+        if row["n_failed"]:
+            lines.append(f"{label}: {row['n_failed']} of {n_trials} trials failed, most often: {row['reason']}.")
+        if row["n_not_applicable"]:
+            lines.append(f"{label}: not applicable to {row['n_not_applicable']} of {n_trials} trials.")
     return lines
 
 

@@ -93,7 +93,8 @@ class Pack:
         if not isinstance(method, TorchMethod):
             return SECONDS_PER_SCORE * len(self.trials)
         size = method.width * method.batch_size / (64 * 128)
-        steps = method.cost * method.steps * method.restarts * size / MODEL_STEPS_PER_SECOND
+        started = 1 if method.restarts == 1 else 0.25 * method.restarts + 0.75 * max(1, method.restarts // 4)
+        steps = method.cost * method.steps * started * size / MODEL_STEPS_PER_SECOND
         return (steps + SECONDS_PER_SCORE) * len(self.trials)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench import metrics
-from bench.engine import Job, Stack
+from bench.engine import CHUNK, Job, Stack
 from bench.store import Store
 from bench.trials import Pack, Trial, data_seed, model_shape
 from datasets import Instance
@@ -105,29 +105,45 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
             jobs.append(Job(instance.train, trial.init_seed(restart), trial.noise_seed(restart)))
             owned.append(index)
     stack = Stack(method, _shape(instances[0]), jobs, device)
+    if method.restarts > 1:
+        stack.train(until=race_ends(method.steps))
+        stack.keep(_best(stack, owned, instances, max(1, method.restarts // 4)))
     stack.train()
     train_s = time.perf_counter() - start
 
     start = time.perf_counter()
-    owners = np.array(owned)[stack.alive]
-    objective = stack.objective([instances[index].validation for index in owners]) if len(owners) else np.zeros(0)
-    # Not finite last: such a model is chosen only if its trial has no other.
-    order = np.argsort(np.where(np.isfinite(objective), objective, np.inf), kind="stable")
-    best = {index: order[owners[order] == index][0] for index in np.unique(owners)}
+    stack.keep(_best(stack, owned, instances, 1))
     outcomes = [Outcome("diverged", "every restart became NaN or infinite", {}, {}) for _ in pack.trials]
-    if best:
-        stack.keep(list(best.values()))
-        validation = stack.encode([instances[index].validation for index in best])
-        test = stack.encode([instances[index].test for index in best])
+    if stack.alive:
+        owners = [owned[job] for job in stack.alive]
+        objective = stack.objective([instances[index].validation for index in owners])
+        validation = stack.encode([instances[index].validation for index in owners])
+        test = stack.encode([instances[index].test for index in owners])
         decoded = stack.decode(test)
-        for slot, (index, position) in enumerate(best.items()):
+        for slot, index in enumerate(owners):
             if not (np.isfinite(validation[slot]).all() and np.isfinite(test[slot]).all()):
                 continue
-            scores = {"objective": float(objective[position])}
+            scores = {"objective": float(objective[slot])}
             if decoded is not None:
                 scores["recon_nmse"] = _nmse(instances[index].test.x, decoded[slot])
             outcomes[index] = _outcome(instances[index], validation[slot], test[slot], scores)
     return outcomes, train_s, time.perf_counter() - start
+
+
+def race_ends(steps: int) -> int:
+    """The step at which the restarts of a trial are compared and most of them stop: after a quarter, in whole chunks."""
+    return max(1, steps // 4 // CHUNK) * CHUNK
+
+
+def _best(stack: Stack, owned: list[int], instances: list[Instance], n: int) -> list[int]:
+    """Positions in the stack of each trial's `n` models with the best validation objective, in the order of the trials."""
+    if not stack.alive:
+        return []
+    owners = np.array([owned[job] for job in stack.alive])
+    objective = stack.objective([instances[index].validation for index in owners])
+    # What is not finite comes last: it is chosen only if its trial has nothing else.
+    order = np.argsort(np.where(np.isfinite(objective), objective, np.inf), kind="stable")
+    return [int(position) for index in np.unique(owners) for position in order[owners[order] == index][:n]]
 
 
 def _run_estimators(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:

@@ -69,7 +69,11 @@ class TorchMethod:
     cost: ClassVar[float] = 1.0  # time of a model-step relative to `vae`, for the estimate of the time left
 
     steps: int = field(3000, help="optimiser steps", low=0)
-    restarts: int = field(1, help="models trained per trial; the best validation objective is kept", low=1)
+    restarts: int = field(
+        1,
+        help="models started per trial; a quarter go on after a quarter of the steps, the best objective is kept",
+        low=1,
+    )
     batch_size: int = field(128, help="points per step", low=2)
     learning_rate: float = field(2e-2, help="peak of the one-cycle schedule of Adam", low=0)
     width: int = field(64, help="units of each hidden layer", low=1)

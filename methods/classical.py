@@ -63,9 +63,9 @@ class Random(EstimatorMethod):
     def build(self, shape: Shape, seed: int):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return _Untrained(
-                nets.MLP(shape.n_observed + shape.n_domains, shape.n_latents, self.width, self.depth), shape
-            )
+            encoder = nets.MLP(shape.n_observed + shape.n_domains, shape.n_latents, self.width, self.depth)
+            encoder.network[-1].reset_parameters()  # encoders that are trained start linear; this one would stay so
+            return _Untrained(encoder, shape)
 
 
 @dataclass

@@ -19,7 +19,8 @@ MIN_BIN, MIN_SLOPE = 1e-2, 1e-2  # of a spline: keep its inverse and its log-slo
 class MLP(nn.Module):
     """A linear map plus a network of `depth` hidden layers of `width` units with a smooth leaky activation.
 
-    The linear part keeps a decoder from folding early in training: without it, local optima 1 to 2 nats worse were common.
+    It starts linear. This keeps a decoder from folding early in training: without the linear part, local optima 1 to 2 nats
+    worse were common, and fewer remain when the network's part starts from nothing.
     """
 
     def __init__(self, n_in: int, n_out: int, width: int, depth: int):
@@ -27,6 +28,7 @@ class MLP(nn.Module):
         sizes = [n_in] + [width] * depth
         hidden = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.SiLU())]
         self.network = nn.Sequential(*hidden, nn.Linear(sizes[-1], n_out))
+        nn.init.zeros_(self.network[-1].weight)
         self.linear = nn.Linear(n_in, n_out, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -176,11 +176,35 @@ def test_a_diverged_trial_is_a_row_and_its_neighbours_are_ok(tmp_path, monkeypat
     assert rows[1]["mcc_spearman"] is None and rows[1]["error"]
 
 
-def test_the_restart_with_the_best_validation_objective_is_kept(tmp_path, monkeypatch):
-    seen = []
+def test_the_restarts_with_the_best_validation_objectives_go_on_and_the_best_of_them_is_kept(tmp_path, monkeypatch):
+    calls = []
     objective = worker.Stack.objective
-    monkeypatch.setattr(worker.Stack, "objective", lambda self, points: seen.append(objective(self, points)) or seen[0])
-    rows = worker.run_pack(pack("ivae", n_seeds=4, restarts=3), Store(tmp_path))
-    by_trial = seen[0].reshape(4, 3)
-    assert [row["objective"] for row in rows] == by_trial.min(axis=1).tolist()
-    assert (by_trial.argmin(axis=1) != 0).any()  # else the first restart would do as well
+
+    def noted(self, points):
+        calls.append((list(self.alive), objective(self, points)))
+        return calls[-1][1]
+
+    monkeypatch.setattr(worker.Stack, "objective", noted)
+    rows = worker.run_pack(pack("ivae", n_seeds=2, restarts=8, steps=200), Store(tmp_path))
+    (started, early), (went_on, late), (kept, _) = calls
+    assert started == list(range(16))
+    for trial in range(2):
+        own = range(8 * trial, 8 * trial + 8)
+        assert {job for job in went_on if job in own} == set(sorted(own, key=lambda job: early[job])[:2])
+        assert [job for job in kept if job in own] == [
+            min((j for j in went_on if j in own), key=lambda j: late[went_on.index(j)])
+        ]
+    assert [row["objective"] for row in rows] == [float(late[went_on.index(job)]) for job in kept]
+    assert kept != [0, 8]  # else the first restart would do as well
+
+
+def test_a_restart_that_goes_on_trains_as_if_the_others_had_never_been():
+    instance = datasets["sparse-mixing"].make(SMALL_DATA).generate(np.random.SeedSequence(5))
+    method = methods["ivae"].make(SMALL_BUDGET | {"steps": 96})
+    jobs = [worker.Job(instance.train, seed, seed) for seed in range(3)]
+    raced, alone = (worker.Stack(method, worker._shape(instance), some) for some in (jobs, jobs[1:2]))
+    raced.train(until=32)
+    raced.keep([1])
+    raced.train()
+    alone.train()
+    np.testing.assert_allclose(raced.encode([instance.test]), alone.encode([instance.test]), atol=0.02)
