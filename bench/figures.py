@@ -122,20 +122,16 @@ KNOWN = {
     "identity": Style("#8E8E8E", "D", DOTTED),
     "random": Style("#ADADAD", "v", DASH_DOT_DOT),
 }
-# For all others: colours far from those above and from each other, and markers that no known method has.
+# For all others: colours at least 0.088 apart in OKLab from those above and each other, and markers of their own.
 SPARE_COLOURS = {
-    "method": (
-        "#8F80EF",
-        "#60CF70",
-        "#105030",
-        "#6040AF",
-        "#FF8F80",
-        "#005080",
-        "#8F6000",
-    ),
-    "ceiling": ("#1A1A1A", "#262626", "#333333"),
-    "floor": ("#5E5E5E", "#7F7F7F", "#9E9E9E", "#BCBCBC"),
-}
+    "method": [
+        "#8F70EF", "#6040BF", "#50BF40", "#008FFF", "#205000", "#BF2040", "#70008F", "#CF80FF",
+        "#FF8060", "#8F7000", "#00508F", "#705080", "#8070AF", "#309F00", "#007070", "#FF608F",
+        "#508FBF", "#BF60CF", "#705000", "#9F8FCF", "#8F5050", "#4060DF", "#EF70CF", "#AF8050",
+    ],
+    "ceiling": ["#1A1A1A", "#262626", "#333333"],
+    "floor": ["#5E5E5E", "#7F7F7F", "#9E9E9E", "#BCBCBC"],
+}  # fmt: skip
 SPARE_MARKERS = ((3, 1, 0), (4, 1, 0), (4, 1, 45), (6, 1, 0), (8, 1, 0), (3, 1, 180))
 
 
@@ -441,10 +437,9 @@ def recovered_latents(
     n_points = points.groupby(["label", "latent"]).size().max()
     caption = (
         "True latents against the estimates matched to them, one row per method, standardised and with matching signs, "
-        f"for one data seed of one cell{of_which}: the first {points.groupby(['label', 'latent']).size().max()} points "
-        "of the test split, coloured by domain. In the corner: |Spearman| over all points kept of this trial. Axes are cut at 3.2 "
-        "standard deviations; there is no band, as this is a single trial."
-        + (f" Without a representation: {', '.join(missing)}." if missing else "")
+        f"for one data seed of one cell{of_which}: the first {n_points} points of the test split, coloured by domain. "
+        "In the corner: |Spearman| over all points kept of this trial. Axes are cut at 3.2 standard deviations; no "
+        "band: this is a single trial." + (f" Without a representation: {', '.join(missing)}." if missing else "")
     )
     return _save(figure, points, caption, folder, "recovered_latents")
 
@@ -618,6 +613,7 @@ def _save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path, 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv", "txt")]
     figure.savefig(paths[0], metadata={"CreationDate": None})
+    figure.set_layout_engine("none")  # the layout of the PDF stays
     figure.savefig(paths[1])
     data.to_csv(paths[2], index=False)
     paths[3].write_text(textwrap.fill(caption, 100) + "\n", encoding="utf-8")

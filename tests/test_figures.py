@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,11 @@ from bench import figures
 from methods import methods
 from tests.simulated import DATASET_FIELDS, METHOD_FIELDS, fail, simulated_trials
 
+TEN = (
+    *("vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae"),
+    *("supervised", "fastica", "pca", "identity", "random"),
+)
+
 
 def representations(trials):
     rng = np.random.default_rng(0)
@@ -15,38 +22,41 @@ def representations(trials):
 
 
 def draw(trials, folder):
-    return figures.draw_all(trials, METHOD_FIELDS, DATASET_FIELDS, representations(trials), "somewhere", folder)
+    return figures.draw_all(trials, METHOD_FIELDS, DATASET_FIELDS, representations(trials), folder, "data seed 7")
 
 
-def test_every_figure_has_pdf_png_numbers_and_caption(tmp_path):
-    paths = draw(simulated_trials(), tmp_path)
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return draw(simulated_trials(), tmp_path_factory.mktemp("figures"))
+
+
+def test_every_figure_has_pdf_png_numbers_and_caption(paths):
     names = ("score_lines", "heat_map", "recovered_latents")
     assert {path.name for path in paths} == {f"{n}.{kind}" for n in names for kind in ("pdf", "png", "csv", "txt")}
     assert all(path.stat().st_size > 0 for path in paths)
 
 
-def test_pdf_fonts_are_embedded_truetype(tmp_path):
-    for path in draw(simulated_trials(), tmp_path):
+def test_pdf_fonts_are_embedded_truetype(paths):
+    for path in paths:
         if path.suffix == ".pdf":
             content = path.read_bytes()
             assert b"/FontFile2" in content and b"/Type3" not in content
 
 
-def test_a_figure_is_as_wide_as_the_page_at_300_dots_per_inch(tmp_path):
+def test_a_figure_is_as_wide_as_the_page_at_300_dots_per_inch(paths):
     from PIL import Image
 
-    for path in draw(simulated_trials(), tmp_path):
+    for path in paths:
         if path.suffix == ".png":
             with Image.open(path) as image:
                 assert abs(image.width / 300 - figures.WIDTH) < 0.02
                 assert image.height / 300 <= figures.MAX_HEIGHT + 0.02
 
 
-def test_the_numbers_beside_a_figure_are_the_means_of_its_cells(tmp_path):
-    trials = simulated_trials()
-    draw(trials, tmp_path)
+def test_the_numbers_beside_a_figure_are_the_means_of_its_cells(paths):
+    trials, folder = simulated_trials(), paths[0].parent
     for name in ("score_lines", "heat_map"):
-        rows = pd.read_csv(tmp_path / f"{name}.csv").set_index(["label", "domains", "violation"])
+        rows = pd.read_csv(folder / f"{name}.csv").set_index(["label", "domains", "violation"])
         expected = trials.groupby(["method", "domains", "violation"]).mcc_spearman.mean()
         assert len(rows) == len(expected)
         for key, value in expected.items():
@@ -54,9 +64,15 @@ def test_the_numbers_beside_a_figure_are_the_means_of_its_cells(tmp_path):
 
 
 def test_captions_state_seeds_split_interval_and_failures(tmp_path):
-    draw(fail(simulated_trials(), method="ivae", domains=3, seed=0), tmp_path)
+    trials = fail(simulated_trials(), method="ivae", domains=3, seed=0)
+    figures.score_lines(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
     caption = " ".join((tmp_path / "score_lines.txt").read_text().split())
     assert all(words in caption for words in ("2 to 3 data seeds", "test split", "95 %", "2 of them failed"))
+
+
+def test_the_caption_of_the_recovered_latents_says_of_which_seed_they_are(paths):
+    caption = next(path for path in paths if path.name == "recovered_latents.txt").read_text()
+    assert "one cell (data seed 7)" in " ".join(caption.split())
 
 
 def test_every_registered_method_has_a_look_of_its_own():
@@ -84,20 +100,122 @@ def test_the_colours_of_the_ladder_differ_in_grey_and_for_the_colour_blind():
             assert np.abs(deuteranopia @ (rgb[a] - rgb[b])).max() > 0.1
 
 
+def test_no_spare_colour_or_marker_belongs_to_a_known_method():
+    known = figures.KNOWN.values()
+    spare = {colour.lower() for colours in figures.SPARE_COLOURS.values() for colour in colours}
+    assert not spare & {look.colour.lower() for look in known}
+    assert not set(figures.SPARE_MARKERS) & {look.marker for look in known}
+
+
+def test_variants_of_one_method_differ_in_colour_marker_and_line():
+    trials = simulated_trials({"synergy-vae": 0.9})
+    variants = pd.concat([trials.assign(alpha=alpha) for alpha in (0.03, 0.1, 0.3, 1.0)], ignore_index=True)
+    looks = figures.styles(variants, METHOD_FIELDS)
+    assert list(looks) == [f"synergy-vae (alpha={alpha})" for alpha in ("0.03", "0.1", "0.3", "1")]
+    for channel in zip(*looks.values(), strict=True):
+        assert len(set(channel)) == 4
+
+
+def lines_of(axes):
+    """The drawn lines by colour, without markers and error bars."""
+    return {line.get_color(): line.get_ydata() for line in axes.lines if line.get_linestyle() != "None"}
+
+
+def test_the_same_colour_stands_for_a_method_in_both_forms_of_the_score_figure(tmp_path, monkeypatch):
+    drawn = captured(monkeypatch)
+    for domains in ([2, 3], [2]):
+        figures.score_lines(
+            simulated_trials(domains=domains, violations=[0.0]), METHOD_FIELDS, DATASET_FIELDS, tmp_path
+        )
+    lines, listed = (figure.axes[0] for figure in drawn)
+    colours = [figures.style(name).colour for name in ("ivae", "synergy-vae", "supervised", "identity", "random")]
+    assert set(lines_of(lines)) == set(colours)
+    assert [bars.get_color()[0].tolist()[:3] for bars in listed.collections] == [list(to_rgb(c)) for c in colours]
+
+
+def captured(monkeypatch):
+    """The figures about to be saved, as they come."""
+    drawn = []
+    monkeypatch.setattr(figures, "_save", lambda figure, *rest: drawn.append(figure) or [])
+    return drawn
+
+
+def test_a_line_has_a_gap_and_a_cross_where_all_trials_failed_and_an_open_marker_where_some_did(tmp_path, monkeypatch):
+    trials = fail(simulated_trials({"ivae": 0.8}, violations=[0.0], domains=(2, 3, 4, 10)), domains=3)
+    trials = fail(trials, domains=4, seed=0)
+    drawn = captured(monkeypatch)
+    figures.score_lines(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    axes, colour = drawn[0].axes[0], figures.style("ivae").colour
+    assert np.isnan(lines_of(axes)[colour]).tolist() == [False, True, False, False]
+    open_markers = [line.get_xydata() for line in axes.lines if line.get_markerfacecolor() == "white"]
+    crosses = [line.get_xydata() for line in axes.lines if line.get_marker() == "x"]
+    assert [x for points in open_markers for x, y in points if not np.isnan(y)] == [4.0]
+    assert [x for points in crosses for x, y in points] == [3.0]
+    assert next(line.get_xdata() for line in axes.lines if line.get_linestyle() != "None").tolist() == [2, 3, 4, 10]
+
+
+def test_heat_maps_hatch_the_cells_with_failures_and_no_others(tmp_path, monkeypatch):
+    trials = fail(simulated_trials(), method="ivae", domains=3, violation=0.5, seed=1)
+    drawn = captured(monkeypatch)
+    figures.heat_map(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    hatched = {
+        axes.get_title(): [patch.get_xy() for patch in axes.patches if patch.get_hatch()] for axes in drawn[0].axes
+    }
+    assert hatched.pop("ivae") == [(1, 0)]  # the second of the domains, the upper of the violations
+    assert not any(hatched.values())
+
+
+@pytest.mark.parametrize("dial", ["n_samples", "domains"])
+def test_the_dial_that_varies_becomes_the_horizontal_axis(dial, tmp_path, monkeypatch):
+    trials = simulated_trials({"ivae": 0.8}, domains=[2], violations=[0.0])
+    trials = pd.concat([trials.assign(**{dial: value}) for value in (100, 1000, 10000)], ignore_index=True)
+    drawn = captured(monkeypatch)
+    figures.score_lines(trials, METHOD_FIELDS, ["domains", "violation", "n_samples"], tmp_path)
+    assert drawn[0].axes[0].get_xlabel() == figures.WORDS[dial]
+    assert drawn[0].axes[0].get_xticks().tolist() == [100, 1000, 10000]
+
+
+@pytest.mark.parametrize("n_methods", [1, 5, 10])
+@pytest.mark.parametrize("n_violations", [1, 2, 5])
+def test_heat_maps_of_up_to_ten_methods_and_nine_numbers_of_domains_have_room_for_their_values(n_methods, n_violations):
+    n_columns, width, height = figures._map_shape(n_methods, 9, n_violations)
+    assert width >= figures.MIN_CELL[0] and height >= figures.MIN_CELL[1]
+    assert n_columns <= n_methods
+
+
 @pytest.mark.parametrize(
     "trials",
     [
+        fail(simulated_trials(dict.fromkeys(TEN, 0.8), domains=range(2, 11), seeds=2), method="vae", domains=2, seed=0),
         simulated_trials(domains=[9], violations=[0.0]),
         simulated_trials({"ivae": 0.8}),
+        simulated_trials({"ivae": 0.8}, domains=range(10000, 10025), seeds=2),
         simulated_trials(seeds=1),
-        simulated_trials(violations=[0.0, 0.25, 0.5, 0.75, 1.0]),
+        simulated_trials(domains=[2, 9], violations=[0.0, 0.25, 0.5, 0.75, 1.0], seeds=2),
         fail(simulated_trials(), method="ivae"),
         simulated_trials().assign(status="failed", mcc_spearman=np.nan, error="all of them"),
     ],
-    ids=["one cell", "one method", "one seed", "five panels", "a method that failed", "nothing that is ok"],
+    ids=[
+        "full",
+        "one cell",
+        "one method",
+        "many wide ticks",
+        "one seed",
+        "five panels",
+        "a method that failed",
+        "nothing that is ok",
+    ],
 )
-def test_unusual_runs_are_drawn_without_a_warning(trials, tmp_path, recwarn):
+def test_runs_of_any_shape_fit_the_page_without_a_warning(trials, tmp_path, monkeypatch, recwarn):
+    drawn = captured(monkeypatch)
     draw(trials, tmp_path)
+    for figure in drawn:
+        figure.draw_without_rendering()
+        used, page = figure.get_tightbbox(), figure.get_size_inches()
+        assert min(used.x0, used.y0) > -0.01 and used.x1 < page[0] + 0.01 and used.y1 < page[1] + 0.01
+        for axes in figure.axes:
+            labels = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+            assert all(left.x1 < right.x0 for left, right in itertools.pairwise(labels))
     assert not [str(w.message) for w in recwarn if "jit" not in str(w.message)]
 
 
@@ -106,3 +224,19 @@ def test_a_matched_estimate_is_aligned_in_order_and_sign():
     (first, r1), (second, r2) = figures._matched(z, np.column_stack([-np.exp(z[:, 1]), z[:, 0] ** 3]))
     assert r1 == pytest.approx(1) and r2 == pytest.approx(1)
     assert np.corrcoef(first, z[:, 0])[0, 1] > 0.5 and np.corrcoef(second, z[:, 1])[0, 1] > 0.5
+
+
+def test_a_latent_without_a_match_and_a_constant_estimate_score_zero():
+    z = np.random.default_rng(0).normal(size=(200, 3))
+    scores = [spearman for _, spearman in figures._matched(z, np.column_stack([z[:, 1], np.zeros(200)]))]
+    assert sorted(scores) == [0, 0, pytest.approx(1)] and scores[1] == pytest.approx(1)
+
+
+def test_inputs_of_the_latents_figure_are_not_changed(tmp_path, monkeypatch):
+    captured(monkeypatch)
+    trials = simulated_trials({"ivae": 0.8})
+    kept = representations(trials)
+    before = [values.copy() for values in kept["ivae"]]
+    figures.recovered_latents(kept, trials, METHOD_FIELDS, tmp_path)
+    for old, new in zip(before, kept["ivae"], strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -4,7 +4,7 @@ import pytest
 
 from bench import leaderboard
 from bench.statistics import mean_interval
-from tests.simulated import DATASET_FIELDS, METHOD_FIELDS, fail, simulated_trials
+from tests.simulated import DATASET_FIELDS, METHOD_FIELDS, SCORES, fail, simulated_trials
 
 
 def test_means_and_intervals_are_over_seeds_of_the_means_over_cells():
@@ -88,3 +88,97 @@ def test_numbers_are_printed_as_papers_do():
         "none",
         "none",
     ]
+
+
+def tiny(**scores):
+    """Two cells and two seeds of each method: its scores in the order (cell 1, seed 0), (1, 1), (2, 0), (2, 1)."""
+    trials = simulated_trials(dict.fromkeys(scores, 0.0), domains=[2, 3], violations=[0.0], seeds=2)
+    trials[list(SCORES)] = np.repeat(np.concatenate(list(scores.values())), len(SCORES)).reshape(len(trials), -1)
+    return trials
+
+
+def test_the_numbers_of_a_tiny_table_are_those_computed_by_hand():
+    row = leaderboard.table(tiny(ivae=[0.5, 0.7, 0.7, 0.9]), METHOD_FIELDS).iloc[0]
+    # Seeds have means .6 and .8: mean .7, standard error .1, and the 97.5 % quantile of t with one degree of freedom.
+    assert row.mcc_spearman == pytest.approx(0.7)
+    assert row.mcc_spearman_half == pytest.approx(12.7062 * 0.1, rel=1e-4)
+    assert (row.n_seeds, row.n_trials, row.n_ok, row.train_s) == (2, 4, 4, 2.0)
+
+
+def test_with_a_failure_the_mean_is_over_the_remaining_trials_of_each_seed_and_marked_as_not_comparable():
+    trials = fail(tiny(ivae=[0.5, 0.7, 0.7, 0.9], vae=[0.1, 0.1, 0.1, 0.1]), method="ivae", domains=2, seed=0)
+    table = leaderboard.table(trials, METHOD_FIELDS).set_index("label")
+    assert table.loc["ivae", "mcc_spearman"] == pytest.approx((0.7 + 0.8) / 2)
+    assert not table.loc["ivae", "comparable"] and table.loc["vae", "comparable"]
+
+
+def test_trials_that_do_not_apply_are_counted_apart_from_failures():
+    trials = simulated_trials()
+    hit = (trials.method == "ivae") & (trials.domains == 2)
+    trials.loc[hit, "status"] = "not-applicable"
+    trials.loc[hit, list(SCORES)] = np.nan
+    table = leaderboard.table(trials, METHOD_FIELDS)
+    row = table.set_index("label").loc["ivae"]
+    assert (row.n_ok, row.n_failed, row.n_not_applicable) == (12, 0, 6)
+    assert "ivae: not applicable to 6 of 18 trials." in leaderboard.notes(table)
+
+
+def test_every_trial_is_in_exactly_one_count_even_one_that_is_ok_without_a_score():
+    trials = fail(simulated_trials(), method="ivae", seed=0)
+    trials.loc[trials.method == "random", "mcc_spearman"] = np.nan
+    table = leaderboard.table(trials, METHOD_FIELDS)
+    assert (table.n_ok + table.n_failed + table.n_not_applicable == table.n_trials).all()
+    assert table.n_trials.sum() == len(trials)
+    assert table.set_index("label").loc["random", ["n_failed", "reason"]].tolist() == [18, "no score"]
+
+
+def test_the_most_common_reason_is_the_one_named():
+    trials = simulated_trials({"ivae": 0.8})
+    trials.loc[:2, ["status", "error"]] = ["failed", "rare"]
+    trials.loc[3:9, ["status", "error"]] = ["failed", "Traceback\n  ...\nValueError: common"]
+    assert leaderboard.table(trials, METHOD_FIELDS).reason[0] == "ValueError: common"
+
+
+def test_methods_with_equal_scores_share_a_rank():
+    table = leaderboard.table(tiny(ivae=[0.5] * 4, vae=[0.5] * 4, **{"flow-vae": [0.4] * 4}), METHOD_FIELDS)
+    assert table["rank"].tolist() == [1, 1, 3]
+
+
+def test_one_seed_is_shown_without_an_interval():
+    text = leaderboard.render(leaderboard.table(simulated_trials(seeds=1), METHOD_FIELDS))
+    assert "±" not in text and "over 1 data seed;" in text
+
+
+def test_the_best_reconstruction_is_the_lowest():
+    trials = simulated_trials({"ivae": 0.8, "vae": 0.7})
+    trials["recon_nmse"] = np.where(trials.method == "ivae", 0.2, 0.1)
+    table = leaderboard.table(trials, METHOD_FIELDS)
+    assert leaderboard._best(table, "recon_nmse") == [False, True]
+    assert leaderboard._best(table, "mcc_spearman") == [True, False]
+
+
+def test_an_unset_field_and_a_missing_one_are_one_value():
+    trials = simulated_trials({"ivae": 0.8}).astype({"twins": object})
+    trials["twins"] = [None, np.nan] * (len(trials) // 2)
+    assert leaderboard.cells(trials, ["twins"]) == []
+    assert leaderboard.cells(trials.assign(twins=[0.5] + [None] * (len(trials) - 1)), ["twins"]) == ["twins"]
+
+
+def test_two_data_sets_are_cells_of_their_own():
+    trials = simulated_trials(domains=[2], violations=[0.0])
+    both = pd.concat([trials, trials.assign(dataset="other")], ignore_index=True)
+    assert leaderboard.cells(both, DATASET_FIELDS) == ["dataset"]
+
+
+def test_special_characters_of_labels_are_escaped_for_latex():
+    assert leaderboard._escape("a_b (p=50%, c=#1&2)") == r"a\_b (p=50\%, c=\#1\&2)"
+
+
+def test_cells_without_a_score_say_why(tmp_path):
+    trials = fail(simulated_trials(domains=[2, 3], violations=[0.0]), method="ivae", domains=2)
+    trials = trials[~((trials.method == "synergy-vae") & (trials.domains == 3))]
+    trials.loc[(trials.method == "random") & (trials.domains == 2), "status"] = "not-applicable"
+    leaderboard.write(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    by_cell = (tmp_path / "leaderboard.md").read_text().split("by cell")[1]
+    entries = {line.split("|")[1].strip(): line for line in by_cell.splitlines() if line.startswith("|")}
+    assert "failed" in entries["ivae"] and "not run" in entries["synergy-vae"] and "not applicable" in entries["random"]
