@@ -68,9 +68,9 @@ def write(store: Store, console: Console) -> pd.DataFrame:
     method_fields = sorted({field for name in trials.method.unique() for field in methods[name].fields})
     dataset_fields = sorted({field for name in trials.dataset.unique() for field in datasets[name].fields})
     leaderboard.write(trials, method_fields, dataset_fields, store.folder)
-    representations, _ = example(store, trials, method_fields, dataset_fields)
+    representations, where = example(store, trials, method_fields, dataset_fields)
     folder = store.folder / "figures"
-    figures.draw_all(trials, method_fields, dataset_fields, representations, folder)
+    figures.draw_all(trials, method_fields, dataset_fields, representations, folder, where)
     console.print(leaderboard.render(leaderboard.table(trials, method_fields)), soft_wrap=True, markup=False)
     if superseded:
         console.print(
