@@ -16,6 +16,6 @@ class Profile:
 
 PROFILES = {
     "quick": Profile(seeds=2, steps=600, restarts=1),
-    "default": Profile(seeds=5, steps=1800, restarts=1),
+    "default": Profile(seeds=3, steps=3000, restarts=1),
     "paper": Profile(seeds=10, steps=3000, restarts=8),
 }
