@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import pkgutil
 import typing
@@ -67,6 +68,7 @@ class Entry:
     def defaults(self) -> dict[str, Any]:
         return {name: f.default for name, f in self.fields.items()}
 
+    @functools.cache  # noqa: B019 - entries live as long as the program
     def types(self) -> dict[str, Any]:
         hints = typing.get_type_hints(self.cls)
         return {name: hints[name] for name in self.fields}

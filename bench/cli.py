@@ -173,6 +173,7 @@ def resolve(arguments: argparse.Namespace) -> Request:
 def default_name(arguments: argparse.Namespace) -> str:
     """The same for the same question, so that repeating a command goes on with its run."""
     parts = [arguments.dataset, arguments.profile, *arguments.grid, *arguments.settings]
+    parts += [f"root-seed={arguments.root_seed}"] if arguments.root_seed else []
     return re.sub(r"[^\w.=,+-]", "-", "-".join(parts))
 
 
@@ -330,6 +331,8 @@ def _at_least(text: str, low: int) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if value < low:
         raise argparse.ArgumentTypeError(f"{value} is less than {low}")
+    if value >= 2**63:
+        raise argparse.ArgumentTypeError(f"{value} is not below 2^63")
     return value
 
 

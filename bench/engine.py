@@ -72,7 +72,7 @@ class Stack:
                 batch = self._batch(rows[:, offset])
                 losses = loss(self._state, batch, normals[:, offset], uniforms[:, offset])
                 parameters = [self._state[name] for name in self._trainable]
-                gradients = torch.autograd.grad(losses.sum(), parameters)
+                gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
                 for parameter, gradient in zip(parameters, clip(gradients, MAX_NORM), strict=True):
                     # Adam's fused kernel on the CPU reads memory in order, whatever the strides say.
                     parameter.grad = gradient.contiguous()
@@ -81,8 +81,9 @@ class Stack:
                 self._step += 1
             if self._step % (CHUNK * CHECK) == 0 and not losses.isfinite().all():
                 self.keep(losses.isfinite().nonzero().flatten().tolist())
-        finite = torch.stack([value.detach().flatten(1).isfinite().all(1) for value in self._state.values()]).all(0)
-        self.keep(finite.nonzero().flatten().tolist())
+        if self.alive:
+            values = [value.detach().reshape(len(value), -1) for value in self._state.values()]
+            self.keep(torch.stack([value.isfinite().all(1) for value in values]).all(0).nonzero().flatten().tolist())
 
     def keep(self, positions: Sequence[int]) -> None:
         """Leaves only the models at these positions of the model axis, in this order, ready to train on."""
@@ -190,7 +191,7 @@ class _Holder(torch.nn.Module):
 
 def clip(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
     """Scales each model's gradient, over all its parameters, to a norm of at most `max_norm`. The model axis leads."""
-    norms = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1).norm(dim=1)
+    norms = torch.cat([gradient.reshape(len(gradient), -1) for gradient in gradients], dim=1).norm(dim=1)
     factors = (max_norm / norms).clamp(max=1.0)
     return [gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients]
 

@@ -64,7 +64,9 @@ def write(store: Store, console: Console) -> pd.DataFrame:
     rows = store.compact()
     if rows.empty:
         raise UsageError(f"the run {store.folder.name!r} has no finished trials yet")
-    trials, superseded = current(rows)
+    trials, superseded = current(rows, store.manifest())
+    # Seeds of different root seeds are different data.
+    trials["seed"] = trials.groupby(["root_seed", "seed"]).ngroup() if trials.root_seed.nunique() > 1 else trials.seed
     method_fields = sorted({field for name in trials.method.unique() for field in methods[name].fields})
     dataset_fields = sorted({field for name in trials.dataset.unique() for field in datasets[name].fields})
     leaderboard.write(trials, method_fields, dataset_fields, store.folder)
@@ -80,10 +82,12 @@ def write(store: Store, console: Console) -> pd.DataFrame:
     return rows
 
 
-def current(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Rows made by the newest code of their method and data set, and how many others there are."""
-    newest = rows.sort_values("finished_at").groupby(["method", "dataset"])["code"].transform("last")
-    keep = rows.code == newest.reindex(rows.index)
+def current(rows: pd.DataFrame, manifest: dict[str, Any]) -> tuple[pd.DataFrame, int]:
+    """Rows made by the code with which their method last took part in a command of this run, and how many others there are."""
+    codes: dict[str, str] = {}
+    for command in manifest["commands"]:
+        codes |= command["code"]
+    keep = rows.code == (rows.method + " on " + rows.dataset).map(codes)
     return rows[keep].reset_index(drop=True), int((~keep).sum())
 
 

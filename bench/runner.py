@@ -70,6 +70,8 @@ class Monitor:
         self.update()
 
     def finished(self, pack: Pack, statuses: Sequence[str]) -> None:
+        if pack not in self._left:
+            return
         self.running -= 1
         self.done += 1
         self.failed += any(status in ("failed", "crashed", "diverged") for status in statuses)
@@ -130,6 +132,7 @@ def _run_ray(
         "RAY_DEDUP_LOGS": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must stop the run, not end it as if it were complete
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -177,6 +180,8 @@ def _run_ray(
             from bench import worker
 
             pack = packs[trial.config["pack"]]
+            if {t.trial_id for t in pack.trials} <= store.finished():
+                return  # the process died after it had written its rows
             rows = worker.crashed(pack, "the worker process died (out of memory, or killed)", device)
             store.write_pack(pack.pack_id, rows, {})
             monitor.finished(pack, ["crashed"])
@@ -195,6 +200,8 @@ def _run_ray(
                 run_config=tune.RunConfig(storage_path=scratch, verbose=0, callbacks=[Watch()]),
             )
             tuner.fit()
+            if monitor.done < len(packs):
+                raise KeyboardInterrupt
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if mine:

@@ -97,14 +97,22 @@ def crashed(pack: Pack, reason: str, device: str) -> list[dict[str, Any]]:
 def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
     start = time.perf_counter()
     method = pack.trials[0].make_method()
-    instances = [_standardised(trial) for trial in pack.trials]
+    outcomes = [Outcome("diverged", "every restart became NaN or infinite", {}, {}) for _ in pack.trials]
+    instances: dict[int, Instance] = {}
     jobs: list[Job] = []
     owned: list[int] = []
-    for index, (trial, instance) in enumerate(zip(pack.trials, instances, strict=True)):
+    for index, trial in enumerate(pack.trials):
+        try:
+            instance = instances[index] = _standardised(trial)
+        except Exception as error:  # this trial has no data; its neighbours train
+            outcomes[index] = _failure("failed", error)
+            continue
         for restart in range(method.restarts):
             jobs.append(Job(instance.train, trial.init_seed(restart), trial.noise_seed(restart)))
             owned.append(index)
-    stack = Stack(method, _shape(instances[0]), jobs, device)
+    if not jobs:
+        return outcomes, time.perf_counter() - start, 0.0
+    stack = Stack(method, _shape(instances[owned[0]]), jobs, device)
     if method.restarts > 1:
         stack.train(until=race_ends(method.steps))
         stack.keep(_best(stack, owned, instances, max(1, method.restarts // 4)))
@@ -113,7 +121,6 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
 
     start = time.perf_counter()
     stack.keep(_best(stack, owned, instances, 1))
-    outcomes = [Outcome("diverged", "every restart became NaN or infinite", {}, {}) for _ in pack.trials]
     if stack.alive:
         owners = [owned[job] for job in stack.alive]
         objective = stack.objective([instances[index].validation for index in owners])
@@ -126,7 +133,10 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
             scores = {"objective": float(objective[slot])}
             if decoded is not None:
                 scores["recon_nmse"] = _nmse(instances[index].test.x, decoded[slot])
-            outcomes[index] = _outcome(instances[index], validation[slot], test[slot], scores)
+            try:
+                outcomes[index] = _outcome(instances[index], validation[slot], test[slot], scores)
+            except Exception as error:  # this trial cannot be scored; its neighbours can
+                outcomes[index] = _failure("failed", error)
     return outcomes, train_s, time.perf_counter() - start
 
 
@@ -135,7 +145,7 @@ def race_ends(steps: int) -> int:
     return max(1, steps // 4 // CHUNK) * CHUNK
 
 
-def _best(stack: Stack, owned: list[int], instances: list[Instance], n: int) -> list[int]:
+def _best(stack: Stack, owned: list[int], instances: dict[int, Instance], n: int) -> list[int]:
     """Positions in the stack of each trial's `n` models with the best validation objective, in the order of the trials."""
     if not stack.alive:
         return []

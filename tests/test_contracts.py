@@ -62,8 +62,12 @@ def test_a_method_leaves_its_data_alone_and_sees_no_truth_it_does_not_declare(na
     def estimated(hide):
         instance = datasets["sparse-mixing"].make(SMALL_DATA).generate(np.random.SeedSequence(5))
         if hide:
-            train = dataclasses.replace(instance.train, z=np.full_like(instance.train.z, np.nan))
-            instance = dataclasses.replace(instance, train=train, support=np.zeros_like(instance.support))
+            splits = {
+                name: dataclasses.replace(split, z=np.full_like(split.z, np.nan))
+                for name, split in vars(instance).items()
+                if name in ("train", "validation", "test")
+            }
+            instance = dataclasses.replace(instance, **splits, support=np.zeros_like(instance.support))
         before = [split.x.copy() for split in (instance.train, instance.validation, instance.test)]
         seen = []
         monkeypatch.setattr(worker, "_standardised", lambda trial: instance)
@@ -208,3 +212,16 @@ def test_a_restart_that_goes_on_trains_as_if_the_others_had_never_been():
     raced.train()
     alone.train()
     np.testing.assert_allclose(raced.encode([instance.test]), alone.encode([instance.test]), atol=0.02)
+
+
+def test_a_trial_without_data_fails_alone(tmp_path, monkeypatch):
+    generate = worker._standardised
+
+    def broken(trial):
+        if trial.seed == 1:
+            raise RuntimeError("no mixing here")
+        return generate(trial)
+
+    monkeypatch.setattr(worker, "_standardised", broken)
+    rows = worker.run_pack(pack("ivae", n_seeds=3), Store(tmp_path))
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok"] and "no mixing here" in rows[1]["error"]

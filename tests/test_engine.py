@@ -153,10 +153,12 @@ def test_a_method_written_for_one_model_with_plain_torch_trains_in_a_stack():
             model = torch.nn.Module()
             model.encoder = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
             model.decoder = torch.nn.Linear(2, 5)
+            model.gain = torch.nn.Parameter(torch.ones(()))  # a scalar
+            model.unused = torch.nn.Linear(1, 1)
             return model
 
         def loss(self, model, batch, rng):
-            return torch.nn.functional.mse_loss(model.decoder(model.encoder(batch.x)), batch.x)
+            return torch.nn.functional.mse_loss(model.gain * model.decoder(model.encoder(batch.x)), batch.x)
 
         def encode(self, model, x, u):
             return model.encoder(x)
