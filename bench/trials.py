@@ -26,6 +26,8 @@ from methods import Shape, TorchMethod, methods
 ENGINE_VERSION = 1  # raise it when a change to training or scoring moves numbers: finished trials then run again
 MODELS_PER_PACK = {"cpu": 32, "cuda": 256}  # measured with benchmarks/pack_size.py
 DOMAIN_STEP = 10  # models have room for a multiple of so many domains: part of what a trial's initialisation depends on
+RACE = 4  # after one part in so many of the steps, one restart in so many goes on
+
 # Measured on one of two busy cores: of `vae` at width 64 and batch 128 in a full pack, and of data and scores.
 MODEL_STEPS_PER_SECOND, SECONDS_PER_SCORE = 1200, 0.1
 
@@ -93,7 +95,7 @@ class Pack:
         if not isinstance(method, TorchMethod):
             return SECONDS_PER_SCORE * len(self.trials)
         size = method.width * method.batch_size / (64 * 128)
-        started = 1 if method.restarts == 1 else 0.25 * method.restarts + 0.75 * max(1, method.restarts // 4)
+        started = 1 if method.restarts == 1 else (method.restarts + (RACE - 1) * survivors(method.restarts)) / RACE
         steps = method.cost * method.steps * started * size / MODEL_STEPS_PER_SECOND
         return (steps + SECONDS_PER_SCORE) * len(self.trials)
 
@@ -130,6 +132,11 @@ def make_packs(trials: Iterable[Trial], device: str) -> list[Pack]:
         size = max(1, MODELS_PER_PACK[device] // restarts)
         packs += [Pack(tuple(group[start : start + size])) for start in range(0, len(group), size)]
     return sorted(packs, key=lambda pack: -pack.expected_s)
+
+
+def survivors(restarts: int) -> int:
+    """How many restarts of a trial go on after the race."""
+    return max(1, restarts // RACE)
 
 
 def expected_time(packs: Sequence[Pack], workers: int) -> float:

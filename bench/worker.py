@@ -14,7 +14,7 @@ import numpy as np
 from bench import metrics
 from bench.engine import CHUNK, Job, Stack
 from bench.store import Store
-from bench.trials import Pack, Trial, data_seed, model_shape
+from bench.trials import RACE, Pack, Trial, data_seed, model_shape, survivors
 from datasets import Instance
 from methods import Shape, TorchMethod
 
@@ -115,7 +115,7 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
     stack = Stack(method, _shape(instances[owned[0]]), jobs, device)
     if method.restarts > 1:
         stack.train(until=race_ends(method.steps))
-        stack.keep(_best(stack, owned, instances, max(1, method.restarts // 4)))
+        stack.keep(_best(stack, owned, instances, survivors(method.restarts)))
     stack.train()
     train_s = time.perf_counter() - start
 
@@ -142,7 +142,7 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
 
 def race_ends(steps: int) -> int:
     """The step at which the restarts of a trial are compared and most of them stop: after a quarter, in whole chunks."""
-    return max(1, steps // 4 // CHUNK) * CHUNK
+    return max(1, steps // RACE // CHUNK) * CHUNK
 
 
 def _best(stack: Stack, owned: list[int], instances: dict[int, Instance], n: int) -> list[int]:
