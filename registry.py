@@ -22,6 +22,8 @@ class UsageError(ValueError):
 def nearest(name: str, options: Iterable[str]) -> str:
     """The end of an error sentence: the option closest to `name`, or all of them if none is close."""
     options = list(options)
+    if not options:
+        return "there is none"
     close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"there is: {', '.join(options)}"
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.grid import parse_grid, parse_settings
 from bench.profiles import PROFILES
-from bench.trials import Pack, Trial, duration, expected_time, make_packs, plan
+from bench.trials import Pack, Trial, digest, duration, expected_time, make_packs, plan
 from datasets import datasets
 from methods import methods
 from registry import Entry, UsageError, nearest
@@ -26,7 +26,7 @@ DEFAULT_METHODS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 1 every trial failed, 2 a mistake in the command, 130 interrupted."""
+    """Exit code: 0 done, 1 every trial asked for failed, 2 a mistake in the command, 130 interrupted."""
     try:
         arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
         return arguments.run(arguments)
@@ -143,21 +143,19 @@ def resolve(arguments: argparse.Namespace) -> Request:
     for owner, fields in axes.items():
         for field in fields.keys() & settings.get(owner, {}).keys():
             raise UsageError(f"{owner}.{field} is both in --grid and in --set")
-    default_axes = {
-        field: list(values)
-        for field, values in getattr(dataset.cls, "default_grid", {}).items()
-        if field not in settings.get(dataset.name, {})
-    }
-    axes[dataset.name] = default_axes | axes.get(dataset.name, {})
     budget = {"steps": profile.steps, "restarts": profile.restarts}
     for entry in entries:
         own = {field: value for field, value in budget.items() if field in entry.fields}
         settings[entry.name] = own | settings.get(entry.name, {})
     n_seeds = arguments.seeds or profile.seeds
     trials = plan(dataset.name, axes, settings, names, n_seeds, arguments.root_seed)
-    name = arguments.name or default_name(arguments)
-    if not re.fullmatch(r"[\w.=,+-]+", name) or name.startswith("."):
-        raise UsageError(f"--name {name!r}: use letters, digits and . _ - = + only")
+    own = axes.get(dataset.name, {})
+    values = {field: list(dict.fromkeys(trial.dataset_fields[field] for trial in trials)) for field in dataset.fields}
+    axes[dataset.name] = {field: found for field, found in values.items() if len(found) > 1 or field in own}
+    name = default_name(arguments) if arguments.name is None else arguments.name
+    if not re.fullmatch(r"[\w.=,+-]{1,200}", name) or name.startswith("."):
+        raise UsageError(f"--name {name!r}: use letters, digits and . _ - = + only, at most 200 of them")
+    _check_placement(arguments)
     config = {
         "dataset": dataset.name,
         "methods": names,
@@ -167,14 +165,20 @@ def resolve(arguments: argparse.Namespace) -> Request:
         "grid": axes,
         "settings": settings,
     }
-    return Request(name, config, trials, _device(arguments.device, arguments.dry_run))
+    return Request(name, config, trials, _device(arguments))
 
 
 def default_name(arguments: argparse.Namespace) -> str:
     """The same for the same question, so that repeating a command goes on with its run."""
     parts = [arguments.dataset, arguments.profile, *arguments.grid, *arguments.settings]
     parts += [f"root-seed={arguments.root_seed}"] if arguments.root_seed else []
-    return re.sub(r"[^\w.=,+-]", "-", "-".join(parts))
+    name = re.sub(r"[^\w.=,+-]", "-", "-".join(parts))
+    return name if len(name) <= 100 else f"{name[:100]}-{digest(parts)}"
+
+
+def _check_placement(arguments: argparse.Namespace) -> None:
+    if arguments.executor == "serial" and arguments.ray_address:
+        raise UsageError("--ray-address has no meaning with --executor serial; leave one of them out")
 
 
 def command_run(arguments: argparse.Namespace) -> int:
@@ -182,11 +186,9 @@ def command_run(arguments: argparse.Namespace) -> int:
     from bench.store import Store
 
     store = Store(RUNS / request.name)
-    finished = store.finished()
-    missing = [trial for trial in request.trials if trial.trial_id not in finished]
-    packs = make_packs(missing, request.device)
     if arguments.dry_run:
-        print(describe(request, missing, packs, _workers(arguments)))
+        missing = store.missing(request.trials)
+        print(describe(request, missing, make_packs(missing, request.device), _workers(arguments)))
         return 0
 
     from rich.console import Console
@@ -194,14 +196,16 @@ def command_run(arguments: argparse.Namespace) -> int:
     from bench import report, runner
 
     console = Console(highlight=False)
-    executor = arguments.executor
-    if executor == "auto":
-        several = len(packs) > 1 and (os.cpu_count() or 1) > 1
-        executor = "ray" if arguments.ray_address or several else "serial"
     gpus = arguments.gpus_per_pack
     if gpus is None:
         gpus = 1.0 if request.device == "cuda" else 0.0
     with store.lock():
+        missing = store.missing(request.trials)
+        packs = make_packs(missing, request.device)
+        executor = arguments.executor
+        if executor == "auto":
+            several = len(packs) > 1 and (os.cpu_count() or 1) > 1
+            executor = "ray" if arguments.ray_address or several else "serial"
         report.record(store, request.config, request.trials, shlex.join(["run_bench.py", *sys.argv[1:]]))
         skipped = len(request.trials) - len(missing)
         note = f", {skipped} of them finished before" if skipped else ""
@@ -214,7 +218,8 @@ def command_run(arguments: argparse.Namespace) -> int:
                 ray_address=arguments.ray_address, gpus_per_pack=gpus,
             )  # fmt: skip
         rows = report.write(store, console)
-    return 0 if (rows.status == "ok").any() else 1
+    asked = rows[rows.trial_id.isin([trial.trial_id for trial in request.trials])]
+    return 0 if (asked.status == "ok").any() else 1
 
 
 def describe(request: Request, missing: list[Trial], packs: list[Pack], workers: int) -> str:
@@ -296,19 +301,20 @@ def command_report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _device(wanted: str, dry_run: bool) -> str:
+def _device(arguments: argparse.Namespace) -> str:
     """`cpu` or `cuda`. Torch is asked only if a card is in sight, or named: importing it takes seconds."""
-    in_sight = Path("/dev/nvidia0").exists()
-    if wanted == "cpu" or (wanted == "auto" and not in_sight):
-        return "cpu"
-    if dry_run:
-        return "cuda"
-    import torch
+    wanted, in_sight = arguments.device, Path("/dev/nvidia0").exists()
+    if wanted == "cuda" and (arguments.ray_address or (arguments.dry_run and in_sight)):
+        return "cuda"  # of a cluster, only its workers can say
+    if wanted == "cuda" or (wanted == "auto" and in_sight):
+        import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+        if torch.cuda.is_available():
+            return "cuda"
+        if wanted == "cuda":
+            raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    if arguments.gpus_per_pack:
+        raise UsageError("--gpus-per-pack: these packs train on the CPU; name --device cuda, or leave it out")
     return "cpu"
 
 

@@ -19,8 +19,6 @@ def parse_values(text: str) -> list[str]:
         if not part:
             raise UsageError(f"{text!r} has an empty value")
         values += _parse_range(part) if ".." in part else [part]
-    if len(set(values)) < len(values):
-        raise UsageError(f"{text!r} names a value twice")
     return values
 
 
@@ -62,6 +60,8 @@ def parse_grid(texts: Iterable[str], dataset: Entry, methods: Sequence[Entry]) -
             if name in fields:
                 raise UsageError(f"the grid names {key!r} twice")
             fields[name] = [owner.check(name, value) for value in parse_values(values)]
+            if len(set(fields[name])) < len(fields[name]):
+                raise UsageError(f"{values!r} names a value of {key} twice")
     return axes
 
 
@@ -73,7 +73,9 @@ def parse_settings(texts: Iterable[str], dataset: Entry, methods: Sequence[Entry
         if "." not in key:
             raise UsageError(f"{text!r} is not of the form NAME.FIELD=VALUE, as in synergy-vae.alpha=0.1")
         ((owner, name),) = _owners(key, dataset, methods)
-        settings.setdefault(owner.name, {})[name] = owner.check(name, value)
+        if name in settings.setdefault(owner.name, {}):
+            raise UsageError(f"--set names {key!r} twice")
+        settings[owner.name][name] = owner.check(name, value)
     return settings
 
 

@@ -67,8 +67,11 @@ def write(store: Store, console: Console) -> pd.DataFrame:
     trials, superseded = current(rows, store.manifest())
     # Seeds of different root seeds are different data.
     trials["seed"] = trials.groupby(["root_seed", "seed"]).ngroup() if trials.root_seed.nunique() > 1 else trials.seed
-    method_fields = sorted({field for name in trials.method.unique() for field in methods[name].fields})
-    dataset_fields = sorted({field for name in trials.dataset.unique() for field in datasets[name].fields})
+    method_fields, dataset_fields = (
+        # What is no longer registered has its rows still, and no fields of its own.
+        sorted({f for name in trials[kind].unique() if name in registry.names() for f in registry[name].fields})
+        for kind, registry in (("method", methods), ("dataset", datasets))
+    )
     leaderboard.write(trials, method_fields, dataset_fields, store.folder)
     representations, where = example(store, trials, method_fields, dataset_fields)
     folder = store.folder / "figures"

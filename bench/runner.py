@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bench.store import Store
 from bench.trials import Pack, duration, expected_time
+from registry import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -123,6 +125,13 @@ def _run_serial(packs: Sequence[Pack], store: Store, device: str, console: Conso
             monitor.finished(pack, [row["status"] for row in worker.run_pack(pack, store, device)])
 
 
+def _knock(address: str) -> None:
+    """Raises OSError or ValueError if nothing listens at HOST:PORT: Ray itself takes minutes to say so."""
+    if address != "auto":
+        host, _, port = address.rpartition("//")[2].rpartition(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+
+
 def _run_ray(
     packs: Sequence[Pack], store: Store, device: str, console: Console, address: str | None, gpus_per_pack: float
 ) -> None:
@@ -143,11 +152,16 @@ def _run_ray(
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # the progress display and the rows say what there is to say
     mine = not ray.is_initialized()
     if mine and address:
-        ray.init(
-            address=address,
-            runtime_env={"working_dir": str(ROOT), "excludes": ["results", ".git", ".venv"]},
-            log_to_driver=False,
-        )
+        try:
+            _knock(address)
+            ray.init(
+                address=address,
+                runtime_env={"working_dir": str(ROOT), "excludes": ["results", ".git", ".venv"]},
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({error})") from None
     elif mine:
         ray.init(
             include_dashboard=False,
@@ -182,7 +196,10 @@ def _run_ray(
             pack = packs[trial.config["pack"]]
             if {t.trial_id for t in pack.trials} <= store.finished():
                 return  # the process died after it had written its rows
-            rows = worker.crashed(pack, "the worker process died (out of memory, or killed)", device)
+            error = trial.get_pickled_error()
+            died = error is None or isinstance(error, ray.exceptions.RayActorError)
+            reason = "the worker process died (out of memory, or killed)" if died else str(error).splitlines()[-1]
+            rows = worker.crashed(pack, reason, device)
             store.write_pack(pack.pack_id, rows, {})
             monitor.finished(pack, ["crashed"])
 
@@ -191,6 +208,9 @@ def _run_ray(
 
     scratch = tempfile.mkdtemp(prefix="ray-tune-")
     try:
+        gpus = ray.cluster_resources().get("GPU", 0)
+        if gpus_per_pack > gpus:
+            raise UsageError(f"a pack asks for {gpus_per_pack:g} GPUs, and Ray has {gpus:g}; see --gpus-per-pack")
         workers = max(1, min(len(packs), int(ray.cluster_resources().get("CPU", 1))))
         with Monitor(packs, console, workers) as monitor:
             tuner = tune.Tuner(

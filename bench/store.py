@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ from registry import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bench.trials import Trial
 
 
 class Store:
@@ -63,6 +65,11 @@ class Store:
     def finished(self) -> set[str]:
         """Trials that need no more training. Those whose process died (`crashed`) are not among them."""
         return {row["trial_id"] for row in self.rows() if row["status"] != "crashed"}
+
+    def missing(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Those of `trials` that are not finished."""
+        finished = self.finished()
+        return [trial for trial in trials if trial.trial_id not in finished]
 
     def compact(self) -> pd.DataFrame:
         """Writes trials.parquet and trials.csv, and returns them."""

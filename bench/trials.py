@@ -22,10 +22,12 @@ import numpy as np
 
 from datasets import datasets
 from methods import Shape, TorchMethod, methods
+from registry import UsageError
 
 ENGINE_VERSION = 1  # raise it when a change to training or scoring moves numbers: finished trials then run again
 MODELS_PER_PACK = {"cpu": 32, "cuda": 256}  # measured with benchmarks/pack_size.py
 DOMAIN_STEP = 10  # models have room for a multiple of so many domains: part of what a trial's initialisation depends on
+MAX_TRIALS = 1_000_000
 RACE = 4  # after one part in so many of the steps, one restart in so many goes on
 
 # Measured on one of two busy cores: of `vae` at width 64 and batch 128 in a full pack, and of data and scores.
@@ -103,14 +105,33 @@ class Pack:
 def plan(
     dataset: str, axes: dict[str, dict], settings: dict[str, dict], names: Sequence[str], n_seeds: int, root_seed: int
 ) -> list[Trial]:
-    """Every trial of a grid. `axes` and `settings` are by owner, as `bench.grid` gives them; cells that no data set has raise."""
+    """Every trial of a grid. `axes` and `settings` are by owner, as `bench.grid` gives them; cells that no data set has raise.
+
+    A data set with a `default_grid` adds those of its axes that neither `axes` nor `settings` names.
+    """
+    cells = []
+    for fields in _product(datasets[dataset].defaults | settings.get(dataset, {}), axes.get(dataset, {})):
+        named = {**settings.get(dataset, {}), **axes.get(dataset, {})}
+        default_grid = getattr(datasets[dataset].cls, "default_grid", lambda fields: {})(fields)
+        cells += _product(fields, {key: values for key, values in default_grid.items() if key not in named})
+    n_trials = len(cells) * n_seeds * sum(math.prod(map(len, axes.get(name, {}).values())) for name in names)
+    if n_trials > MAX_TRIALS:
+        raise UsageError(f"this grid has {n_trials} trials; a run has at most {MAX_TRIALS}")
+    variants = {
+        name: _product(methods[name].defaults | settings.get(name, {}), axes.get(name, {})) for name in names
+    }
+    for name, choices in variants.items():
+        for fields in choices:
+            methods[name].make(fields)
     trials = []
-    for cell in _product(datasets[dataset].defaults | settings.get(dataset, {}), axes.get(dataset, {})):
+    for cell in cells:
         datasets[dataset].make(cell)
-        for name in names:
-            for fields in _product(methods[name].defaults | settings.get(name, {}), axes.get(name, {})):
-                methods[name].make(fields)
-                trials += [Trial(dataset, cell, name, fields, seed, root_seed) for seed in range(n_seeds)]
+        trials += [
+            Trial(dataset, cell, name, fields, seed, root_seed)
+            for name in names
+            for fields in variants[name]
+            for seed in range(n_seeds)
+        ]
     return trials
 
 
@@ -166,18 +187,24 @@ def source_hash(cls: type) -> str:
     sources: dict[str, str] = {}
     while todo:
         name = todo.pop()
-        sources[name] = _source_file(name).read_text()
-        named = {found for found in _names(sources[name]) if found.split(".")[0] in packages}
+        file = _source_file(name)
+        sources[name] = file.read_text()
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        named = {found for found in _names(sources[name], package) if found.split(".")[0] in packages}
+        # Importing a module runs the packages that hold it.
+        named |= {found.rsplit(".", up)[0] for found in named for up in range(1, found.count(".") + 1)}
         todo |= {found for found in named if found not in sources and _source_file(found).is_file()}
     return digest(sorted(sources.items()))
 
 
-def _names(source: str) -> set[str]:
-    """What a source may import: names in import statements, and texts, since `lazy_module` takes one."""
+def _names(source: str, package: str) -> set[str]:
+    """What a source in `package` may import: names in import statements, and texts, since `lazy_module` takes one."""
     names = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            parents = [package.rsplit(".", node.level - 1)[0]] if node.level else []
+            module = ".".join([*parents, *filter(None, [node.module])])
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -189,7 +216,10 @@ def _source_file(module: str) -> Path:
     # From the name alone: a lazy module may not have been imported yet.
     top, *rest = module.split(".")
     file = Path(str(sys.modules[top].__file__))
-    return file.parent.joinpath(*rest).with_suffix(".py") if rest else file
+    if not rest:
+        return file
+    path = file.parent.joinpath(*rest)
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _product(base: dict[str, Any], axes: dict[str, list]) -> list[dict[str, Any]]:

@@ -7,9 +7,11 @@ import functools
 import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench import metrics
 from bench.engine import CHUNK, Job, Stack
@@ -25,7 +27,7 @@ KEPT_POINTS = 500  # test points whose latents are kept beside the rows
 class Outcome:
     """What became of one trial: its scores (empty unless `ok`), and the latents of its first test points."""
 
-    status: str  # ok, diverged, failed, not-applicable; the runner adds crashed
+    status: str  # ok, diverged, failed, not-applicable, crashed (the only one that the next run tries again)
     error: str | None
     scores: dict[str, Any]
     latents: dict[str, np.ndarray]
@@ -36,10 +38,10 @@ def run_pack(pack: Pack, store: Store, device: str = "cpu") -> list[dict[str, An
     start = time.perf_counter()
     run = _run_torch if isinstance(pack.trials[0].make_method(), TorchMethod) else _run_estimators
     try:
+        _check_code(pack)
         outcomes, train_s, score_s = run(pack, device)
     except Exception as error:
-        failed = _failure("failed", error)
-        outcomes, train_s, score_s = [failed] * len(pack.trials), time.perf_counter() - start, 0.0
+        outcomes, train_s, score_s = [_failure(error)] * len(pack.trials), time.perf_counter() - start, 0.0
     common = {
         "pack_id": pack.pack_id,
         "pack_size": len(pack.trials),
@@ -94,7 +96,23 @@ def crashed(pack: Pack, reason: str, device: str) -> list[dict[str, Any]]:
     return [row(trial, slot, Outcome("crashed", reason, {}, {}), common) for slot, trial in enumerate(pack.trials)]
 
 
+def _check_code(pack: Pack) -> None:
+    """Raises SourceChanged if a file changed between planning and now: the result would be filed under the old code."""
+    for trial in pack.trials:
+        if dataclasses.replace(trial).trial_id != trial.trial_id:
+            raise SourceChanged("its source was edited while the run was going; run the same command again")
+
+
+class SourceChanged(Exception):
+    """What would be trained is not what was planned."""
+
+
+class NotApplicable(Exception):
+    """The method has no meaning on these data."""
+
+
 def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
+    """Outcomes of the pack's trials, seconds of training, seconds of scoring."""
     start = time.perf_counter()
     method = pack.trials[0].make_method()
     outcomes = [Outcome("diverged", "every restart became NaN or infinite", {}, {}) for _ in pack.trials]
@@ -105,7 +123,7 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
         try:
             instance = instances[index] = _standardised(trial)
         except Exception as error:  # this trial has no data; its neighbours train
-            outcomes[index] = _failure("failed", error)
+            outcomes[index] = _failure(error)
             continue
         for restart in range(method.restarts):
             jobs.append(Job(instance.train, trial.init_seed(restart), trial.noise_seed(restart)))
@@ -115,29 +133,37 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
     stack = Stack(method, _shape(instances[owned[0]]), jobs, device)
     if method.restarts > 1:
         stack.train(until=race_ends(method.steps))
-        stack.keep(_best(stack, owned, instances, survivors(method.restarts)))
+        _keep_best(stack, owned, instances, survivors(method.restarts))
     stack.train()
+    objective = _keep_best(stack, owned, instances, 1)
     train_s = time.perf_counter() - start
 
     start = time.perf_counter()
-    stack.keep(_best(stack, owned, instances, 1))
-    if stack.alive:
-        owners = [owned[job] for job in stack.alive]
-        objective = stack.objective([instances[index].validation for index in owners])
-        validation = stack.encode([instances[index].validation for index in owners])
-        test = stack.encode([instances[index].test for index in owners])
-        decoded = stack.decode(test)
-        for slot, index in enumerate(owners):
-            if not (np.isfinite(validation[slot]).all() and np.isfinite(test[slot]).all()):
-                continue
-            scores = {"objective": float(objective[slot])}
-            if decoded is not None:
-                scores["recon_nmse"] = _nmse(instances[index].test.x, decoded[slot])
-            try:
-                outcomes[index] = _outcome(instances[index], validation[slot], test[slot], scores)
-            except Exception as error:  # this trial cannot be scored; its neighbours can
-                outcomes[index] = _failure("failed", error)
+    outcomes = _scored(stack, [owned[job] for job in stack.alive], instances, objective, outcomes)
     return outcomes, train_s, time.perf_counter() - start
+
+
+def _scored(
+    stack: Stack, owners: list[int], instances: dict[int, Instance], objective: np.ndarray, outcomes: list[Outcome]
+) -> list[Outcome]:
+    """`outcomes` with those of `owners`, the trials whose models the stack holds, replaced."""
+    outcomes = list(outcomes)
+    if not owners:
+        return outcomes
+    validation = stack.encode([instances[index].validation for index in owners])
+    test = stack.encode([instances[index].test for index in owners])
+    decoded = stack.decode(test)
+    for slot, index in enumerate(owners):
+        if not (np.isfinite(validation[slot]).all() and np.isfinite(test[slot]).all()):
+            continue
+        scores = {"objective": float(objective[slot])}
+        if decoded is not None:
+            scores["recon_nmse"] = _nmse(instances[index].test.x, decoded[slot])
+        try:
+            outcomes[index] = _outcome(instances[index], validation[slot], test[slot], scores)
+        except Exception as error:  # this trial cannot be scored; its neighbours can
+            outcomes[index] = _failure(error)
+    return outcomes
 
 
 def race_ends(steps: int) -> int:
@@ -145,15 +171,17 @@ def race_ends(steps: int) -> int:
     return max(1, steps // RACE // CHUNK) * CHUNK
 
 
-def _best(stack: Stack, owned: list[int], instances: dict[int, Instance], n: int) -> list[int]:
-    """Positions in the stack of each trial's `n` models with the best validation objective, in the order of the trials."""
+def _keep_best(stack: Stack, owned: list[int], instances: dict[int, Instance], n: int) -> np.ndarray:
+    """Leaves each trial's `n` models with the best validation objective, in the order of the trials; returns their objectives."""
     if not stack.alive:
-        return []
+        return np.zeros(0)
     owners = np.array([owned[job] for job in stack.alive])
     objective = stack.objective([instances[index].validation for index in owners])
     # What is not finite comes last: it is chosen only if its trial has nothing else.
     order = np.argsort(np.where(np.isfinite(objective), objective, np.inf), kind="stable")
-    return [int(position) for index in np.unique(owners) for position in order[owners[order] == index][:n]]
+    best = np.concatenate([order[owners[order] == index][:n] for index in np.unique(owners)])
+    stack.keep(best.tolist())
+    return objective[best]
 
 
 def _run_estimators(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
@@ -174,7 +202,7 @@ def _run_estimators(pack: Pack, device: str) -> tuple[list[Outcome], float, floa
             outcomes.append(_outcome(instance, validation, test, {}))
             score_s += time.perf_counter() - start
         except Exception as error:
-            outcomes.append(_failure("failed", error))
+            outcomes.append(_failure(error))
     return outcomes, train_s, score_s
 
 
@@ -187,12 +215,21 @@ def _outcome(instance: Instance, validation: np.ndarray, test: np.ndarray, score
     return Outcome("ok", None, scores, {key: array[:KEPT_POINTS] for key, array in kept.items()})
 
 
-def _failure(status: str, error: Exception) -> Outcome:
+def _failure(error: Exception) -> Outcome:
+    """What no repetition would mend has failed; what another moment, or the present code, may mend has crashed."""
+    if isinstance(error, NotApplicable):
+        return Outcome("not-applicable", str(error), {}, {})
+    passing = isinstance(error, (SourceChanged, MemoryError, torch.OutOfMemoryError)) or "can't allocate" in str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
-    return Outcome(status, f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})", {}, {})
+    place = f"{Path(where.filename).name}, line {where.lineno}, {where.name}"
+    return Outcome("crashed" if passing else "failed", f"{type(error).__name__}: {error} ({place})", {}, {})
 
 
 def _standardised(trial: Trial) -> Instance:
+    """The trial's data. Raises NotApplicable where its method cannot use them."""
+    needed, there = trial.make_method().min_domains, trial.make_dataset().shape[2]
+    if there < needed:
+        raise NotApplicable(f"{trial.method} needs at least {needed} domains, and the data have {there}")
     return _generate(trial.make_dataset(), trial.root_seed, trial.seed)
 
 

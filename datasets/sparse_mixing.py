@@ -6,6 +6,7 @@ The two assumptions are two dials: `domains` (how much changes) and `violation` 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,16 +43,14 @@ class SparseMixing:
     was needed, and the support up to closure.
     """
 
-    default_grid = {"violation": (0.0, 0.5)}
-
-    domains: int = field(9, help="number of domains", low=1)
+    domains: int = field(9, help="number of domains", low=1, high=500)
     violation: float = field(0.0, help="fraction of latents with a nonempty shadow", low=0, high=1)
     twins: float | None = field(
         None, help="fraction of latents with identical children; none: the fewest", low=0, high=1
     )
     n_latents: int = field(4, help="number of latents", low=1)
     n_observed: int = field(8, help="number of observed variables, at least n_latents", low=1)
-    n_samples: int = field(10_000, help="training points over all domains", low=100)
+    n_samples: int = field(10_000, help="training points over all domains", low=100, high=10_000_000)
     density: float = field(
         0.5, help="further edges: 0 the sparsest support, 1 the densest with these shadows", low=0, high=1
     )
@@ -66,6 +65,12 @@ class SparseMixing:
             raise UsageError(f"n_observed={self.n_observed} must be at least n_latents={self.n_latents}")
         if self.n_samples < self.domains:
             raise UsageError(f"n_samples={self.n_samples} is less than one point for each of domains={self.domains}")
+
+    @staticmethod
+    def default_grid(fields: dict[str, Any]) -> dict[str, list[Any]]:
+        """Axes of a run that names none: no violation, and half of the latents (rounded down) with a strict shadow."""
+        n_latents = fields["n_latents"]
+        return {"violation": sorted({0.0, n_latents // 2 / n_latents})}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,12 +95,12 @@ class SparseMixing:
     def mixing(self, seed: np.random.SeedSequence) -> Mixing:
         """The first drawn mixing that meets the margins."""
         rng = stream(seed, STRUCTURE)
-        shadow = supports.preorder(
-            self.n_latents,
-            *supports.counts(self.n_latents, self.violation, self.twins),
-            rng.permutation(self.n_latents),
-        )
+        violating, twin = supports.counts(self.n_latents, self.violation, self.twins)
+        shadow = supports.preorder(self.n_latents, violating, twin, rng.permutation(self.n_latents))
         support = supports.build(shadow, self.n_observed, self.density, rng)
+        achieved = supports.violation(support) * self.n_latents, supports.twins(support) * self.n_latents
+        if not np.allclose(achieved, (violating, twin)):
+            raise RuntimeError(f"asked for {violating} violating latents and {twin} twins, built {achieved}")
         reference = stream(seed, REFERENCE).normal(size=(N_REFERENCE, self.n_latents)) * LATENT_STD
         for attempt in range(MAX_DRAWS):
             mixing = draw_mixing(support, self.nonlinearity, reference, stream(seed, MIXING, attempt))

@@ -10,6 +10,8 @@ import numpy as np
 
 from registry import UsageError
 
+HALF_A_DIGIT = 0.005  # a third may be written 0.33
+
 
 def shadows(support: np.ndarray) -> np.ndarray:
     """Boolean (n_latents, n_latents): entry (i, j) iff `j` is in `shadow(i)`."""
@@ -44,16 +46,16 @@ def counts(n_latents: int, violation: float, twins: float | None) -> tuple[int, 
         return violating, twin
     pairs = [(v, t) for v in range(n_latents + 1) for t in range(v + 1) if t != 1 and (v < n_latents or t >= 2)]
     near = sorted(pairs, key=lambda p: (abs(p[0] - violating) + abs(p[1] - twin), -p[0]))[:3]
-    words = " or ".join(f"violation={v / n_latents:g}, twins={t / n_latents:g}" for v, t in near)
+    words = " or ".join(f"violation={v / n_latents:.4g}, twins={t / n_latents:.4g}" for v, t in near)
     raise UsageError(f"no mixing has violation={violation:g} with twins={twins:g}; the nearest are {words}")
 
 
 def _multiple(name: str, value: float, n: int) -> int:
     count = round(value * n)
-    if abs(value * n - count) > 1e-9:
+    if abs(value - count / n) >= HALF_A_DIGIT:
         lower, upper = np.floor(value * n) / n, np.ceil(value * n) / n
         raise UsageError(
-            f"{name}={value:g} is not a multiple of 1/n_latents (n_latents={n}); the nearest are {lower:g} and {upper:g}"
+            f"{name}={value:g} is not a multiple of 1/n_latents (n_latents={n}); the nearest are {lower:.4g} and {upper:.4g}"
         )
     return count
 
@@ -61,9 +63,9 @@ def _multiple(name: str, value: float, n: int) -> int:
 def preorder(n_latents: int, violating: int, twin: int, order: np.ndarray) -> np.ndarray:
     """The smallest shadows with the given counts, as boolean (n_latents, n_latents).
 
-    Latents violate in the sequence of `order`, so that a larger violation keeps the shadows of a smaller one. Twins come in
-    pairs (one triple where their number is odd); a strict shadow is one latent that does not violate, or a pair of twins
-    where every other latent violates.
+    Latents violate in the sequence of `order`, and the strict shadow of each is the last of them, so that a larger violation
+    keeps the shadows of a smaller one. Where every latent violates there is none such, and the shadow is a group of twins.
+    Twins come in pairs, with one triple where their number is odd.
     """
     inside = np.zeros((n_latents, n_latents), dtype=bool)
     twin_latents = list(order[:twin])
@@ -72,9 +74,8 @@ def preorder(n_latents: int, violating: int, twin: int, order: np.ndarray) -> np
         groups[-1].append(twin_latents[-1])
     for group in groups:
         inside[np.ix_(group, group)] = True
-    free = list(order[violating:][::-1])
-    for position, latent in enumerate(order[twin:violating]):
-        inside[latent, [free[position % len(free)]] if free else groups[position % len(groups)]] = True
+    last = groups[-1] if violating == n_latents and groups else order[-1:]
+    inside[np.ix_(order[twin:violating], last)] = True
     np.fill_diagonal(inside, False)
     return inside
 

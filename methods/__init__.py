@@ -66,6 +66,7 @@ class TorchMethod:
 
     role: ClassVar[str] = "method"
     sees_latents: ClassVar[bool] = False
+    min_domains: ClassVar[int] = 1  # a trial on data with fewer is not applicable
     cost: ClassVar[float] = 1.0  # time of a model-step relative to `vae`, for the estimate of the time left
 
     steps: int = field(3000, help="optimiser steps", low=0)
@@ -112,6 +113,7 @@ class EstimatorMethod:
     """A method that fits by itself, one data set at a time."""
 
     role: ClassVar[str] = "method"
+    min_domains: ClassVar[int] = 1  # a trial on data with fewer is not applicable
 
     def build(self, shape: Shape, seed: int) -> Estimator:
         """An estimator that is not fitted yet; all its randomness comes from `seed` (below 2^32)."""

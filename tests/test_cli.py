@@ -25,7 +25,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
     [
         (["--grid", "domain=2..4"], "did you mean 'domains'?"),
         (["--grid", "domains=2..x"], "is not a range"),
-        (["--grid", "domains=0"], "at least 1"),
+        (["--grid", "domains=0"], "in [1, 500]"),
         (["--grid", "violation=0.3"], "the nearest are 0.25 and 0.5"),
         (["--grid", "domains"], "KEY=VALUES"),
         (["--methods", "ivae,synergy"], "did you mean 'synergy-vae'?"),
@@ -38,6 +38,13 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         (["--set", "ivae.beta=1", "--grid", "ivae.beta=1,2"], "both in --grid and in --set"),
         (["--sed", "3"], "did you mean '--seeds'?"),
         (["--name", "../up"], "letters, digits"),
+        (["--name", ""], "letters, digits"),
+        (["--name", "a" * 300], "at most 200"),
+        (["--set", "ivae.beta=1", "--set", "ivae.beta=2"], "twice"),
+        (["--grid", "domains=2,2.0"], "twice"),
+        (["--grid", "domains=501"], "in [1, 500]"),
+        (["--executor", "serial", "--ray-address", "auto"], "no meaning"),
+        (["--device", "cpu", "--gpus-per-pack", "1"], "train on the CPU"),
         (["--seeds", "0"], "0 is less than 1"),
         (["--seeds", "x"], "not a whole number"),
         (["--profile", "qick"], "choose from 'quick', 'default', 'paper'"),
@@ -67,7 +74,7 @@ def test_the_list_has_every_method_and_data_set_with_its_source(capsys):
 def test_show_gives_fields_defaults_types_and_meanings(capsys):
     code, out, _ = run(capsys, "show", "sparse-mixing")
     assert code == 0
-    assert "domains = 9  [int]\n      number of domains (at least 1)" in out
+    assert "domains = 9  [int]\n      number of domains (at least 1, at most 500)" in out
     assert "twins = none  [float | None]" in out
 
 
@@ -95,6 +102,9 @@ def test_the_same_command_names_the_same_run_and_another_names_another():
 
     assert name("--grid", "domains=2,3") == name("--grid", "domains=2,3")
     assert len({name(), name("--grid", "domains=2,3"), name("--profile", "quick"), name("--set", "ivae.beta=2")}) == 4
+    long = [",".join(str(n / 1000) for n in range(100, last)) for last in (200, 201)]
+    assert len({name("--grid", f"noise={values}") for values in long}) == 2
+    assert all(len(name("--grid", f"noise={values}")) < 130 for values in long)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["show", "ivae"], ["--grid", "domains=2..10", "--dry-run"]])

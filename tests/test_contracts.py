@@ -1,6 +1,8 @@
 """What every registered method and data set must keep: a new one is tested by being registered."""
 
 import dataclasses
+import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,3 +227,49 @@ def test_a_trial_without_data_fails_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "_standardised", broken)
     rows = worker.run_pack(pack("ivae", n_seeds=3), Store(tmp_path))
     assert [row["status"] for row in rows] == ["ok", "failed", "ok"] and "no mixing here" in rows[1]["error"]
+
+
+def test_what_was_edited_since_the_plan_is_not_filed_under_the_old_code(tmp_path, monkeypatch):
+    planned = pack("pca", n_seeds=1)
+    assert planned.trials[0].trial_id
+    monkeypatch.setattr("bench.trials.source_hash", lambda cls: "edited")
+    (row,) = worker.run_pack(planned, Store(tmp_path))
+    assert row["status"] == "crashed" and "edited" in row["error"] and row["mcc_spearman"] is None
+
+
+def test_a_trial_that_ran_out_of_memory_is_tried_again(tmp_path, monkeypatch):
+    def full(self, shape, seed):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(methods["pca"].cls, "build", full)
+    planned = pack("pca", n_seeds=1)
+    worker.run_pack(planned, Store(tmp_path))
+    assert Store(tmp_path).missing(planned.trials) == list(planned.trials)
+
+
+def test_a_method_that_needs_more_domains_than_there_are_is_not_applicable_and_its_neighbours_train(tmp_path):
+    (one,), (two, *_) = (
+        [dataclasses.replace(t, dataset_fields=t.dataset_fields | {"domains": n}) for t in pack("flow-vae", 1).trials]
+        for n in (1, 2)
+    )
+    rows = worker.run_pack(Pack((one, two)), Store(tmp_path))
+    assert [row["status"] for row in rows] == ["not-applicable", "ok"]
+    assert rows[0]["mcc_spearman"] is None and "at least 2 domains" in rows[0]["error"]
+
+
+def test_the_readmes_example_method_works_as_pasted(tmp_path, monkeypatch):
+    """The code block under "Add a method", registered, trained and scored."""
+    text = (Path(__file__).parent.parent / "README.md").read_text().split("## Add a method")[1]
+    code = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    ") or not line)
+    before = dict(methods._entries)
+    file = tmp_path / "example_of_the_readme.py"
+    file.write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        importlib.import_module(file.stem)
+        (new,) = set(methods._entries) - set(before)
+        (row,) = worker.run_pack(pack(new, n_seeds=1), Store(tmp_path / "run"))
+        assert row["status"] == "ok" and np.isfinite(row["mcc_spearman"])
+    finally:
+        methods._entries.clear()
+        methods._entries.update(before)

@@ -35,7 +35,7 @@ def test_a_whole_range_is_pythons_with_its_end(start, length):
 
 @pytest.mark.parametrize(
     "text",
-    ["5..2", "2..", "..3", "2..4:0", "2..4:-1", "a..b", "1,,2", "1,1", "0..1:1e-9", "1..2..3", "0..inf", "nan..1"],
+    ["5..2", "2..", "..3", "2..4:0", "2..4:-1", "a..b", "1,,2", "0..1:1e-9", "1..2..3", "0..inf", "nan..1"],
 )
 def test_a_range_that_is_none_is_a_usage_error(text):
     with pytest.raises(UsageError):

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from bench import cli
+from bench.store import Store
 from methods import methods
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +94,7 @@ def test_a_run_leaves_everything_that_it_promises(serial_run):
 def test_the_manifest_says_what_was_run_with_what_and_what_each_score_is(serial_run):
     manifest = json.loads((serial_run / "manifest.json").read_text())
     command = manifest["commands"][-1]
-    assert command["config"]["grid"]["sparse-mixing"] == {"violation": [0.0, 0.5], "domains": [2, 3]}
+    assert command["config"]["grid"]["sparse-mixing"] == {"domains": [2, 3], "violation": [0.0, 0.5]}
     assert command["config"]["root_seed"] == 0
     assert {"torch", "numpy", "ray", "python"} <= set(command["versions"])
     assert {"cores", "processor"} <= set(command["machine"]) and "commit" in command["git"]
@@ -102,7 +103,11 @@ def test_the_manifest_says_what_was_run_with_what_and_what_each_score_is(serial_
 
 def test_methods_are_compared_on_the_same_data(serial_run):
     rows = trials(serial_run)
-    assert rows.groupby(["domains", "violation", "seed"]).size().eq(10).all()
+    store = Store(serial_run)
+    for _, cell in rows.groupby(["domains", "violation", "seed"]):
+        assert len(cell) == 10
+        first, *others = (store.latents(row)["z"] for _, row in cell.iterrows())
+        assert all((first == other).all() for other in others)
 
 
 def test_ray_gives_the_rows_of_the_serial_executor(serial_run, ray_session, tmp_path, monkeypatch):
@@ -206,3 +211,24 @@ def test_a_worker_that_is_killed_leaves_rows_that_say_so_and_are_tried_again(ray
     assert cli.main(words) == 0
     rows = trials(tmp_path / "results/runs/run")
     assert (rows.status == "ok").all() and len(rows) == 4
+
+
+def test_a_ray_address_where_nobody_answers_is_one_sentence(tmp_path, monkeypatch, capsys):
+    import ray
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    started = time.monotonic()
+    assert cli.main(["--methods", "pca", "--seeds", "1", "--ray-address", "127.0.0.1:1"]) == 2
+    assert "no Ray cluster answers there" in capsys.readouterr().err and time.monotonic() - started < 30
+
+
+def test_an_exit_code_is_about_the_trials_asked_for(tmp_path, monkeypatch):
+    def broken(self, shape, seed):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.chdir(tmp_path)
+    words = ["--seeds", "1", "--executor", "serial", "--name", "run", "--methods"]
+    assert cli.main([*words, "identity"]) == 0
+    monkeypatch.setattr(methods["pca"].cls, "build", broken)
+    assert cli.main([*words, "pca"]) == 1

@@ -77,10 +77,16 @@ def test_density_adds_edges_and_none_are_lost():
     assert sparse.sum() < middle.sum() < dense.sum()
 
 
-def test_shadows_grow_with_the_violation():
-    order = np.array([2, 0, 3, 1])
-    smaller = supports.preorder(4, 1, 0, order)
-    assert (smaller <= supports.preorder(4, 2, 0, order)).all()
+def test_a_larger_violation_keeps_the_shadows_of_a_smaller_one():
+    order = np.array([2, 0, 3, 1, 4])
+    shadows = [supports.preorder(5, violating, 0, order) for violating in range(5)]
+    for smaller, larger in zip(shadows, shadows[1:], strict=False):
+        assert (smaller <= larger).all() and (smaller != larger).any()
+
+
+def test_a_third_may_be_written_with_two_digits():
+    assert supports.counts(3, 0.33, None) == (1, 0)
+    assert supports.counts(3, 0.67, 0.67) == (2, 2)
 
 
 @pytest.mark.parametrize(

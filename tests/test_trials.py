@@ -59,9 +59,14 @@ def package(tmp_path, monkeypatch):
         "base": "class Base: pass",
         "helper": "x = 1",
         "bystander": "x = 1",
-        "one": "from pack_of_tests.base import Base\nfrom registry import lazy_module\n"
-        "helper = lazy_module('pack_of_tests.helper')\nclass One(Base): pass",
+        "sibling": "x = 1",
+        "inner/__init__": "x = 1",
+        "inner/deep": "from .. import cousin\nx = 1",
+        "cousin": "x = 1",
+        "one": "from pack_of_tests.base import Base\nfrom registry import lazy_module\nfrom . import sibling\n"
+        "from .inner.deep import x\nhelper = lazy_module('pack_of_tests.helper')\nclass One(Base): pass",
     }
+    (folder / "inner").mkdir()
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -70,7 +75,19 @@ def package(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-@pytest.mark.parametrize(("file", "moves"), [("one", True), ("base", True), ("helper", True), ("bystander", False)])
+@pytest.mark.parametrize(
+    ("file", "moves"),
+    [
+        ("one", True),
+        ("base", True),
+        ("helper", True),
+        ("sibling", True),
+        ("inner/__init__", True),
+        ("inner/deep", True),
+        ("cousin", True),
+        ("bystander", False),
+    ],
+)
 def test_the_source_hash_follows_what_the_class_uses_and_nothing_else(package, file, moves):
     cls = importlib.import_module("pack_of_tests.one").One
     before = source_hash(cls)
@@ -111,7 +128,7 @@ def test_models_have_room_for_the_domains_and_only_by_that_do_cells_share_a_shap
 
 def test_restarts_count_in_a_packs_size():
     trials = a_plan(settings={"ivae": {"restarts": 5}}, names=["ivae"], axes={}, n_seeds=10)
-    assert [len(pack.trials) * 5 for pack in make_packs(trials, "cpu")] == [30, 20]
+    assert [len(pack.trials) * 5 for pack in make_packs(trials, "cpu")] == [30, 30, 30, 10]
 
 
 def test_what_is_left_after_some_packs_finished_falls_into_the_same_packs():
@@ -140,3 +157,14 @@ def test_data_seeds_know_nothing_of_the_method():
     first, second = (np.random.default_rng(data_seed(0, 3)).normal(size=5) for _ in range(2))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, np.random.default_rng(data_seed(0, 4)).normal(size=5))
+
+
+def test_a_grid_beyond_the_bound_is_refused_before_it_is_planned():
+    with pytest.raises(UsageError, match="at most"):
+        a_plan(n_seeds=module.MAX_TRIALS)
+
+
+def test_the_default_grid_fits_the_number_of_latents_of_each_cell():
+    trials = a_plan(axes={"sparse-mixing": {"n_latents": [1, 3, 4]}}, names=["pca"], n_seeds=1)
+    cells = {(t.dataset_fields["n_latents"], round(t.dataset_fields["violation"], 3)) for t in trials}
+    assert cells == {(1, 0.0), (3, 0.0), (3, 0.333), (4, 0.0), (4, 0.5)}
