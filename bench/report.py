@@ -33,6 +33,7 @@ DEFINITIONS = {
 def record(store: Store, config: dict[str, Any], trials: Sequence[Trial], command: str) -> None:
     """Adds a command to the run's manifest, with everything needed to repeat it and to read its numbers."""
     from bench import metrics
+    from datasets import oracle
 
     try:
         history = store.manifest()["commands"]
@@ -52,7 +53,7 @@ def record(store: Store, config: dict[str, Any], trials: Sequence[Trial], comman
         {
             "name": store.folder.name,
             "commands": [*history, entry],
-            "definitions": metrics.DEFINITIONS | DEFINITIONS,
+            "definitions": metrics.DEFINITIONS | DEFINITIONS | oracle.DEFINITIONS,
             "splits": "train, validation and test are drawn independently from one generator; all scores are on test, "
             "from posterior means; matchings and probes are fitted on validation.",
         }

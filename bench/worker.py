@@ -17,8 +17,9 @@ from bench import metrics
 from bench.engine import CHUNK, Job, Stack
 from bench.store import Store
 from bench.trials import RACE, Pack, Trial, data_seed, model_shape, survivors
-from datasets import Instance
+from datasets import Instance, oracle
 from methods import Shape, TorchMethod
+from registry import UsageError
 
 KEPT_POINTS = 500  # test points whose latents are kept beside the rows
 
@@ -50,7 +51,7 @@ def run_pack(pack: Pack, store: Store, device: str = "cpu") -> list[dict[str, An
         "device": device,
     }
     rows = [
-        row(trial, slot, outcome, common)
+        row(trial, slot, outcome, common) | _verdicts(trial)
         for slot, (trial, outcome) in enumerate(zip(pack.trials, outcomes, strict=True))
     ]
     latents = {
@@ -64,7 +65,7 @@ def run_pack(pack: Pack, store: Store, device: str = "cpu") -> list[dict[str, An
 
 def row(trial: Trial, slot: int, outcome: Outcome, common: dict[str, Any]) -> dict[str, Any]:
     """One flat result row; every field of the data set and the method is a column."""
-    scores = dict.fromkeys([*metrics.DEFINITIONS, "recon_nmse", "objective"]) | outcome.scores
+    columns = dict.fromkeys([*metrics.DEFINITIONS, "recon_nmse", "objective", *oracle.DEFINITIONS]) | outcome.scores
     return {
         "trial_id": trial.trial_id,
         "method": trial.method,
@@ -75,7 +76,7 @@ def row(trial: Trial, slot: int, outcome: Outcome, common: dict[str, Any]) -> di
         "root_seed": trial.root_seed,
         "status": outcome.status,
         "error": outcome.error,
-        **scores,
+        **columns,
         **common,
         "pack_slot": slot,
         "code": trial.code,
@@ -231,6 +232,19 @@ def _standardised(trial: Trial) -> Instance:
     if there < needed:
         raise NotApplicable(f"{trial.method} needs at least {needed} domains, and the data have {there}")
     return _generate(trial.make_dataset(), trial.root_seed, trial.seed)
+
+
+def _verdicts(trial: Trial) -> dict[str, Any]:
+    """What the oracle says of the trial's data, whatever became of the method; nothing where there are no data."""
+    try:
+        return _oracle(trial.make_dataset(), trial.root_seed, trial.seed)
+    except UsageError:  # no mixing met the margins: the row's error says so
+        return {}
+
+
+@functools.lru_cache(maxsize=64)
+def _oracle(dataset: Any, root_seed: int, seed: int) -> dict[str, Any]:
+    return oracle.columns(_generate(dataset, root_seed, seed))
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,14 +6,19 @@ One file per generator family. A generator is a frozen dataclass whose fields ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from registry import Registry, field
 
+if TYPE_CHECKING:
+    from datasets.latents import Sources
+    from datasets.mixings import Mixing
+
 __all__ = ["Instance", "Split", "datasets", "field", "register", "stream"]
 
-datasets = Registry("data set", __name__, helpers=("support",))
+datasets = Registry("data set", __name__, helpers=("latents", "mixings", "oracle", "splits", "support"))
 register = datasets.register
 
 
@@ -28,13 +33,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Instance:
-    """One data set with its truth: three independent splits and the support of the mixing, (n_observed, n_latents)."""
+    """One data set with its truth: three independent splits, the support of the mixing (n_observed, n_latents), what made them."""
 
     train: Split
     validation: Split
     test: Split
     support: np.ndarray
     n_domains: int
+    sources: Sources
+    mixing: Mixing
 
 
 def stream(seed: np.random.SeedSequence, *key: int) -> np.random.Generator:

@@ -33,24 +33,62 @@ def twins(support: np.ndarray) -> float:
     return float((inside & inside.T).any(axis=1).mean())
 
 
-def counts(n_latents: int, violation: float, twins: float | None) -> tuple[int, int]:
-    """How many latents violate and how many of them are twins. Raises UsageError for a value that no support has."""
-    violating = _multiple("violation", violation, n_latents)
-    fewest = 2 if violating == n_latents else 0
-    if twins is None:
-        if fewest > n_latents:
-            raise UsageError(f"violation={violation:g} needs two latents that are twins, and n_latents={n_latents}")
-        return violating, fewest
-    twin = _multiple("twins", twins, n_latents)
-    if twin != 1 and fewest <= twin <= violating:
-        return violating, twin
-    pairs = [(v, t) for v in range(n_latents + 1) for t in range(v + 1) if t != 1 and (v < n_latents or t >= 2)]
-    near = sorted(pairs, key=lambda p: (abs(p[0] - violating) + abs(p[1] - twin), -p[0]))[:3]
-    words = " or ".join(f"violation={v / n_latents:.4g}, twins={t / n_latents:.4g}" for v, t in near)
-    raise UsageError(f"no mixing has violation={violation:g} with twins={twins:g}; the nearest are {words}")
+def counts(
+    n_latents: int, violation: float, twins: float | None, shadow_size: int | None = None
+) -> tuple[int, int, int | None]:
+    """How many latents violate, how many of them are twins, and the size of their shadows (none: the smallest possible).
+
+    Raises UsageError for a combination that no support has; it names the nearest that some have.
+    """
+    violating = multiple("violation", violation, n_latents)
+    choices = [twin for twin in range(violating + 1) if _feasible(n_latents, violating, twin, shadow_size)]
+    twin = choices[0] if twins is None and choices else multiple("twins", twins or 0.0, n_latents)
+    if twin in choices:
+        return violating, twin, shadow_size
+    sizes = [None] if shadow_size is None else range(1, n_latents)
+    near = sorted(
+        (
+            abs(v - violating) + (0 if twins is None else abs(t - twin)) + abs((s or 0) - (shadow_size or 0)),
+            -v,
+            t,
+            s or 0,
+        )
+        for v in range(n_latents + 1)
+        for t in range(v + 1)
+        for s in sizes
+        if _feasible(n_latents, v, t, s)
+    )[:3]
+    words = " or ".join(_words(-v / n_latents, t / n_latents, s or None) for _, v, t, s in near)
+    raise UsageError(
+        f"no mixing has {_words(violation, twins, shadow_size)}; the nearest with n_latents={n_latents} are {words}"
+    )
 
 
-def _multiple(name: str, value: float, n: int) -> int:
+def _words(violation: float, twins: float | None, shadow_size: int | None) -> str:
+    parts = [f"violation={violation:.4g}"]
+    parts += [] if twins is None else [f"twins={twins:.4g}"]
+    parts += [] if shadow_size is None else [f"shadow_size={shadow_size}"]
+    return ", ".join(parts)
+
+
+def _feasible(n_latents: int, violating: int, twin: int, size: int | None) -> bool:
+    if twin == 1 or twin > violating or (violating == n_latents and twin == 0):
+        return False
+    if size is None:
+        return True
+    free = n_latents - violating  # what strict shadows are made of
+    return (twin == violating or free >= size) and (twin == 0 or bool(_group_sizes(twin, size, free)))
+
+
+def _group_sizes(twin: int, size: int, free: int) -> list[int]:
+    """Sizes of the groups of twins, each at most `size` + 1 and at most `free` short of it; empty if there is no such partition."""
+    n_groups = -(-twin // (size + 1))
+    sizes = [len(part) for part in np.array_split(np.arange(twin), n_groups)]
+    return sizes if min(sizes) >= max(2, size + 1 - free) else []
+
+
+def multiple(name: str, value: float, n: int) -> int:
+    """How many of `n` latents a fraction is. Raises UsageError if it is not a multiple of 1/n, to two digits."""
     count = round(value * n)
     if abs(value - count / n) >= HALF_A_DIGIT:
         lower, upper = np.floor(value * n) / n, np.ceil(value * n) / n
@@ -60,22 +98,27 @@ def _multiple(name: str, value: float, n: int) -> int:
     return count
 
 
-def preorder(n_latents: int, violating: int, twin: int, order: np.ndarray) -> np.ndarray:
-    """The smallest shadows with the given counts, as boolean (n_latents, n_latents).
+def preorder(n_latents: int, violating: int, twin: int, size: int | None, order: np.ndarray) -> np.ndarray:
+    """Shadows with the given counts, as boolean (n_latents, n_latents).
 
-    Latents violate in the sequence of `order`, and the strict shadow of each is the last of them, so that a larger violation
-    keeps the shadows of a smaller one. Where every latent violates there is none such, and the shadow is a group of twins.
-    Twins come in pairs, with one triple where their number is odd.
+    Latents violate in the sequence of `order`, and strict shadows are made of the last of them, so that a larger violation keeps
+    the shadows of a smaller one. Where `size` is none, a strict shadow is one latent, or a group of twins where every latent
+    violates, and twins come in pairs, with one triple where their number is odd. Otherwise a group of twins that is too small for
+    a shadow of that size has the last latents in its shadow too.
     """
     inside = np.zeros((n_latents, n_latents), dtype=bool)
-    twin_latents = list(order[:twin])
-    groups = [twin_latents[i : i + 2] for i in range(0, twin - twin % 2, 2)]
-    if twin % 2:
-        groups[-1].append(twin_latents[-1])
+    free = n_latents - violating
+    pairs = [2] * (twin // 2 - 1) + [2 + twin % 2] if twin else []
+    sizes = pairs if size is None else _group_sizes(twin, size, free) if twin else []
+    groups = np.split(order[:twin], np.cumsum(sizes)[:-1]) if twin else []
     for group in groups:
         inside[np.ix_(group, group)] = True
-    last = groups[-1] if violating == n_latents and groups else order[-1:]
-    inside[np.ix_(order[twin:violating], last)] = True
+        if size is not None:
+            inside[np.ix_(group, order[n_latents - (size + 1 - len(group)) :])] = True
+    strict = order[twin:violating]
+    if len(strict):
+        last = groups[-1] if free == 0 else order[n_latents - (size or 1) :]
+        inside[np.ix_(strict, last)] = True
     np.fill_diagonal(inside, False)
     return inside
 
@@ -88,8 +131,6 @@ def build(shadow: np.ndarray, n_observed: int, density: float, rng: np.random.Ge
     closure, and taken unless they change a shadow; `density` is the fraction of those possible additions that is made.
     """
     n = len(shadow)
-    if n_observed < n:
-        raise UsageError(f"n_observed={n_observed} must be at least n_latents={n}")
     closed = shadow | np.eye(n, dtype=bool)
     extra = np.concatenate([rng.permutation(n) for _ in range(n_observed // n)])[: n_observed - n]
     support = np.concatenate([closed, closed[extra]])
@@ -104,11 +145,20 @@ def build(shadow: np.ndarray, n_observed: int, density: float, rng: np.random.Ge
 
 
 def _one_more(support: np.ndarray, shadow: np.ndarray, closed: np.ndarray, offers: np.ndarray) -> np.ndarray | None:
-    sizes = support.sum(axis=1)
-    rows, latents = np.nonzero(~support)
-    for index in np.lexsort((offers[rows, latents], sizes[rows])):
-        bigger = support.copy()
-        bigger[rows[index]] |= closed[latents[index]]
-        if np.array_equal(shadows(bigger), shadow):
-            return bigger
-    return None
+    """`support` with one more edge and its closure, or None where every further edge would change a shadow.
+
+    A new edge (k, j) puts j into the shadow of a latent i where x_k is the only child that i has and j lacks.
+    """
+    missing = support.T.astype(int) @ ~support  # children of i that j lacks
+    last = (missing == 1) & ~shadow
+    spoils = (support.astype(int) @ last > 0) & ~support
+    allowed = ~support & (spoils.astype(int) @ closed.T == 0)
+    if not allowed.any():
+        return None
+    sizes = np.broadcast_to(support.sum(axis=1)[:, None], support.shape)
+    rows, latents = np.nonzero(allowed)
+    first = np.lexsort((offers[rows, latents], sizes[rows, latents]))[0]
+    row, latent = rows[first], latents[first]
+    bigger = support.copy()
+    bigger[row] |= closed[latent]
+    return bigger

@@ -39,7 +39,7 @@ def test_a_method_gives_a_finite_scored_row_per_trial(name, tmp_path):
         assert row["pack_slot"] == slot and row["method"] == name and row["domains"] == 3
         assert set(metrics.DEFINITIONS) <= set(row) and set(methods[name].fields) <= set(row)
         assert all(np.isfinite(row[score]) for score in metrics.DEFINITIONS if score != "mcc_per_latent")
-        assert len(row["mcc_per_latent"]) == 4
+        assert len(row["mcc_per_latent"]) == len(row["promised_both"]) == 4
         kept = Store(tmp_path).latents(type("Row", (), row))
         assert kept["z_hat"].shape[0] == kept["z"].shape[0] == worker.KEPT_POINTS
     if isinstance(methods[name].make({}), TorchMethod):
@@ -273,3 +273,12 @@ def test_the_readmes_example_method_works_as_pasted(tmp_path, monkeypatch):
     finally:
         methods._entries.clear()
         methods._entries.update(before)
+
+
+def test_the_oracles_verdicts_are_in_the_row_of_a_trial_that_failed_too(tmp_path, monkeypatch):
+    def broken(self, shape, seed):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(methods["pca"].cls, "build", broken)
+    (row,) = worker.run_pack(pack("pca", n_seeds=1), Store(tmp_path))
+    assert row["status"] == "failed" and row["promised_independence"] == ["yes"] * 4 and row["change_rank"] == 4

@@ -6,8 +6,9 @@ from sklearn.decomposition import FastICA
 from sklearn.linear_model import LinearRegression
 
 from bench import metrics
-from datasets import sparse_mixing
-from datasets.sparse_mixing import LATENT_STD, SparseMixing
+from datasets import mixings
+from datasets.latents import LATENT_STD
+from datasets.sparse_mixing import SparseMixing
 from registry import UsageError
 
 
@@ -26,7 +27,7 @@ def in_torch(mixing, z):
 @pytest.mark.parametrize("violation", [0.0, 0.5, 1.0])
 def test_support_and_jacobian_are_those_of_autograd_on_the_mixing(violation):
     dataset = SparseMixing(violation=violation)
-    mixing, instance = dataset.mixing(seed(0)), dataset.generate(seed(0))
+    mixing, instance = dataset.draw_mixing(seed(0)), dataset.generate(seed(0))
     z = torch.tensor(instance.test.z[:50].astype(float))
     jacobians = torch.stack([torch.func.jacrev(lambda point: in_torch(mixing, point))(point) for point in z])
     np.testing.assert_allclose(mixing.jacobian(z.numpy()), jacobians, atol=1e-10)
@@ -36,14 +37,14 @@ def test_support_and_jacobian_are_those_of_autograd_on_the_mixing(violation):
 def test_every_instance_meets_the_margins_that_are_stated():
     for number in range(10):
         dataset = SparseMixing(violation=0.5)
-        mixing = dataset.mixing(seed(number))
+        mixing = dataset.draw_mixing(seed(number))
         z = np.random.default_rng(5).normal(size=(4000, 4)) * LATENT_STD
         jacobian = mixing.jacobian(z) * LATENT_STD
         strength = np.sqrt((jacobian**2).mean(0))
         assert (
-            strength[mixing.support].min() > 0.7 * sparse_mixing.MIN_EDGE
+            strength[mixing.support].min() > 0.7 * mixings.MIN_EDGE
         )  # other points than those it was checked on
-        assert np.linalg.svd(jacobian, compute_uv=False).min() > 0.2 * sparse_mixing.MIN_SINGULAR
+        assert np.linalg.svd(jacobian, compute_uv=False).min() > 0.2 * mixings.MIN_SINGULAR
 
 
 def test_the_difficulty_is_in_its_band():
@@ -66,24 +67,23 @@ def test_the_difficulty_is_in_its_band():
 
 def test_along_domains_a_seed_keeps_its_mixing_and_its_first_domains():
     few, many = SparseMixing(domains=3), SparseMixing(domains=9)
-    for a, b in zip(vars(few.mixing(seed(1))).values(), vars(many.mixing(seed(1))).values(), strict=True):
+    for a, b in zip(vars(few.draw_mixing(seed(1))).values(), vars(many.draw_mixing(seed(1))).values(), strict=True):
         assert np.array_equal(a, b)
-    for a, b in zip(few.sources(seed(1)), many.sources(seed(1)), strict=True):
-        assert np.array_equal(a, b[:3])
+    a, b = few.draw_sources(seed(1)), many.draw_sources(seed(1))
+    assert np.array_equal(a.mean, b.mean[:3]) and np.array_equal(a.std, b.std[:3])
 
 
 def test_along_violation_a_seed_keeps_its_sources():
     low, high = SparseMixing(violation=0.0), SparseMixing(violation=0.5)
-    for a, b in zip(low.sources(seed(1)), high.sources(seed(1)), strict=True):
-        assert np.array_equal(a, b)
+    assert np.array_equal(low.draw_sources(seed(1)).mean, high.draw_sources(seed(1)).mean)
     assert np.array_equal(low.generate(seed(1)).test.z, high.generate(seed(1)).test.z)
 
 
 def test_latents_have_the_stated_gaussian_of_their_domain():
     dataset = SparseMixing(domains=4)
-    means, scales = dataset.sources(seed(2))
+    sources = dataset.draw_sources(seed(2))
     train = dataset.generate(seed(2)).train
-    standard = (train.z - means[train.domains]) / scales[train.domains]
+    standard = (train.z - sources.mean[train.domains]) / sources.std[train.domains]
     assert kstest(standard.ravel(), "norm").pvalue > 1e-3
     assert np.abs(np.corrcoef(standard.T) - np.eye(4)).max() < 0.04  # independent within a domain; 10,000 points
 
@@ -102,7 +102,7 @@ def test_noise_is_added_with_its_stated_size():
 
 
 def test_without_nonlinearity_the_mixing_is_linear():
-    mixing = SparseMixing(nonlinearity=0.0).mixing(seed(0))
+    mixing = SparseMixing(nonlinearity=0.0).draw_mixing(seed(0))
     jacobian = mixing.jacobian(np.random.default_rng(0).normal(size=(20, 4)))
     assert np.abs(jacobian - jacobian[0]).max() < 1e-12
 

@@ -70,7 +70,7 @@ def has_full_structural_rank(support):
 def test_density_adds_edges_and_none_are_lost():
     def at(density):
         rng = np.random.default_rng(0)
-        return supports.build(supports.preorder(4, 2, 0, np.arange(4)), 8, density, rng)
+        return supports.build(supports.preorder(4, 2, 0, None, np.arange(4)), 8, density, rng)
 
     sparse, middle, dense = at(0), at(0.5), at(1)
     assert (sparse <= middle).all() and (middle <= dense).all()
@@ -79,14 +79,14 @@ def test_density_adds_edges_and_none_are_lost():
 
 def test_a_larger_violation_keeps_the_shadows_of_a_smaller_one():
     order = np.array([2, 0, 3, 1, 4])
-    shadows = [supports.preorder(5, violating, 0, order) for violating in range(5)]
+    shadows = [supports.preorder(5, violating, 0, None, order) for violating in range(5)]
     for smaller, larger in zip(shadows, shadows[1:], strict=False):
         assert (smaller <= larger).all() and (smaller != larger).any()
 
 
 def test_a_third_may_be_written_with_two_digits():
-    assert supports.counts(3, 0.33, None) == (1, 0)
-    assert supports.counts(3, 0.67, 0.67) == (2, 2)
+    assert supports.counts(3, 0.33, None) == (1, 0, None)
+    assert supports.counts(3, 0.67, 0.67) == (2, 2, None)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,46 @@ def test_a_third_may_be_written_with_two_digits():
         (4, 0.5, 0.25, "violation=0.5, twins=0.5"),
         (4, 1.0, 0.0, "violation=1, twins=0.5"),
         (4, 0.25, 0.5, "violation=0.5, twins=0.5"),
-        (1, 1.0, None, "two latents"),
+        (1, 1.0, None, "violation=0, twins=0"),
     ],
 )
 def test_an_infeasible_violation_names_the_nearest_feasible_ones(n, violation, twins, words):
     with pytest.raises(UsageError, match=words):
         supports.counts(n, violation, twins)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 6])
+def test_every_feasible_shadow_size_is_met_exactly(n):
+    met = 0
+    for violating, twin in feasible(n):
+        for size in range(1, n):
+            try:
+                counts = supports.counts(n, violating / n, None if twin is None else twin / n, size)
+            except UsageError:
+                continue
+            rng = np.random.default_rng(size)
+            support = supports.build(supports.preorder(n, *counts, rng.permutation(n)), 2 * n, 0.5, rng)
+            sizes = supports.shadows(support).sum(1)
+            assert set(sizes) <= {0, size} and (sizes > 0).sum() == violating == counts[0]
+            assert supports.twins(support) * n == pytest.approx(counts[1])
+            met += 1
+    assert met >= n
+
+
+def test_a_shadow_size_is_refused_only_where_no_support_has_it():
+    """Against every support of three latents with at most three observed variables."""
+    found = set()
+    for bits in itertools.product([False, True], repeat=9):
+        support = np.array(bits).reshape(3, 3)
+        sizes = supports.shadows(support).sum(1)
+        if support.any(0).all() and len(set(sizes[sizes > 0])) == 1:
+            found.add((round(supports.violation(support) * 3), round(supports.twins(support) * 3), int(sizes.max())))
+    for violating in range(1, 4):
+        for twin in range(4):
+            for size in (1, 2):
+                try:
+                    supports.counts(3, violating / 3, twin / 3, size)
+                    feasible = True
+                except UsageError:
+                    feasible = False
+                assert feasible == ((violating, twin, size) in found), (violating, twin, size)

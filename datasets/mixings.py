@@ -1,0 +1,139 @@
+"""Mixings x = g(z) on a given support: smooth, standardised, with a Jacobian in closed form, checked for injectivity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets import stream
+from datasets.latents import LATENT_STD
+from registry import UsageError
+
+KINDS = ("masked-mlp", "linear", "additive", "polynomial")
+N_HIDDEN = 8  # hidden units of each observed variable's network
+N_REFERENCE = 500  # points at which a mixing is standardised and checked
+MIN_EDGE = 0.2  # least root-mean-square of dx_k/dz_i over an edge, both standardised
+MIN_SINGULAR = 0.1  # least singular value of the Jacobian, both standardised
+MIN_STRETCH = 0.05  # least |x - x'| / |z - z'| over pairs of reference points, both standardised
+MAX_DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """x = g(z): per observed variable a linear part and a network of one hidden layer, on z / LATENT_STD."""
+
+    support: np.ndarray  # (n_observed, n_latents)
+    linear: np.ndarray  # (n_observed, n_latents)
+    inner: np.ndarray  # (n_observed, n_hidden, n_latents)
+    bias: np.ndarray  # (n_observed, n_hidden)
+    outer: np.ndarray  # (n_observed, n_hidden)
+    shift: np.ndarray  # (n_observed,)
+    scale: np.ndarray  # (n_observed,)
+    polynomial: bool = False  # hidden units square and cube; else tanh
+    smooth = True  # twice differentiable
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        """Observed variables (n_samples, n_observed) without noise, from latents (n_samples, n_latents)."""
+        return (self.linear_part(z) + self.network_part(z) - self.shift) / self.scale
+
+    @property
+    def linear_only(self) -> bool:
+        return not self.outer.any()
+
+    def linear_part(self, z: np.ndarray) -> np.ndarray:
+        return z / LATENT_STD @ self.linear.T
+
+    def network_part(self, z: np.ndarray) -> np.ndarray:
+        activation = self._activation(self._hidden(z))[0]
+        return (activation * self.outer).sum(-1)
+
+    def jacobian(self, z: np.ndarray) -> np.ndarray:
+        """dx_k/dz_i, (n_samples, n_observed, n_latents), in closed form."""
+        slope = self._activation(self._hidden(z))[1] * self.outer
+        network = np.matmul(slope.transpose(1, 0, 2), self.inner).transpose(1, 0, 2)
+        return (self.linear + network) / (LATENT_STD * self.scale[:, None])
+
+    def _hidden(self, z: np.ndarray) -> np.ndarray:
+        n_observed, n_hidden, n_latents = self.inner.shape
+        flat = z / LATENT_STD @ self.inner.reshape(-1, n_latents).T
+        return flat.reshape(len(z), n_observed, n_hidden) + self.bias
+
+    def _activation(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The activation and its derivative."""
+        if self.polynomial:
+            return hidden**2 / 4 + hidden**3 / 12, hidden / 2 + hidden**2 / 4
+        activation = np.tanh(hidden)
+        return activation, 1 - activation**2
+
+
+def draw_mixing(
+    support: np.ndarray, kind: str, nonlinearity: float, reference: np.ndarray, rng: np.random.Generator
+) -> Mixing:
+    """Random weights on `support`, standardised over `reference` (n_samples, n_latents).
+
+    `nonlinearity` is the root-mean-square of the network's part relative to the linear part. The draws do not depend on the
+    support, so that supports that share a row share its function.
+    """
+    m, n = support.shape
+    linear = rng.uniform(0.5, 1.5, (m, n)) * rng.choice([-1, 1], (m, n)) * support
+    if kind == "additive":
+        n_hidden = N_HIDDEN * n
+        inner = rng.normal(size=(m, n, N_HIDDEN))[..., None] * np.eye(n)[:, None] * 1.5
+        inner = inner.reshape(m, n_hidden, n) * support[:, None, :]
+    else:
+        n_hidden = N_HIDDEN
+        inner = rng.normal(size=(m, n_hidden, n)) * support[:, None, :]
+        inner = inner / np.sqrt(support.sum(axis=1))[:, None, None] * 1.5
+    bias = rng.normal(size=(m, n_hidden))
+    outer = rng.normal(size=(m, n_hidden))
+    polynomial, zeros, ones = kind == "polynomial", np.zeros(m), np.ones(m)
+    raw = Mixing(support, linear, inner, bias, outer, zeros, ones, polynomial)
+    linear_part, network_part = raw.linear_part(reference), raw.network_part(reference)
+    size = (0.0 if kind == "linear" else nonlinearity) * linear_part.std(axis=0) / network_part.std(axis=0)
+    x = linear_part + network_part * size
+    return Mixing(support, linear, inner, bias, outer * size[:, None], x.mean(axis=0), x.std(axis=0), polynomial)
+
+
+def first_well_posed(
+    support: np.ndarray, kind: str, nonlinearity: float, seed: np.random.SeedSequence, reference_key: int, key: int
+) -> Mixing:
+    """The first of at most MAX_DRAWS mixings that meets the margins. Raises UsageError if none does."""
+    reference = stream(seed, reference_key).normal(size=(N_REFERENCE, support.shape[1])) * LATENT_STD
+    for attempt in range(MAX_DRAWS):
+        mixing = draw_mixing(support, kind, nonlinearity, reference, stream(seed, key, attempt))
+        if is_well_posed(mixing, reference):
+            return mixing
+    raise UsageError(
+        f"no injective mixing in {MAX_DRAWS} draws for mixing={kind}, nonlinearity={nonlinearity:g}, n_latents={support.shape[1]}, "
+        f"n_observed={support.shape[0]}; try less nonlinearity, more observed variables or fewer latents"
+    )
+
+
+def is_well_posed(mixing: Mixing, reference: np.ndarray) -> bool:
+    """Whether every edge has its minimum strength and the mixing is injective by a margin on `reference`, locally and globally."""
+    jacobian = mixing.jacobian(reference) * LATENT_STD
+    strength = np.sqrt((jacobian**2).mean(axis=0))
+    if strength[mixing.support].min() < MIN_EDGE:
+        return False
+    if least_singular_value(jacobian) < MIN_SINGULAR:
+        return False
+    return least_stretch(mixing(reference), reference / LATENT_STD) >= MIN_STRETCH
+
+
+def least_singular_value(jacobian: np.ndarray) -> float:
+    """The smallest singular value of any of `jacobian` (n_samples, n_observed, n_latents)."""
+    gram = np.matmul(jacobian.transpose(0, 2, 1), jacobian)
+    return float(np.sqrt(max(np.linalg.eigvalsh(gram)[:, 0].min(), 0.0)))
+
+
+def least_stretch(x: np.ndarray, z: np.ndarray) -> float:
+    """The least |x - x'| / |z - z'| over pairs of points: 0 where two latents give one observation."""
+    far, near = (_squared_distances(points) for points in (z, x))
+    first, second = np.triu_indices(len(z), k=1)
+    return float(np.sqrt(max((near[first, second] / far[first, second]).min(), 0.0)))
+
+
+def _squared_distances(points: np.ndarray) -> np.ndarray:
+    squares = (points**2).sum(axis=1)
+    return np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0.0)

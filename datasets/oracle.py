@@ -1,0 +1,128 @@
+"""What theory promises of each latent of an instance, before any method is trained. The derivations are in docs/theory.md.
+
+Write ch(i) for the observed variables that depend on latent i, C(i) for the latents with the children of i (its twins and itself), and
+
+    w_L(z, u) = ( q_i''(z_i|u) - q_i''(z_i|1), q_i'(z_i|u) - q_i'(z_i|1) ) for i in L,   q_i = log p(z_i|u),   u = 2..U.
+
+| promise               | condition                                                                                      |
+|-----------------------|------------------------------------------------------------------------------------------------|
+| promised_sparsity     | shadow(i) is empty (Zheng, Ng & Zhang 2022)                                                     |
+| promised_independence | C(i) = {i}                                                                                     |
+| promised_changes      | w over all latents has rank 2 n_latents (Hyvarinen et al. 2019), or the one-statistic case      |
+| promised_both         | C(i) = {i}, or w over C(i) has rank 2 |C(i)|, or the one-statistic case for C(i)                |
+
+The one-statistic case (Khemakhem et al. 2020): Gaussian sources of which only variances change, whose changes of 1/variance have rank |L|.
+The conditions are sufficient: `no condition met` does not say that a latent cannot be recovered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from datasets import Instance
+from datasets import support as supports
+from datasets.latents import FAMILIES, Sources
+
+YES, NO, NOT_COVERED = "yes", "no condition met", "not covered"
+PROMISES = ("promised_sparsity", "promised_independence", "promised_changes", "promised_both")
+N_POINTS = 16  # latents at which ranks are taken; the median over them is reported
+TOLERANCE = 1e-7  # a singular value below this part of the largest one counts as 0
+
+DEFINITIONS = {
+    "promised_sparsity": "Per latent: whether its shadow is empty, so that sparsity of the mixing alone identifies it.",
+    "promised_independence": "Per latent: whether it has no twin, so that sparsity and independence identify it.",
+    "promised_changes": "Whether the changes over domains suffice for all latents, whatever the mixing.",
+    "promised_both": "Per latent: whether sparsity, independence and the changes of its twins and itself identify it.",
+    "shadow_sizes": "Per latent: how many others depend on all observed variables that it does.",
+    "twin_class_sizes": "Per latent: how many latents, itself included, have its children.",
+    "change_rank": "Rank of w over all latents, at most 2 n_latents.",
+    "change_margin": "Smallest singular value of w over all latents with rows of unit length, latents in units of their standard "
+    "deviation; near 0, the changes suffice in name only.",
+    "class_change_rank": "Per latent: rank of w over its twins and itself.",
+    "class_change_margin": "Per latent: smallest singular value of that matrix, normalised in the same way.",
+}
+
+
+def columns(instance: Instance) -> dict[str, Any]:
+    """The oracle's verdicts as columns of a result row: one text or number per latent where the definition says so.
+
+    All are None where the truth is not known, as in a user's own data.
+    """
+    support, sources, mixing = instance.support, instance.sources, instance.mixing
+    if support is None or sources is None or mixing is None:
+        return dict.fromkeys(DEFINITIONS)
+    inside = supports.shadows(support)
+    alike = inside & inside.T | np.eye(len(inside), dtype=bool)  # row i: C(i)
+    z = instance.validation.z[:N_POINTS].astype(float)
+    everything = np.ones(len(inside), dtype=bool)
+    changes = {row.tobytes(): _changes(sources, z, row) for row in (everything, *alike)}
+    rank_all, margin_all, enough_all = changes[everything.tobytes()]
+    per_class = [changes[row.tobytes()] for row in alike]
+
+    independent = (sources.dependence == 0) & support.any(axis=0)
+    sparsity_covered = mixing.smooth and not mixing.linear_only
+    changes_covered = mixing.smooth and FAMILIES[sources.family].smooth
+    by_sparsity = _verdicts(~inside.any(axis=1), independent & sparsity_covered)
+    by_independence = _verdicts(alike.sum(axis=1) == 1, independent & sparsity_covered)
+    by_changes = _verdicts(np.full(len(inside), enough_all), independent & changes_covered)
+    by_class = _verdicts(
+        np.array([enough for _, _, enough in per_class]), independent & changes_covered & sparsity_covered
+    )
+    return {
+        "promised_sparsity": by_sparsity,
+        "promised_independence": by_independence,
+        "promised_changes": by_changes,
+        "promised_both": [_any(*each) for each in zip(by_independence, by_class, by_changes, strict=True)],
+        "shadow_sizes": inside.sum(axis=1).tolist(),
+        "twin_class_sizes": alike.sum(axis=1).tolist(),
+        "change_rank": rank_all,
+        "change_margin": margin_all,
+        "class_change_rank": [rank for rank, _, _ in per_class],
+        "class_change_margin": [margin for _, margin, _ in per_class],
+    }
+
+
+def _verdicts(met: np.ndarray, covered: np.ndarray) -> list[str]:
+    return [(YES if m else NO) if c else NOT_COVERED for m, c in zip(met, covered, strict=True)]
+
+
+def _any(*verdicts: str) -> str:
+    """Of several sufficient conditions: `yes` if one is met; `not covered` if none is and one could not be judged."""
+    return YES if YES in verdicts else NOT_COVERED if NOT_COVERED in verdicts else NO
+
+
+def _changes(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> tuple[int, float, bool]:
+    """Rank and smallest normalised singular value of w over the `chosen` latents, and whether their changes suffice."""
+    n = int(chosen.sum())
+    rank, margin = rank_and_margin(change_matrix(sources, z, chosen))
+    if rank == 2 * n:
+        return rank, margin, True
+    one_statistic = sources.family == "gaussian" and np.ptp(sources.mean[:, chosen], axis=0).max() < 1e-12
+    precision = sources.std[:, chosen] ** -2.0
+    return rank, margin, one_statistic and rank_and_margin((precision[1:] - precision[0])[None])[0] == n
+
+
+def change_matrix(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """w over the `chosen` latents (boolean) at `z`: (n_samples, n_domains - 1, 2 * n_chosen), latents in units of their spread."""
+    spread = np.sqrt((sources.std**2).mean(axis=0) + sources.mean.var(axis=0))
+    slope, curvature = sources.derivatives(z)
+    stacked = np.concatenate([(curvature * spread**2)[..., chosen], (slope * spread)[..., chosen]], axis=-1)
+    return (stacked[1:] - stacked[0]).transpose(1, 0, 2)
+
+
+def rank_and_margin(matrices: np.ndarray) -> tuple[int, float]:
+    """Medians over `matrices` (n_samples, rows, columns) of the rank and of the smallest of `columns` singular values.
+
+    Rows are scaled to unit length first; a row that is 0 to rounding stays 0. With fewer rows than columns the margin is 0.
+    """
+    n_samples, n_rows, n_columns = matrices.shape
+    if n_rows == 0 or n_columns == 0:
+        return 0, 0.0
+    length = np.linalg.norm(matrices, axis=-1, keepdims=True)
+    rows = np.divide(matrices, length, out=np.zeros_like(matrices), where=length > TOLERANCE)
+    values = np.linalg.svd(rows, compute_uv=False)
+    ranks = (values > TOLERANCE * np.maximum(values[:, :1], TOLERANCE)).sum(axis=-1)
+    smallest = values[:, n_columns - 1] if n_rows >= n_columns else np.zeros(n_samples)
+    return int(np.median(ranks)), float(np.median(smallest))
