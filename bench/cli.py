@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.grid import parse_grid, parse_settings
 from bench.profiles import PROFILES
-from bench.trials import Pack, Trial, digest, duration, expected_time, make_packs, plan
+from bench.trials import Pack, Trial, digest, duration, expected_time, make_packs, plan, plan_cells
 from datasets import datasets
 from methods import methods
 from registry import Entry, UsageError, nearest
@@ -59,25 +59,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.set_defaults(run=command_run)
     add = parser.add_argument
-    add(
-        "--grid",
-        action="append",
-        default=[],
-        metavar="KEY=VALUES",
-        help="axis of the grid, repeatable: any field of the data set or of a method; values as 2..10, 0..1:0.25 or a,b,c",
-    )
+    _add_data_options(parser, "any field of the data set or of a method", "by profile")
     add("--methods", default=",".join(DEFAULT_METHODS), metavar="A,B,C", help="methods to run (default: %(default)s)")
-    add("--dataset", default="sparse-mixing", help="data set to run on (default: %(default)s)")
-    add("--seeds", type=_positive, metavar="N", help="data seeds per cell (default: by profile)")
-    add("--root-seed", type=_natural, default=0, metavar="N", help="seed from which all others follow (default: 0)")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME.FIELD=VALUE",
-        dest="settings",
-        help="one field of a method or of the data set, repeatable, as in synergy-vae.alpha=0.1",
-    )
     add(
         "--profile",
         choices=PROFILES,
@@ -107,17 +90,48 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     command.add_argument("entry", metavar="NAME")
     command.set_defaults(run=command_show)
     command = commands.add_parser(
+        "audit", help="what a grid of data sets holds, and what theory promises on it; trains nothing", allow_abbrev=False
+    )
+    command.set_defaults(run=command_audit)
+    _add_data_options(command, "any field of the data set", "5")
+    command.add_argument(
+        "--out", metavar="FILE.csv", help="write the table there, and the promise maps beside it"
+    )
+    command = commands.add_parser(
         "report", help="draw a run's tables and figures again, without training", allow_abbrev=False
     )
     command.add_argument("name", metavar="RUN", help="a folder, or a name under results/runs")
     command.set_defaults(run=command_report)
 
-    options = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    parsers = [parser, *commands.choices.values()]
+    options = {o for p in parsers for action in p._actions for o in action.option_strings if o.startswith("--")}
     for word in argv:
         option = word.split("=")[0]
         if option.startswith("--") and option not in options:
             raise UsageError(f"there is no option {option!r}; {nearest(option, sorted(options))}")
     return parser.parse_args(argv)
+
+
+def _add_data_options(parser: argparse.ArgumentParser, fields: str, n_seeds: str) -> None:
+    add = parser.add_argument
+    add(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=VALUES",
+        help=f"axis of the grid, repeatable: {fields}; values as 2..10, 0..1:0.25 or a,b,c",
+    )
+    add("--dataset", default="sparse-mixing", help="data set to run on (default: %(default)s)")
+    add("--seeds", type=_positive, metavar="N", help=f"data seeds per cell (default: {n_seeds})")
+    add("--root-seed", type=_natural, default=0, metavar="N", help="seed from which all others follow (default: 0)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME.FIELD=VALUE",
+        dest="settings",
+        help=f"{fields} at one value, repeatable, as in sparse-mixing.n_latents=6",
+    )
 
 
 @dataclass(frozen=True)
@@ -140,9 +154,7 @@ def resolve(arguments: argparse.Namespace) -> Request:
     profile = PROFILES[arguments.profile]
     axes = parse_grid(arguments.grid, dataset, entries)
     settings = parse_settings(arguments.settings, dataset, entries)
-    for owner, fields in axes.items():
-        for field in fields.keys() & settings.get(owner, {}).keys():
-            raise UsageError(f"{owner}.{field} is both in --grid and in --set")
+    _check_apart(axes, settings)
     budget = {"steps": profile.steps, "restarts": profile.restarts}
     for entry in entries:
         own = {field: value for field, value in budget.items() if field in entry.fields}
@@ -166,6 +178,12 @@ def resolve(arguments: argparse.Namespace) -> Request:
         "settings": settings,
     }
     return Request(name, config, trials, _device(arguments))
+
+
+def _check_apart(axes: dict[str, dict], settings: dict[str, dict]) -> None:
+    for owner, fields in axes.items():
+        for field in fields.keys() & settings.get(owner, {}).keys():
+            raise UsageError(f"{owner}.{field} is both in --grid and in --set")
 
 
 def default_name(arguments: argparse.Namespace) -> str:
@@ -279,6 +297,27 @@ def _find(name: str) -> Entry:
         return datasets[name]
     known = [*methods.names(), *datasets.names()]
     raise UsageError(f"there is no method or data set {name!r}; {nearest(name, known)}")
+
+
+def command_audit(arguments: argparse.Namespace) -> int:
+    dataset = datasets[arguments.dataset]
+    axes = parse_grid(arguments.grid, dataset, [])
+    settings = parse_settings(arguments.settings, dataset, [])
+    _check_apart(axes, settings)
+    cells = plan_cells(dataset.name, axes, settings)
+    out = Path(arguments.out) if arguments.out else None
+    if out and (out.suffix != ".csv" or not out.parent.is_dir()):
+        raise UsageError(f"--out {arguments.out}: name a .csv file in a folder that exists")
+
+    from bench import audit
+
+    rows = audit.table(dataset.name, cells, arguments.seeds or 5, arguments.root_seed)
+    varying = [field for field in dataset.fields if rows[field].nunique(dropna=False) > 1]
+    print(audit.render(rows, varying))
+    if out:
+        rows.to_csv(out, index=False)
+        print("\n".join([f"\nwritten: {out}", *map(str, audit.draw(rows, varying, out))]))
+    return 0
 
 
 def command_report(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -73,6 +74,16 @@ WORDS = {
     "density": "Density of the mixing",
     "nonlinearity": "Nonlinearity of the mixing",
     "noise": "Standard deviation of the noise",
+    "shadow_size": "Size of each violating latent's shadow",
+    "samples_per_domain": "Number of training points per domain",
+    "sources": "Distribution of the latents",
+    "changes": "What changes between domains",
+    "changing": "Fraction of latents that change",
+    "change_strength": "Strength of the changes",
+    "rank": "Most directions of change",
+    "dependence": "Correlation of latents within a domain",
+    "mixing": "Kind of mixing",
+    "promised": "Fraction of latents promised",
     "mcc_spearman": "MCC (Spearman), test",
     "mcc_pearson": "MCC (Pearson), test",
     "mcc_within": "MCC within domains, test",
@@ -81,6 +92,18 @@ WORDS = {
     "r2_linear": "$R^2$, linear, test",
     "recon_nmse": "Reconstruction error (NMSE), test",
 }
+
+
+PROMISE_WORDS = {
+    "promised_sparsity": "sparsity",
+    "promised_independence": "sparsity, independence",
+    "promised_changes": "changes",
+    "promised_both": "all three",
+}
+OUTLINE_MEANING = (
+    "Outlined: cells in which the assumptions of the method promise every latent (sparsity and independence, changes, or all three; "
+    "sufficient conditions)."
+)
 
 
 class Style(NamedTuple):
@@ -333,6 +356,7 @@ def heat_map(
     """
     x, y = (_choose(cells(trials, dataset_fields), x, y) + [x, y])[:2]
     rows = _points(trials, method_fields, [x, y], score)
+    rows["promised"] = _promised(trials, method_fields, rows, [x, y])
     labels_in_order = list(styles(trials, method_fields))
     figure = _draw_maps(rows, labels_in_order, (x, _levels(trials[x])), (y, _levels(trials[y])[::-1]), score)
     caption = (
@@ -342,7 +366,57 @@ def heat_map(
     )
     if not is_ok(trials).all():
         caption += " Hatched: some or all trials of the cell failed and are not in its mean; n/a: not applicable."
+    if (rows["promised"] == 1).any():
+        caption += f" {OUTLINE_MEANING}"
     return _save(figure, rows, caption, folder, "heat_map")
+
+
+@matplotlib.rc_context(PRINT)
+def promise_map(audit: pd.DataFrame, x: str, y: str, folder: str | Path, name: str) -> list[Path]:
+    """A map per promise of the oracle: the fraction of latents it holds for, by two fields of the cells of `audit`.
+
+    `audit` is a table of `bench.audit`; what varies in it beside `x` and `y` is averaged over.
+    """
+    texts = {field: audit[field].map(value_text) for field in (x, y)}
+    long = audit.assign(**texts).melt([x, y], list(PROMISE_WORDS), var_name="label", value_name="promised")
+    rows = long.groupby(["label", x, y], sort=False)["promised"].mean().reset_index()
+    rows = rows.assign(label=rows["label"].map(PROMISE_WORDS), n_ok=1, n_failed=0)
+    names = list(PROMISE_WORDS.values())
+    figure = _draw_maps(rows, names, (x, _levels(audit[x])), (y, _levels(audit[y])[::-1]), "promised")
+    caption = (
+        f"Fraction of latents that theory promises to identify, by {_lower(x)} and {_lower(y)}: by sparsity of the mixing (Zheng et al. "
+        f"2022), by sparsity and independence of the latents, by the changes between domains, and by all of these. Means over "
+        f"{int(audit['instances'].max())} data seeds. Outlined: cells in which every latent is promised. The conditions are sufficient, "
+        f"not necessary."
+    )
+    return _save(figure, rows, caption, folder, name)
+
+
+def _promised(
+    trials: pd.DataFrame, method_fields: Sequence[str], rows: pd.DataFrame, fields: Sequence[str]
+) -> pd.Series:
+    """For each of `rows`, the fraction of latents that the promise on which its method rests holds for; NaN where it has none."""
+    if "promise" not in trials:
+        return pd.Series(np.nan, index=rows.index)
+
+    def fraction(trial: pd.Series) -> float:
+        verdicts = trial[trial["promise"]] if trial["promise"] else None
+        return np.nan if verdicts is None else float(np.mean([verdict == "yes" for verdict in verdicts]))
+
+    texts = {field: trials[field].map(value_text) for field in fields}
+    values = trials.assign(label=labels(trials, method_fields), **texts, promised=trials.apply(fraction, axis=1))
+    means = values.groupby(["label", *fields])["promised"].mean()
+    return rows.apply(lambda row: means.get((row["label"], *row[list(fields)]), np.nan), axis=1)
+
+
+def _outline(axes: Axes, inside: np.ndarray) -> None:
+    """A line around the cells of a map, boolean (rows, columns), that are `inside`."""
+    padded = np.pad(inside, 1)
+    segments = [((c, r), (c + 1, r)) for r, c in zip(*np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1]), strict=True)]
+    segments += [((c, r), (c, r + 1)) for r, c in zip(*np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1]), strict=True)]
+    for colour, width in (("white", 2.2), ("black", 1.0)):
+        options = {"colors": colour, "linewidths": width, "capstyle": "projecting", "clip_on": False, "zorder": 4}
+        axes.add_collection(LineCollection(segments, **options))
 
 
 def _draw_maps(
@@ -371,6 +445,9 @@ def _draw_maps(
                 axes.add_patch(Rectangle(place, 1, 1, fill=False, hatch=HATCH, edgecolor=ink, linewidth=0))
             elif not cell["n_ok"]:
                 axes.text(place[0] + 0.5, place[1] + 0.5, "n/a", ha="center", va="center", fontsize=6, color="0.4")
+        if "promised" in own:
+            shares = own.pivot(index=y_field, columns=x_field, values="promised")
+            _outline(axes, shares.reindex(index=y_levels, columns=x_levels).to_numpy() >= 1)
         axes.set_title(title, linespacing=1.1)
         axes.set(xlabel="", ylabel="")
         axes.tick_params(length=0)
@@ -386,9 +463,13 @@ def _draw_maps(
     bar = figure.colorbar(ScalarMappable(Normalize(low, high), "viridis"), ax=used, aspect=30, fraction=0.04, pad=0.02)
     bar.outline.set_visible(False)
     bar.set_label(_word(score))
+    keys: list[Any] = []
     if (rows["n_failed"] > 0).any():
-        key = Patch(facecolor="white", edgecolor="0.4", hatch=HATCH, linewidth=0.4, label="some or all trials failed")
-        figure.legend(handles=[key], loc="outside upper right")
+        keys += [Patch(facecolor="white", edgecolor="0.4", hatch=HATCH, linewidth=0.4, label="some or all trials failed")]
+    if "promised" in rows and (rows["promised"] >= 1).any():
+        keys += [Patch(facecolor="white", edgecolor="black", linewidth=1.0, label="theory promises every latent")]
+    if keys:
+        figure.legend(handles=keys, loc="outside upper right", ncols=len(keys))
     return figure
 
 
@@ -408,6 +489,8 @@ def _map_shape(n_maps: int, n_x: int, n_y: int) -> tuple[int, float, float]:
 
 
 def _range(values: pd.Series, score: str) -> tuple[float, float]:
+    if score == "promised":
+        return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
     return (math.floor(low * 10) / 10, max(1.0, high)) if _is_bounded(score) else (low, high)
 

@@ -105,6 +105,11 @@ def score(validation: Encoded, test: Encoded) -> dict[str, Any]:
     }
 
 
+def mcc_spearman(validation: Encoded, test: Encoded) -> float:
+    """That score alone, as `score` gives it."""
+    return float(_matched(_spearman, _checked(validation, "validation"), _checked(test, "test"))[0].mean())
+
+
 def _checked(split: Encoded, name: str) -> Encoded:
     """The split in float64, if it is one."""
     z, z_hat = (np.asarray(values, dtype=np.float64) for values in (split.z, split.z_hat))

@@ -105,15 +105,8 @@ class Pack:
 def plan(
     dataset: str, axes: dict[str, dict], settings: dict[str, dict], names: Sequence[str], n_seeds: int, root_seed: int
 ) -> list[Trial]:
-    """Every trial of a grid. `axes` and `settings` are by owner, as `bench.grid` gives them; cells that no data set has raise.
-
-    A data set with a `default_grid` adds those of its axes that neither `axes` nor `settings` names.
-    """
-    cells = []
-    for fields in _product(datasets[dataset].defaults | settings.get(dataset, {}), axes.get(dataset, {})):
-        named = {**settings.get(dataset, {}), **axes.get(dataset, {})}
-        default_grid = getattr(datasets[dataset].cls, "default_grid", lambda fields: {})(fields)
-        cells += _product(fields, {key: values for key, values in default_grid.items() if key not in named})
+    """Every trial of a grid. `axes` and `settings` are by owner, as `bench.grid` gives them; cells that no data set has raise."""
+    cells = plan_cells(dataset, axes, settings)
     n_trials = len(cells) * n_seeds * sum(math.prod(map(len, axes.get(name, {}).values())) for name in names)
     if n_trials > MAX_TRIALS:
         raise UsageError(f"this grid has {n_trials} trials; a run has at most {MAX_TRIALS}")
@@ -125,7 +118,6 @@ def plan(
             methods[name].make(fields)
     trials = []
     for cell in cells:
-        datasets[dataset].make(cell)
         trials += [
             Trial(dataset, cell, name, fields, seed, root_seed)
             for name in names
@@ -133,6 +125,21 @@ def plan(
             for seed in range(n_seeds)
         ]
     return trials
+
+
+def plan_cells(dataset: str, axes: dict[str, dict], settings: dict[str, dict]) -> list[dict[str, Any]]:
+    """The fields of the data set in every cell of a grid. Raises UsageError for a cell that it does not have.
+
+    A data set with a `default_grid` adds those of its axes that neither `axes` nor `settings` names.
+    """
+    cells = []
+    for fields in _product(datasets[dataset].defaults | settings.get(dataset, {}), axes.get(dataset, {})):
+        named = {**settings.get(dataset, {}), **axes.get(dataset, {})}
+        default_grid = getattr(datasets[dataset].cls, "default_grid", lambda fields: {})(fields)
+        cells += _product(fields, {key: values for key, values in default_grid.items() if key not in named})
+    for cell in cells:
+        datasets[dataset].make(cell)
+    return cells
 
 
 def model_shape(shape: tuple[int, int, int]) -> Shape:

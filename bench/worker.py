@@ -70,6 +70,7 @@ def row(trial: Trial, slot: int, outcome: Outcome, common: dict[str, Any]) -> di
         "trial_id": trial.trial_id,
         "method": trial.method,
         "role": trial.make_method().role,
+        "promise": trial.make_method().promise,
         "dataset": trial.dataset,
         **trial.dataset_fields,
         "seed": trial.seed,

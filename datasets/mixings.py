@@ -13,7 +13,7 @@ from registry import UsageError
 KINDS = ("masked-mlp", "linear", "additive", "polynomial")
 N_HIDDEN = 8  # hidden units of each observed variable's network
 N_REFERENCE = 500  # points at which a mixing is standardised and checked
-MIN_EDGE = 0.2  # least root-mean-square of dx_k/dz_i over an edge, both standardised
+MIN_EDGE = 0.25  # least root-mean-square of dx_k/dz_i over an edge, both standardised, in parts of an equal share of x_k
 MIN_SINGULAR = 0.1  # least singular value of the Jacobian, both standardised
 MIN_STRETCH = 0.05  # least |x - x'| / |z - z'| over pairs of reference points, both standardised
 MAX_DRAWS = 200
@@ -45,26 +45,23 @@ class Mixing:
         return z / LATENT_STD @ self.linear.T
 
     def network_part(self, z: np.ndarray) -> np.ndarray:
-        activation = self._activation(self._hidden(z))[0]
-        return (activation * self.outer).sum(-1)
+        hidden = self._hidden(z)
+        activation = hidden**2 / 4 + hidden**3 / 12 if self.polynomial else np.tanh(hidden)
+        return np.einsum("nkh,kh->nk", activation, self.outer)
 
     def jacobian(self, z: np.ndarray) -> np.ndarray:
         """dx_k/dz_i, (n_samples, n_observed, n_latents), in closed form."""
-        slope = self._activation(self._hidden(z))[1] * self.outer
-        network = np.matmul(slope.transpose(1, 0, 2), self.inner).transpose(1, 0, 2)
+        hidden = self._hidden(z)
+        slope = hidden / 2 + hidden**2 / 4 if self.polynomial else 1 - np.tanh(hidden) ** 2
+        network = np.matmul((slope * self.outer).transpose(1, 0, 2), self.inner).transpose(1, 0, 2)
         return (self.linear + network) / (LATENT_STD * self.scale[:, None])
 
     def _hidden(self, z: np.ndarray) -> np.ndarray:
         n_observed, n_hidden, n_latents = self.inner.shape
         flat = z / LATENT_STD @ self.inner.reshape(-1, n_latents).T
-        return flat.reshape(len(z), n_observed, n_hidden) + self.bias
-
-    def _activation(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The activation and its derivative."""
-        if self.polynomial:
-            return hidden**2 / 4 + hidden**3 / 12, hidden / 2 + hidden**2 / 4
-        activation = np.tanh(hidden)
-        return activation, 1 - activation**2
+        flat = flat.reshape(len(z), n_observed, n_hidden)
+        flat += self.bias
+        return flat
 
 
 def draw_mixing(
@@ -87,6 +84,10 @@ def draw_mixing(
         inner = inner / np.sqrt(support.sum(axis=1))[:, None, None] * 1.5
     bias = rng.normal(size=(m, n_hidden))
     outer = rng.normal(size=(m, n_hidden))
+    # A row is monotone in a latent that has no other child: no other observation could tell its branches apart.
+    only = support & (support.sum(axis=0) == 1)
+    direction = np.sign(np.einsum("khi,ki,ki->kh", inner, linear, only))
+    outer = np.where(direction == 0, outer, np.abs(outer) * direction)
     polynomial, zeros, ones = kind == "polynomial", np.zeros(m), np.ones(m)
     raw = Mixing(support, linear, inner, bias, outer, zeros, ones, polynomial)
     linear_part, network_part = raw.linear_part(reference), raw.network_part(reference)
@@ -113,12 +114,17 @@ def first_well_posed(
 def is_well_posed(mixing: Mixing, reference: np.ndarray) -> bool:
     """Whether every edge has its minimum strength and the mixing is injective by a margin on `reference`, locally and globally."""
     jacobian = mixing.jacobian(reference) * LATENT_STD
-    strength = np.sqrt((jacobian**2).mean(axis=0))
-    if strength[mixing.support].min() < MIN_EDGE:
+    if edge_strength(mixing.support, jacobian).min() < MIN_EDGE:
         return False
     if least_singular_value(jacobian) < MIN_SINGULAR:
         return False
     return least_stretch(mixing(reference), reference / LATENT_STD) >= MIN_STRETCH
+
+
+def edge_strength(support: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+    """Root-mean-square of `jacobian` (n_samples, n_observed, n_latents) over each edge, in parts of 1 / sqrt(number of parents)."""
+    share = np.sqrt((jacobian**2).mean(axis=0) * support.sum(axis=1, keepdims=True))
+    return share[support]
 
 
 def least_singular_value(jacobian: np.ndarray) -> float:

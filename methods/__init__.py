@@ -67,6 +67,7 @@ class TorchMethod:
     role: ClassVar[str] = "method"
     sees_latents: ClassVar[bool] = False
     min_domains: ClassVar[int] = 1  # a trial on data with fewer is not applicable
+    promise: ClassVar[str] = ""  # the oracle's column whose assumptions the method rests on, as "promised_both"
     cost: ClassVar[float] = 1.0  # time of a model-step relative to `vae`, for the estimate of the time left
 
     steps: int = field(3000, help="optimiser steps", low=0)
@@ -114,6 +115,7 @@ class EstimatorMethod:
 
     role: ClassVar[str] = "method"
     min_domains: ClassVar[int] = 1  # a trial on data with fewer is not applicable
+    promise: ClassVar[str] = ""  # the oracle's column whose assumptions the method rests on, as "promised_both"
 
     def build(self, shape: Shape, seed: int) -> Estimator:
         """An estimator that is not fitted yet; all its randomness comes from `seed` (below 2^32)."""

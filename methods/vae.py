@@ -24,6 +24,8 @@ class FlowVAE(TorchMethod):
     """
 
     cost = 1.0
+    min_domains = 2
+    promise = "promised_changes"
     beta: float = field(1.0, help="weight of the KL term; 1 is the evidence lower bound", low=0)
 
     def n_prior_domains(self, shape: Shape) -> int:
@@ -72,6 +74,9 @@ class VAE(FlowVAE):
     The loss of flow-vae; the prior is the same flow with a constant in place of the domain.
     """
 
+    min_domains = 1
+    promise = ""
+
     def n_prior_domains(self, shape: Shape) -> int:
         return 1
 
@@ -84,6 +89,8 @@ class _Sparse(FlowVAE):
     """Adds alpha * L_s, L_s = E sum_{k,i} |dx_k/dz_i| * std(z_i)."""
 
     cost = 1.7
+    min_domains = 1
+    promise = "promised_both"
     alpha: float = field(0.1, help="weight of the L1 penalty on the decoder's Jacobian", low=0)
     exact_jacobian: bool = field(False, help="the penalty from every latent; false: from one random latent per sample")
 
@@ -110,6 +117,8 @@ class SparseVAE(VAE, _Sparse):
 
     The loss of synergy-vae; the prior is the same flow with a constant in place of the domain.
     """
+
+    promise = "promised_independence"
 
 
 @register("ivae", source="Khemakhem et al. 2020")
