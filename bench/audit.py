@@ -15,8 +15,8 @@ from bench.leaderboard import value_text
 from bench.trials import data_seed
 from datasets import Instance, datasets, oracle
 from datasets import support as supports
-from datasets.latents import LATENT_STD
 from datasets.oracle import PROMISES, YES
+from registry import UsageError
 
 N_POINTS = 200  # test points at which the Jacobian's conditioning is taken
 
@@ -67,8 +67,10 @@ def table(dataset: str, cells: Sequence[dict[str, Any]], n_seeds: int, root_seed
 
 def instance_row(instance: Instance) -> dict[str, Any]:
     """One instance's part in a row of `table`."""
+    if instance.support is None or instance.mixing is None or instance.sources is None:
+        raise UsageError("these data come without the sources and the mixing that made them; there is nothing to audit")
     verdicts = oracle.columns(instance)
-    jacobian = instance.mixing.jacobian(instance.test.z[:N_POINTS].astype(float)) * LATENT_STD
+    jacobian = instance.mixing.jacobian(instance.test.z[:N_POINTS].astype(float)) * instance.sources.spread
     gram = np.linalg.eigvalsh(np.matmul(jacobian.transpose(0, 2, 1), jacobian)).clip(min=0)
     sizes = np.array(verdicts["shadow_sizes"])
     floor = metrics.mcc_spearman(

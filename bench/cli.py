@@ -98,6 +98,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--out", metavar="FILE.csv", help="write the table there, and the promise maps beside it"
     )
     command = commands.add_parser(
+        "score", help="score latents that were estimated elsewhere, by the same definitions", allow_abbrev=False
+    )
+    command.add_argument("file", metavar="FILE.npz", help="arrays z and z_hat, (n_samples, .), and domain, if there are several")
+    command.set_defaults(run=command_score)
+    command = commands.add_parser(
         "report", help="draw a run's tables and figures again, without training", allow_abbrev=False
     )
     command.add_argument("name", metavar="RUN", help="a folder, or a name under results/runs")
@@ -317,6 +322,18 @@ def command_audit(arguments: argparse.Namespace) -> int:
     if out:
         rows.to_csv(out, index=False)
         print("\n".join([f"\nwritten: {out}", *map(str, audit.draw(rows, varying, out))]))
+    return 0
+
+
+def command_score(arguments: argparse.Namespace) -> int:
+    from bench import metrics
+
+    validation, test = metrics.read(arguments.file)
+    print(f"{len(test.z)} points scored, matchings and probes fitted on the other {len(validation.z)}\n")
+    for name, value in metrics.score(validation, test).items():
+        values = value if isinstance(value, list) else [value]
+        if value is not None:
+            print(f"{name:{max(map(len, metrics.DEFINITIONS))}}  {' '.join(f'{each:.4f}' for each in values)}")
     return 0
 
 

@@ -44,7 +44,7 @@ class Stack:
     def __init__(self, method: TorchMethod, shape: Shape, jobs: Sequence[Job], device: str = "cpu"):
         self.method, self.shape, self.device = method, shape, torch.device(device)
         self.alive = list(range(len(jobs)))
-        models = [_build(method, shape, job.init_seed) for job in jobs]
+        models = [_build(method, shape, job) for job in jobs]
         self._holder = _Holder(models[0]).to(self.device)
         self._trainable = [name for name, p in self._holder.named_parameters() if p.requires_grad]
         states = [_Holder(model).state_dict() for model in models]
@@ -216,7 +216,9 @@ def use_one_thread() -> None:
         libc.mallopt(mmap_threshold, 1 << 30)
 
 
-def _build(method: TorchMethod, shape: Shape, seed: int) -> torch.nn.Module:
+def _build(method: TorchMethod, shape: Shape, job: Job) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return method.build(shape)
+        torch.manual_seed(job.init_seed)
+        model = method.build(shape)
+    method.prepare(model, torch.as_tensor(job.points.x, dtype=torch.float32))
+    return model

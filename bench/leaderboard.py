@@ -71,8 +71,9 @@ def value_text(value: Any) -> str:
 
 
 def is_ok(trials: pd.DataFrame) -> pd.Series:
-    """Which trials count in a mean. One that claims to be ok without a headline score counts as failed."""
-    return (trials["status"] == "ok") & trials[HEADLINE].notna()
+    """Which trials count in a mean. One that claims to be ok without a headline score counts as failed, unless the truth is unknown."""
+    unknown = ~trials["has_truth"].astype(bool) if "has_truth" in trials else False
+    return (trials["status"] == "ok") & (trials[HEADLINE].notna() | unknown)
 
 
 def is_failed(trials: pd.DataFrame) -> pd.Series:

@@ -10,6 +10,7 @@ squares, the total taken around the test mean: a probe worse than a constant is 
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from scipy.interpolate import BSpline
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
+
+from registry import UsageError
 
 DEFINITIONS = {
     "mcc_pearson": (
@@ -53,11 +56,19 @@ DEFINITIONS = {
         "squares with intercept, ridge 1e-8 per point on estimates standardised on validation, fitted on validation. "
         "Constant estimates are left out, a constant true latent counts 0, as do all if no estimate varies."
     ),
+    "r2_content": (
+        "As r2_block for the latents that do not change between domains, from the estimates that mcc_spearman matched to them alone. "
+        "Empty unless some latents change and some do not."
+    ),
+    "mcc_style": (
+        "The mean of mcc_per_latent over the latents that change between domains. Empty unless some latents change and some do not."
+    ),
 }
 
 CONSTANT = 1e-6  # a standard deviation this small beside the largest magnitude is float32 rounding, not a signal
 LARGEST = 1e100  # squares and sums of larger values overflow
 FEWEST_IN_DOMAIN = 3
+FEWEST_POINTS = 50  # in a file of latents
 # Denser in the tails: an estimate may stretch them (exp) or squeeze them (tanh).
 KNOT_QUANTILES = np.array([0, 0.01, 0.05, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 0.95, 0.99, 1])
 SPLINE_RIDGE = 1e-6
@@ -79,8 +90,11 @@ class Encoded:
     domains: np.ndarray
 
 
-def score(validation: Encoded, test: Encoded) -> dict[str, Any]:
+def score(validation: Encoded, test: Encoded, changing: np.ndarray | None = None) -> dict[str, Any]:
     """All scores of `DEFINITIONS`: floats, and for `mcc_per_latent` a list of `n_latents` floats.
+
+    `changing` (n_latents,), boolean, says which latents change between domains; the scores of content and style are None where it is
+    not known, or where not both kinds are there.
 
     Computed in float64 whatever the dtype of the inputs, which are not changed. Raises ValueError where shapes
     disagree, values are not finite, domains are not integers from 0, or no domain of a split has three points.
@@ -102,7 +116,35 @@ def score(validation: Encoded, test: Encoded) -> dict[str, Any]:
         "r2_component": _r2_component(validation, test, estimate_of),
         "r2_block": _r2_block(validation, test),
         "r2_linear": _r2_linear(validation, test),
+        **_content_and_style(validation, test, spearman, estimate_of, changing),
     }
+
+
+def read(path: str) -> tuple[Encoded, Encoded]:
+    """The latents in an .npz file (`z`, `z_hat`, and `domain` where there are several), split at random into two halves.
+
+    Raises UsageError where the file or its arrays are not what `score` needs.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("z", "z_hat", "domain") if name in file}
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is not an .npz file of plain arrays ({error})") from None
+    for name in ("z", "z_hat"):
+        if name not in arrays:
+            raise UsageError(f"{path} has no array {name!r}; it needs z and z_hat, and may have domain")
+    z, z_hat = arrays["z"], arrays["z_hat"]
+    domains = np.unique(arrays.get("domain", np.zeros(len(z), dtype=int)), return_inverse=True)[1]
+    if not len(z) == len(z_hat) == len(domains):
+        raise UsageError(f"{path}: z, z_hat and domain have {len(z)}, {len(z_hat)} and {len(domains)} rows")
+    if len(z) < FEWEST_POINTS:
+        raise UsageError(f"{path} has {len(z)} points; at least {FEWEST_POINTS} are needed")
+    halves = np.array_split(np.random.default_rng(0).permutation(len(z)), 2)
+    validation, test = (Encoded(z[rows], z_hat[rows], domains[rows]) for rows in halves)
+    try:
+        return _checked(validation, "validation"), _checked(test, "test")
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def mcc_spearman(validation: Encoded, test: Encoded) -> float:
@@ -192,6 +234,20 @@ def _r2_component(validation: Encoded, test: Encoded, estimate_of: dict[int, int
         predicted = _ridge(basis, validation.z[:, [latent]], basis_test, SPLINE_RIDGE)
         per_latent[latent] = _r2(test.z[:, [latent]], predicted)[0]
     return float(per_latent.mean())
+
+
+def _content_and_style(
+    validation: Encoded, test: Encoded, spearman: np.ndarray, estimate_of: dict[int, int], changing: np.ndarray | None
+) -> dict[str, float | None]:
+    if changing is None or changing.all() or not changing.any():
+        return {"r2_content": None, "mcc_style": None}
+    content = np.flatnonzero(~changing)
+    matched = [estimate_of[latent] for latent in content if latent in estimate_of]
+    blocks = [Encoded(s.z[:, content], s.z_hat[:, matched], s.domains) for s in (validation, test)]
+    return {
+        "r2_content": _r2_block(*blocks) if matched else 0.0,
+        "mcc_style": float(spearman[changing].mean()),
+    }
 
 
 def _r2_linear(validation: Encoded, test: Encoded) -> float:

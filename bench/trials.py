@@ -51,7 +51,7 @@ class Trial:
     @functools.cached_property
     def trial_id(self) -> str:
         """Hash of all that determines the result."""
-        return digest([dataclasses.asdict(self), self.code])
+        return digest([dataclasses.asdict(self), self.code, fingerprint(self)])
 
     @property
     def code(self) -> str:
@@ -69,6 +69,11 @@ class Trial:
 
     def noise_seed(self, restart: int = 0) -> int:
         return _seed(self.root_seed, NOISE, self.seed, restart)
+
+
+def fingerprint(trial: Trial) -> str | None:
+    """What determines a trial's data beside the data set's fields and code: the content of a user's file."""
+    return trial.make_dataset().fingerprint if hasattr(datasets[trial.dataset].cls, "fingerprint") else None
 
 
 def data_seed(root_seed: int, seed: int) -> np.random.SeedSequence:
@@ -152,7 +157,8 @@ def make_packs(trials: Iterable[Trial], device: str) -> list[Pack]:
     """Trials grouped by method and shape, at most `MODELS_PER_PACK` models each; the costliest pack first."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
-        key = digest([trial.method, trial.method_fields, trial.dataset, model_shape(trial.make_dataset().shape)])
+        shape = model_shape(trial.make_dataset().shape)
+        key = digest([trial.method, trial.method_fields, trial.dataset, shape, fingerprint(trial)])
         groups.setdefault(key, []).append(trial)
     packs = []
     for group in groups.values():

@@ -21,6 +21,7 @@ from datasets import Instance, oracle
 from methods import Shape, TorchMethod
 from registry import UsageError
 
+SHAPE = ("domains", "n_latents", "n_observed")  # columns of every row, fields of the data set or not
 KEPT_POINTS = 500  # test points whose latents are kept beside the rows
 
 
@@ -65,6 +66,7 @@ def run_pack(pack: Pack, store: Store, device: str = "cpu") -> list[dict[str, An
 
 def row(trial: Trial, slot: int, outcome: Outcome, common: dict[str, Any]) -> dict[str, Any]:
     """One flat result row; every field of the data set and the method is a column."""
+    n_observed, n_latents, n_domains = trial.make_dataset().shape
     columns = dict.fromkeys([*metrics.DEFINITIONS, "recon_nmse", "objective", *oracle.DEFINITIONS]) | outcome.scores
     return {
         "trial_id": trial.trial_id,
@@ -72,7 +74,9 @@ def row(trial: Trial, slot: int, outcome: Outcome, common: dict[str, Any]) -> di
         "role": trial.make_method().role,
         "promise": trial.make_method().promise,
         "dataset": trial.dataset,
-        **trial.dataset_fields,
+        **{"domains": n_domains, "n_latents": n_latents, "n_observed": n_observed},
+        **{name: value for name, value in trial.dataset_fields.items() if value is not None or name not in SHAPE},
+        "has_truth": has_truth(trial.make_dataset()),
         "seed": trial.seed,
         "root_seed": trial.root_seed,
         "status": outcome.status,
@@ -84,6 +88,11 @@ def row(trial: Trial, slot: int, outcome: Outcome, common: dict[str, Any]) -> di
         "finished_at": time.time(),
         **trial.method_fields,
     }
+
+
+def has_truth(dataset: Any) -> bool:
+    """Whether the latents of a data set are known: of all but a user's own file."""
+    return getattr(dataset, "has_truth", True)
 
 
 def crashed(pack: Pack, reason: str, device: str) -> list[dict[str, Any]]:
@@ -132,7 +141,7 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
             owned.append(index)
     if not jobs:
         return outcomes, time.perf_counter() - start, 0.0
-    stack = Stack(method, _shape(instances[owned[0]]), jobs, device)
+    stack = Stack(method, _shape(pack.trials[owned[0]]), jobs, device)
     if method.restarts > 1:
         stack.train(until=race_ends(method.steps))
         _keep_best(stack, owned, instances, survivors(method.restarts))
@@ -193,7 +202,7 @@ def _run_estimators(pack: Pack, device: str) -> tuple[list[Outcome], float, floa
         try:
             instance = _standardised(trial)
             train = instance.train
-            estimator = trial.make_method().build(_shape(instance), trial.init_seed() % 2**32)
+            estimator = trial.make_method().build(_shape(trial), trial.init_seed() % 2**32)
             estimator.fit(train.x.copy(), train.domains.copy())
             validation, test = (
                 np.asarray(estimator.transform(split.x.copy(), split.domains.copy()))
@@ -209,10 +218,12 @@ def _run_estimators(pack: Pack, device: str) -> tuple[list[Outcome], float, floa
 
 
 def _outcome(instance: Instance, validation: np.ndarray, test: np.ndarray, scores: dict[str, Any]) -> Outcome:
-    scores = scores | metrics.score(
-        metrics.Encoded(instance.validation.z, validation, instance.validation.domains),
-        metrics.Encoded(instance.test.z, test, instance.test.domains),
-    )
+    if instance.test.z.shape[1]:
+        scores = scores | metrics.score(
+            metrics.Encoded(instance.validation.z, validation, instance.validation.domains),
+            metrics.Encoded(instance.test.z, test, instance.test.domains),
+            instance.changing,
+        )
     kept = {"z_hat": test, "z": instance.test.z, "domains": instance.test.domains}
     return Outcome("ok", None, scores, {key: array[:KEPT_POINTS] for key, array in kept.items()})
 
@@ -229,10 +240,13 @@ def _failure(error: Exception) -> Outcome:
 
 def _standardised(trial: Trial) -> Instance:
     """The trial's data. Raises NotApplicable where its method cannot use them."""
-    needed, there = trial.make_method().min_domains, trial.make_dataset().shape[2]
+    method, dataset = trial.make_method(), trial.make_dataset()
+    needed, there = method.min_domains, dataset.shape[2]
+    if getattr(method, "sees_latents", False) and not has_truth(dataset):
+        raise NotApplicable(f"{trial.method} needs the true latents, and the data have none")
     if there < needed:
         raise NotApplicable(f"{trial.method} needs at least {needed} domains, and the data have {there}")
-    return _generate(trial.make_dataset(), trial.root_seed, trial.seed)
+    return _generate(dataset, trial.root_seed, trial.seed)
 
 
 def _verdicts(trial: Trial) -> dict[str, Any]:
@@ -259,8 +273,10 @@ def _generate(dataset: Any, root_seed: int, seed: int) -> Instance:
     return dataclasses.replace(instance, **dict(zip(("train", "validation", "test"), splits, strict=True)))
 
 
-def _shape(instance: Instance) -> Shape:
-    return model_shape((instance.train.x.shape[1], instance.train.z.shape[1], instance.n_domains))
+
+
+def _shape(trial: Trial) -> Shape:
+    return model_shape(trial.make_dataset().shape)
 
 
 def _nmse(x: np.ndarray, reconstructed: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from registry import Registry, field
 
 if TYPE_CHECKING:
     from datasets.latents import Sources
-    from datasets.mixings import Mixing
+    from datasets.mixings import LayeredMixing, Mixing
 
 __all__ = ["Instance", "Split", "datasets", "field", "register", "stream"]
 
@@ -33,15 +33,26 @@ class Split:
 
 @dataclass(frozen=True)
 class Instance:
-    """One data set with its truth: three independent splits, the support of the mixing (n_observed, n_latents), what made them."""
+    """One data set with its truth: three splits, the support of the mixing (n_observed, n_latents), what made them.
+
+    In a user's own data the last three may be None, and the splits' latents may have no columns.
+    """
 
     train: Split
     validation: Split
     test: Split
-    support: np.ndarray
+    support: np.ndarray | None
     n_domains: int
-    sources: Sources
-    mixing: Mixing
+    sources: Sources | None
+    mixing: Mixing | LayeredMixing | None
+
+    @property
+    def changing(self) -> np.ndarray | None:
+        """Which latents have a distribution that differs between domains, (n_latents,); None where that is not known."""
+        if self.sources is None:
+            return None
+        of_domain = np.stack([self.sources.mean, self.sources.std, self.sources.shape])
+        return np.ptp(of_domain, axis=1).max(axis=0) > 0
 
 
 def stream(seed: np.random.SeedSequence, *key: int) -> np.random.Generator:

@@ -170,6 +170,11 @@ class Sources:
     shape: np.ndarray
     dependence: float = 0.0
 
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation of each latent over all domains, (n_latents,)."""
+        return np.sqrt((self.std**2).mean(axis=0) + self.mean.var(axis=0))
+
     def sample(self, domain: int, normal: np.ndarray) -> np.ndarray:
         """Latents (n_samples, n_latents) of one domain, from as many standard normal numbers."""
         if self.dependence:

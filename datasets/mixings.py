@@ -64,6 +64,44 @@ class Mixing:
         return flat
 
 
+@dataclass(frozen=True)
+class LayeredMixing:
+    """x = A_L f(... f(A_1 z)): square matrices with an invertible activation between, and none after the last; dense."""
+
+    matrices: np.ndarray  # (n_layers, n, n)
+    leaky_relu: bool = False  # else tanh(a) + a / 10
+    slope: float = 0.2  # of leaky ReLU below 0
+
+    @property
+    def support(self) -> np.ndarray:
+        return np.ones(self.matrices.shape[1:], dtype=bool)
+
+    @property
+    def linear_only(self) -> bool:
+        return len(self.matrices) == 1
+
+    @property
+    def smooth(self) -> bool:
+        return self.linear_only or not self.leaky_relu
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        """Observed variables (n_samples, n) without noise, from latents (n_samples, n)."""
+        for matrix in self.matrices[:-1]:
+            a = z @ matrix.T
+            z = np.where(a > 0, a, self.slope * a) if self.leaky_relu else np.tanh(a) + a / 10
+        return z @ self.matrices[-1].T
+
+    def jacobian(self, z: np.ndarray) -> np.ndarray:
+        """dx_k/dz_i, (n_samples, n, n), in closed form."""
+        product = np.broadcast_to(np.eye(z.shape[1]), (len(z), *self.matrices.shape[1:]))
+        for matrix in self.matrices[:-1]:
+            a = z @ matrix.T
+            slope = np.where(a > 0, 1.0, self.slope) if self.leaky_relu else 1.1 - np.tanh(a) ** 2
+            product = slope[..., None] * np.matmul(matrix, product)
+            z = np.where(a > 0, a, self.slope * a) if self.leaky_relu else np.tanh(a) + a / 10
+        return np.matmul(self.matrices[-1], product)
+
+
 def draw_mixing(
     support: np.ndarray, kind: str, nonlinearity: float, reference: np.ndarray, rng: np.random.Generator
 ) -> Mixing:

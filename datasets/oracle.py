@@ -106,7 +106,7 @@ def _changes(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> tuple[int, 
 
 def change_matrix(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """w over the `chosen` latents (boolean) at `z`: (n_samples, n_domains - 1, 2 * n_chosen), latents in units of their spread."""
-    spread = np.sqrt((sources.std**2).mean(axis=0) + sources.mean.var(axis=0))
+    spread = sources.spread
     slope, curvature = sources.derivatives(z)
     stacked = np.concatenate([(curvature * spread**2)[..., chosen], (slope * spread)[..., chosen]], axis=-1)
     return (stacked[1:] - stacked[0]).transpose(1, 0, 2)

@@ -6,7 +6,7 @@ import numpy as np
 
 from datasets import Split, stream
 from datasets.latents import Sources
-from datasets.mixings import Mixing
+from datasets.mixings import LayeredMixing, Mixing
 
 N_VALIDATION = N_TEST = 2000
 
@@ -17,7 +17,7 @@ def draw(
     shuffle_key: int,
     n_train: int,
     sources: Sources,
-    mixing: Mixing,
+    mixing: Mixing | LayeredMixing,
     noise: float,
 ) -> tuple[Split, Split, Split]:
     """Train, validation and test, each with its domains in equal numbers (to one point) and in random order.

@@ -85,6 +85,14 @@ class TorchMethod:
         """One model with fresh weights, drawn from torch's global generator (which the engine seeds)."""
         raise NotImplementedError
 
+    def prepare(self, model: torch.nn.Module, x: torch.Tensor) -> None:
+        """Sets what a new model takes from its training data `x` (n_samples, n_observed): here, the whitening of its encoders."""
+        from methods.nets import Encoder
+
+        for module in model.modules():
+            if isinstance(module, Encoder):
+                module.whiten(x)
+
     def loss(self, model: torch.nn.Module, batch: Batch, rng: Rng) -> torch.Tensor:
         """The objective to minimise, a scalar: the mean over the batch, in nats per sample where it is a likelihood."""
         raise NotImplementedError

@@ -63,8 +63,8 @@ class Random(EstimatorMethod):
     def build(self, shape: Shape, seed: int):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = nets.MLP(shape.n_observed + shape.n_domains, shape.n_latents, self.width, self.depth)
-            encoder.network[-1].reset_parameters()  # encoders that are trained start linear; this one would stay so
+            encoder = nets.Encoder(shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth)
+            encoder.mlp.network[-1].reset_parameters()  # encoders that are trained start linear; this one would stay so
             return _Untrained(encoder, shape)
 
 
@@ -74,9 +74,10 @@ class _Untrained:
     shape: Shape
 
     def fit(self, x: np.ndarray, domains: np.ndarray) -> _Untrained:
+        self.encoder.whiten(torch.as_tensor(x))
         return self
 
     def transform(self, x: np.ndarray, domains: np.ndarray) -> np.ndarray:
         one_hot = np.eye(self.shape.n_domains, dtype=x.dtype)[domains]
         with torch.no_grad():
-            return self.encoder(torch.as_tensor(np.concatenate([x, one_hot], axis=1))).numpy()
+            return self.encoder(torch.as_tensor(x), torch.as_tensor(one_hot)).numpy()

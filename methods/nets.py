@@ -35,6 +35,31 @@ class MLP(nn.Module):
         return self.linear(x) + self.network(x)
 
 
+class Encoder(nn.Module):
+    """An MLP of the whitened data and the one-hot domain, to `n_out` numbers.
+
+    Weak latents and the curvature of strong ones lie in the data's directions of small variance. Whitened, they are not lost in
+    the first steps: on tuning data, one start then does as well as two to four without it.
+    """
+
+    def __init__(self, n_observed: int, n_domains: int, n_out: int, width: int, depth: int):
+        super().__init__()
+        self.mlp = MLP(n_observed + n_domains, n_out, width, depth)
+        self.register_buffer("whitening", torch.eye(n_observed))
+
+    def whiten(self, x: Tensor) -> None:
+        """Sets the symmetric whitening matrix of `x` (n_samples, n_observed); directions of next to no variance are not blown up."""
+        covariance = torch.cov(x.T.double()).reshape(x.shape[1], x.shape[1])
+        if not covariance.isfinite().all():
+            return  # the model diverges, and is reported so
+        values, vectors = torch.linalg.eigh(covariance)
+        scales = values.clamp(min=1e-4 * float(values.max())) ** -0.5
+        self.whitening.copy_((vectors * scales) @ vectors.T)
+
+    def forward(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.mlp(torch.cat([x @ self.whitening, u], dim=-1))
+
+
 class Rng:
     """Random numbers of one model's step, taken in turn from what the engine drew from that trial's own seed."""
 
@@ -193,7 +218,3 @@ def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std
     distance = ((mean - prior_mean) * torch.exp(-prior_log_std)) ** 2
     return 0.5 * (ratio + distance - 1) - log_std + prior_log_std
 
-
-def join(x: Tensor, u: Tensor) -> Tensor:
-    """Data and one-hot domain side by side, the encoder's input."""
-    return torch.cat([x, u], dim=-1)

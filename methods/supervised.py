@@ -23,10 +23,10 @@ class Supervised(TorchMethod):
     cost: ClassVar[float] = 0.4
 
     def build(self, shape: Shape):
-        return nets.MLP(shape.n_observed + shape.n_domains, shape.n_latents, self.width, self.depth)
+        return nets.Encoder(shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth)
 
     def loss(self, model, batch: Batch, rng):
         return ((self.encode(model, batch.x, batch.u) - batch.z) ** 2).sum(-1).mean()
 
     def encode(self, model, x, u):
-        return model(nets.join(x, u))
+        return model(x, u)

@@ -33,7 +33,7 @@ class FlowVAE(TorchMethod):
 
     def build(self, shape: Shape):
         model = torch.nn.Module()
-        model.encoder = nets.MLP(shape.n_observed + shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
+        model.encoder = nets.Encoder(shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
         model.decoder = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
         model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
         model.prior = nets.DomainFlow(self.n_prior_domains(shape), shape.n_latents)
@@ -53,7 +53,7 @@ class FlowVAE(TorchMethod):
         return (-log_likelihood + self.beta * kl).mean(), z
 
     def posterior(self, model, x, u):
-        mean, log_std = model.encoder(nets.join(x, u)).chunk(2, -1)
+        mean, log_std = model.encoder(x, u).chunk(2, -1)
         return mean, log_std - 2.0  # starts narrow
 
     def log_prior(self, model, z, u):

@@ -47,6 +47,7 @@ def test_stacked_training_is_a_plain_loop_with_torchs_own_adam():
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = this.build(SHAPE)
+    this.prepare(model, torch.as_tensor(points(seed).x))
     optimiser = torch.optim.Adam(model.parameters(), foreach=False, fused=False)
     for step in range(40):
         optimiser.zero_grad()

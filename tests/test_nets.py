@@ -131,3 +131,15 @@ def test_rng_hands_out_each_number_once_and_in_order():
     assert rng.normal(2, 2).tolist() == [[0, 1], [2, 3]]
     assert rng.uniform(3).tolist() == [0, 1, 2]
     assert rng.normal(2).tolist() == [4, 5]
+
+
+def test_an_encoder_sees_white_data_and_does_not_blow_up_what_hardly_varies():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(5000, 4, generator=rng) * torch.tensor([1.0, 0.1, 3.0, 0.0]) @ torch.randn(4, 4, generator=rng)
+    encoder = nets.Encoder(4, 2, 3, 8, 1)
+    encoder.whiten(x)
+    values = torch.linalg.eigvalsh(torch.cov((x @ encoder.whitening).T))
+    torch.testing.assert_close(values[1:], torch.ones(3), atol=1e-2, rtol=0)
+    assert values[0] < 0.1
+    torch.testing.assert_close(encoder.whitening, encoder.whitening.T)
+    assert "whitening" not in dict(encoder.named_parameters())

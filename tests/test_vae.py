@@ -25,14 +25,14 @@ def exact_model(name):
     precision = 1 + (loadings**2).sum(0) / NOISE**2
     gain = (loadings / NOISE**2 / precision).T  # posterior mean = gain (x - offset) + prior mean / precision
     with torch.no_grad():
-        for mlp in (model.encoder, model.decoder):
+        for mlp in (model.encoder.mlp, model.decoder):
             mlp.network[-1].weight.zero_()
         model.decoder.linear.weight.copy_(torch.tensor(loadings))
         model.decoder.network[-1].bias.copy_(torch.tensor(offset))
         mean_weights = np.hstack([gain, (PRIOR_MEAN / precision).T])
-        model.encoder.linear.weight.copy_(torch.tensor(np.vstack([mean_weights, np.zeros((2, 6))])))
+        model.encoder.mlp.linear.weight.copy_(torch.tensor(np.vstack([mean_weights, np.zeros((2, 6))])))
         log_std = -0.5 * np.log(precision) + 2  # the method adds -2
-        model.encoder.network[-1].bias.copy_(torch.tensor(np.concatenate([-gain @ offset, log_std])))
+        model.encoder.mlp.network[-1].bias.copy_(torch.tensor(np.concatenate([-gain @ offset, log_std])))
         model.log_noise.fill_(np.log(NOISE))
         if name == "ivae":
             model.prior_mean.copy_(torch.tensor(PRIOR_MEAN))
@@ -71,7 +71,7 @@ def test_the_ivae_elbo_with_its_closed_form_kl_is_the_evidence_on_average():
 def test_a_worse_posterior_lowers_the_elbo():
     method, model, batch, log_evidence = exact_model("flow-vae")
     with torch.no_grad():
-        model.encoder.network[-1].bias[2:] += 0.5
+        model.encoder.mlp.network[-1].bias[2:] += 0.5
     losses = [method.loss(model, batch, Numbers(seed)).item() for seed in range(100)]
     assert -np.mean(losses) < log_evidence - 0.1
 

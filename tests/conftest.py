@@ -1,0 +1,14 @@
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory):
+    """A user's file: three domains, two latents, four observed variables, with the truth."""
+    rng = np.random.default_rng(0)
+    domain = np.repeat([0, 1, 2], 200)
+    z = rng.normal(size=(600, 2)) * np.array([1, 2, 3])[domain][:, None] + domain[:, None]
+    x = z @ rng.normal(size=(2, 4)) + 0.1 * rng.normal(size=(600, 4))
+    path = tmp_path_factory.mktemp("file") / "data.npz"
+    np.savez(path, x=x, domain=domain, z=z, support=np.ones((4, 2), bool))
+    return path
