@@ -1,0 +1,108 @@
+"""Draws the pictures of docs/data.md into docs/figures: run from the root as `python docs/draw.py`."""
+
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench.figures import PRINT, WIDTH  # noqa: E402
+from datasets.latents import FAMILIES, draw_sources  # noqa: E402
+from datasets.sparse_mixing import SparseMixing  # noqa: E402
+
+OUT = ROOT / "docs" / "figures"
+SEED = np.random.SeedSequence(0, spawn_key=(0, 0))
+
+
+def save(figure: Figure, name: str) -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    figure.savefig(OUT / f"{name}.png", dpi=200)
+
+
+def supports() -> None:
+    """The support of one seed along each dial."""
+    cases = [
+        ("violation 0", {}),
+        ("violation 0.5", {"violation": 0.5}),
+        ("violation 0.75", {"violation": 0.75}),
+        ("violation 0.5,\ntwins 0.5", {"violation": 0.5, "twins": 0.5}),
+        ("violation 0.5,\nshadow size 2", {"violation": 0.5, "shadow_size": 2}),
+        ("density 0", {"density": 0.0}),
+        ("density 1", {"density": 1.0}),
+    ]
+    figure = Figure(figsize=(WIDTH, 2.0), layout="constrained")
+    for axes, (title, fields) in zip(figure.subplots(1, len(cases)), cases, strict=True):
+        axes.imshow(SparseMixing(**fields).draw_support(SEED), cmap="Greys", vmin=0, vmax=1.3)
+        axes.set_title(title, fontsize=7)
+        axes.set_xticks(np.arange(3) + 0.5, [])
+        axes.set_yticks(np.arange(7) + 0.5, [])
+        axes.tick_params(length=0)
+        axes.grid(color="0.7", linewidth=0.4)
+        axes.set_xlabel("latents", fontsize=7)
+    figure.axes[0].set_ylabel("observed variables", fontsize=7)
+    save(figure, "supports")
+
+
+def changes() -> None:
+    """Densities of one latent in five domains, by what changes and by the family of the sources."""
+    cases = [
+        ("both", {"family": "gaussian"}),
+        ("mean", {"family": "gaussian", "changes": "mean"}),
+        ("scale", {"family": "gaussian", "changes": "scale"}),
+        ("shape", {"family": "skewed", "changes": "shape"}),
+        ("strength 0.25", {"family": "gaussian", "strength": 0.25}),
+    ]
+    figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
+    top, bottom = figure.subfigures(2, 1)
+    z = np.linspace(-6, 6, 801)
+    for axes, (title, fields) in zip(top.subplots(1, len(cases), sharey=True), cases, strict=True):
+        sources = draw_sources(SEED, 3, 5, np.ones(1, bool), **fields)
+        for u in range(5):
+            axes.plot(z, density(sources, u, z), linewidth=0.8)
+        axes.set(title=title, yticks=[])
+    top.axes[0].set_ylabel("density, 5 domains")
+    e = np.linspace(-3.5, 3.5, 801)
+    for axes, (name, family) in zip(bottom.subplots(1, len(FAMILIES)), FAMILIES.items(), strict=True):
+        slope = family.slope(e[:, None], np.array([family.shape]))[:, 0]
+        log_density = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(e))])
+        values = np.exp(log_density - log_density.max())
+        axes.fill_between(e, values / np.trapezoid(values, e), color="#0072B2", alpha=0.3, linewidth=0)
+        axes.set(title=name, yticks=[])
+    bottom.axes[0].set_ylabel("standard density")
+    save(figure, "changes")
+
+
+def density(sources, u: int, z: np.ndarray) -> np.ndarray:
+    """Of the first latent in domain `u`, from the slope of its logarithm."""
+    slope = sources.derivatives(z[:, None])[0][u, :, 0]
+    log_density = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(z))])
+    values = np.exp(log_density - log_density.max())
+    return values / np.trapezoid(values, z)
+
+
+def mixings() -> None:
+    """One observed variable against one of its latents, by the size of the nonlinear part."""
+    figure = Figure(figsize=(WIDTH, 1.5), layout="constrained")
+    cases = [(kind, size) for kind, size in (("masked-mlp", 0.0), ("masked-mlp", 0.5), ("masked-mlp", 1.0), ("additive", 1.0), ("polynomial", 0.5))]  # fmt: skip
+    z = np.zeros((200, 4))
+    for axes, (kind, size) in zip(figure.subplots(1, len(cases), sharey=True), cases, strict=True):
+        mixing = SparseMixing(mixing=kind, nonlinearity=size).draw_mixing(SEED)
+        for latent in range(4):
+            z[:] = 0
+            z[:, latent] = np.linspace(-4, 4, 200)
+            row = int(np.argmax(mixing.support[:, latent]))
+            axes.plot(z[:, latent], mixing(z)[:, row], linewidth=0.9)
+        axes.set(title=f"{kind} {size:g}", xlabel="latent")
+    figure.axes[0].set_ylabel("observed")
+    save(figure, "mixings")
+
+
+if __name__ == "__main__":
+    with matplotlib.rc_context(PRINT):
+        supports()
+        changes()
+        mixings()
