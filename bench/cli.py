@@ -65,7 +65,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--profile",
         choices=PROFILES,
         default="default",
-        help="; ".join(f"{k}: {p.seeds} seeds, {p.steps} steps, restarts {p.restarts}" for k, p in PROFILES.items()),
+        help="; ".join(
+            f"{k}: {p.seeds} seeds, {p.steps} steps of {p.batch_size} points, restarts {p.restarts}"
+            for k, p in PROFILES.items()
+        ),
     )
     add("--name", help="folder of the run under results/runs (default: from data set, profile and grid)")
     add(
@@ -90,17 +93,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     command.add_argument("entry", metavar="NAME")
     command.set_defaults(run=command_show)
     command = commands.add_parser(
-        "audit", help="what a grid of data sets holds, and what theory promises on it; trains nothing", allow_abbrev=False
+        "audit",
+        help="what a grid of data sets holds, and what theory promises on it; trains nothing",
+        allow_abbrev=False,
     )
     command.set_defaults(run=command_audit)
     _add_data_options(command, "any field of the data set", "5")
-    command.add_argument(
-        "--out", metavar="FILE.csv", help="write the table there, and the promise maps beside it"
-    )
+    command.add_argument("--out", metavar="FILE.csv", help="write the table there, and the promise maps beside it")
     command = commands.add_parser(
         "score", help="score latents that were estimated elsewhere, by the same definitions", allow_abbrev=False
     )
-    command.add_argument("file", metavar="FILE.npz", help="arrays z and z_hat, (n_samples, .), and domain, if there are several")
+    command.add_argument(
+        "file", metavar="FILE.npz", help="arrays z and z_hat, (n_samples, .), and domain, if there are several"
+    )
     command.set_defaults(run=command_score)
     command = commands.add_parser(
         "report", help="draw a run's tables and figures again, without training", allow_abbrev=False
@@ -160,7 +165,7 @@ def resolve(arguments: argparse.Namespace) -> Request:
     axes = parse_grid(arguments.grid, dataset, entries)
     settings = parse_settings(arguments.settings, dataset, entries)
     _check_apart(axes, settings)
-    budget = {"steps": profile.steps, "restarts": profile.restarts}
+    budget = {"steps": profile.steps, "batch_size": profile.batch_size, "restarts": profile.restarts}
     for entry in entries:
         own = {field: value for field, value in budget.items() if field in entry.fields}
         settings[entry.name] = own | settings.get(entry.name, {})

@@ -63,7 +63,11 @@ class Stack:
         Models that are no longer finite leave the stack.
         """
         method = self.method
-        loss = self._map(lambda model, batch, normal, uniform: method.loss(model, batch, Rng(normal, uniform)))
+        loss = self._map(
+            lambda model, batch, normal, uniform: method.loss(
+                model, Batch(*batch, progress=self._step / method.steps), Rng(normal, uniform)
+            )
+        )
         needed = self._numbers_needed(method.batch_size)
         end = method.steps if until is None else min(until, method.steps)
         while self._step < end and self.alive:
@@ -103,7 +107,7 @@ class Stack:
         data = torch.stack([self._columns(p) for p in points])
         n_normal, n_uniform = self._numbers_needed(data.shape[1])
         loss = self._map(
-            lambda model, batch, normal, uniform: self.method.loss(model, batch, Rng(normal, uniform)),
+            lambda model, batch, normal, uniform: self.method.loss(model, Batch(*batch), Rng(normal, uniform)),
             (0, 0, None, None),
         )
         generator = torch.Generator().manual_seed(0)
@@ -121,8 +125,8 @@ class Stack:
     @torch.no_grad()
     def encode(self, points: Sequence[Split]) -> np.ndarray:
         """Estimated latents (n_models, n_samples, n_estimated) of each model's own `points`, all of one size."""
-        batch = self._batch(torch.stack([self._columns(p) for p in points]))
-        return self._map(self.method.encode)(self._state, batch.x, batch.u).cpu().numpy()
+        x, u, _ = self._batch(torch.stack([self._columns(p) for p in points]))
+        return self._map(self.method.encode)(self._state, x, u).cpu().numpy()
 
     @torch.no_grad()
     def decode(self, z: np.ndarray) -> np.ndarray | None:
@@ -161,9 +165,10 @@ class Stack:
         parts = [torch.as_tensor(points.x), u, torch.as_tensor(z)]
         return torch.cat([part.to(torch.float32) for part in parts], dim=1).to(self.device)
 
-    def _batch(self, columns: Tensor) -> Batch:
+    def _batch(self, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x, u and z of a Batch, side by side in `columns`."""
         n_observed, n_domains = self.shape.n_observed, self.shape.n_domains
-        return Batch(
+        return (
             columns[..., :n_observed],
             columns[..., n_observed : n_observed + n_domains],
             columns[..., n_observed + n_domains :],
@@ -174,7 +179,8 @@ class Stack:
         rng = CountingRng()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             n_columns = self._data.shape[1]
-            self.method.loss(self.method.build(self.shape), self._batch(torch.zeros(n_samples, n_columns)), rng)
+            batch = Batch(*self._batch(torch.zeros(n_samples, n_columns)))
+            self.method.loss(self.method.build(self.shape), batch, rng)
         return rng.n_normal, rng.n_uniform
 
 

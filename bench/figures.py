@@ -465,7 +465,9 @@ def _draw_maps(
     bar.set_label(_word(score))
     keys: list[Any] = []
     if (rows["n_failed"] > 0).any():
-        keys += [Patch(facecolor="white", edgecolor="0.4", hatch=HATCH, linewidth=0.4, label="some or all trials failed")]
+        keys += [
+            Patch(facecolor="white", edgecolor="0.4", hatch=HATCH, linewidth=0.4, label="some or all trials failed")
+        ]
     if "promised" in rows and (rows["promised"] >= 1).any():
         keys += [Patch(facecolor="white", edgecolor="black", linewidth=1.0, label="theory promises every latent")]
     if keys:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Profile:
-    """`seeds` per cell; `steps` and `restarts` of every torch method alike."""
+    """`seeds` per cell; `steps`, `batch_size` and `restarts` of every torch method alike."""
 
     seeds: int
     steps: int
+    batch_size: int
     restarts: int
 
 
 PROFILES = {
-    "quick": Profile(seeds=2, steps=600, restarts=1),
-    "default": Profile(seeds=3, steps=3000, restarts=1),
-    "paper": Profile(seeds=10, steps=3000, restarts=8),
+    "quick": Profile(seeds=2, steps=600, batch_size=128, restarts=1),
+    "default": Profile(seeds=3, steps=3000, batch_size=128, restarts=1),
+    "paper": Profile(seeds=10, steps=4500, batch_size=256, restarts=4),
 }

@@ -24,7 +24,7 @@ from datasets import datasets
 from methods import Shape, TorchMethod, methods
 from registry import UsageError
 
-ENGINE_VERSION = 1  # raise it when a change to training or scoring moves numbers: finished trials then run again
+ENGINE_VERSION = 2  # raise it when a change to training or scoring moves numbers: finished trials then run again
 MODELS_PER_PACK = {"cpu": 32, "cuda": 256}  # measured with benchmarks/pack_size.py
 DOMAIN_STEP = 10  # models have room for a multiple of so many domains: part of what a trial's initialisation depends on
 MAX_TRIALS = 1_000_000
@@ -115,9 +115,7 @@ def plan(
     n_trials = len(cells) * n_seeds * sum(math.prod(map(len, axes.get(name, {}).values())) for name in names)
     if n_trials > MAX_TRIALS:
         raise UsageError(f"this grid has {n_trials} trials; a run has at most {MAX_TRIALS}")
-    variants = {
-        name: _product(methods[name].defaults | settings.get(name, {}), axes.get(name, {})) for name in names
-    }
+    variants = {name: _product(methods[name].defaults | settings.get(name, {}), axes.get(name, {})) for name in names}
     for name, choices in variants.items():
         for fields in choices:
             methods[name].make(fields)

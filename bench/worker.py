@@ -273,8 +273,6 @@ def _generate(dataset: Any, root_seed: int, seed: int) -> Instance:
     return dataclasses.replace(instance, **dict(zip(("train", "validation", "test"), splits, strict=True)))
 
 
-
-
 def _shape(trial: Trial) -> Shape:
     return model_shape(trial.make_dataset().shape)
 

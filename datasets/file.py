@@ -29,7 +29,9 @@ class File:
     """
 
     path: str = field("", help="the .npz file")
-    n_latents: int | None = field(None, help="number of latents to estimate; none: as many as z has", low=1, high=10_000)
+    n_latents: int | None = field(
+        None, help="number of latents to estimate; none: as many as z has", low=1, high=10_000
+    )
 
     def __post_init__(self):
         if self.path:
@@ -99,7 +101,9 @@ def _checked(path: str, changed: int) -> dict[str, np.ndarray]:
     for name in {"x", "z"} & arrays.keys():
         value = arrays[name]
         if value.ndim != 2 or len(value) != n or value.shape[1] == 0 or not np.issubdtype(value.dtype, np.number):
-            raise UsageError(f"{path}: {name} must be numbers of shape ({n}, at least 1), and is {value.dtype} {value.shape}")
+            raise UsageError(
+                f"{path}: {name} must be numbers of shape ({n}, at least 1), and is {value.dtype} {value.shape}"
+            )
         if not np.isfinite(value).all():
             raise UsageError(f"{path}: {name} holds values that are not finite, the first in row {_first_bad(value)}")
         arrays[name] = value.astype(np.float32)
@@ -109,7 +113,11 @@ def _checked(path: str, changed: int) -> dict[str, np.ndarray]:
         raise UsageError(f"{path}: column {int(np.argmax(x.std(axis=0) == 0))} of x is constant; leave it out")
     if domain.shape != (n,):
         raise UsageError(f"{path}: domain must have shape ({n},), and has {domain.shape}")
-    if not np.issubdtype(domain.dtype, np.number) or not np.isfinite(domain).all() or (domain != np.round(domain)).any():
+    if (
+        not np.issubdtype(domain.dtype, np.number)
+        or not np.isfinite(domain).all()
+        or (domain != np.round(domain)).any()
+    ):
         raise UsageError(f"{path}: domain must be integers, and is {domain.dtype} with values like {domain[0]}")
     arrays["domain"] = np.unique(domain, return_inverse=True)[1].astype(np.int64)
     if "support" in arrays:

@@ -13,7 +13,9 @@ from registry import UsageError
 KINDS = ("masked-mlp", "linear", "additive", "polynomial")
 N_HIDDEN = 8  # hidden units of each observed variable's network
 N_REFERENCE = 500  # points at which a mixing is standardised and checked
-MIN_EDGE = 0.25  # least root-mean-square of dx_k/dz_i over an edge, both standardised, in parts of an equal share of x_k
+MIN_EDGE = (
+    0.25  # least root-mean-square of dx_k/dz_i over an edge, both standardised, in parts of an equal share of x_k
+)
 MIN_SINGULAR = 0.1  # least singular value of the Jacobian, both standardised
 MIN_STRETCH = 0.05  # least |x - x'| / |z - z'| over pairs of reference points, both standardised
 MAX_DRAWS = 200

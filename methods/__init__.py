@@ -49,12 +49,14 @@ class Shape(NamedTuple):
 class Batch(NamedTuple):
     """One model's batch: `x` (batch, n_observed), standardised; `u` (batch, n_domains), the domain one-hot; `z` true latents.
 
-    `z` is (batch, n_latents) only for a method with `sees_latents`; for every other it has no columns.
+    `z` is (batch, n_latents) only for a method with `sees_latents`; for every other it has no columns. `progress` is the fraction of
+    the steps that is done, 1 where the objective is evaluated: for a loss that has a schedule.
     """
 
     x: torch.Tensor
     u: torch.Tensor
     z: torch.Tensor
+    progress: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -217,4 +217,3 @@ def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std
     ratio = torch.exp(2 * (log_std - prior_log_std))
     distance = ((mean - prior_mean) * torch.exp(-prior_log_std)) ** 2
     return 0.5 * (ratio + distance - 1) - log_std + prior_log_std
-

@@ -62,7 +62,19 @@ def test_the_command_prints_the_table_and_leaves_it_with_its_maps(here, capsys):
 
 
 def test_twins_have_their_own_map(here):
-    words = ["audit", "--grid", "domains=2,5", "--grid", "violation=1", "--grid", "twins=0.5,1", "--seeds", "1", "--out", "a.csv"]
+    words = [
+        "audit",
+        "--grid",
+        "domains=2,5",
+        "--grid",
+        "violation=1",
+        "--grid",
+        "twins=0.5,1",
+        "--seeds",
+        "1",
+        "--out",
+        "a.csv",
+    ]
     assert cli.main(words) == 0
     drawn = pd.read_csv(here / "a_domains_twins.csv").set_index(["label", "domains", "twins"])["promised"]
     assert drawn["all three", 5, 0.5] == 1 and drawn["all three", 5, 1.0] == 1 > drawn["all three", 2, 1.0]

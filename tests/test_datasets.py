@@ -89,7 +89,8 @@ class TestDictionary:
 
     def test_density_moves_the_support(self):
         few, many = (
-            np.mean([generate("dictionary", s, density=d, n_samples=100).support.mean() for s in range(8)]) for d in (0.3, 0.5)
+            np.mean([generate("dictionary", s, density=d, n_samples=100).support.mean() for s in range(8)])
+            for d in (0.3, 0.5)
         )
         assert few < many - 0.1
 
@@ -147,7 +148,11 @@ class TestFile:
 
     def test_what_is_no_file_is_said(self, tmp_path):
         (tmp_path / "text.npz").write_text("x")
-        for path, words in ((str(tmp_path / "text.npz"), "not an .npz"), ("nothing.npz", "there is no file"), ("", "path")):
+        for path, words in (
+            (str(tmp_path / "text.npz"), "not an .npz"),
+            ("nothing.npz", "there is no file"),
+            ("", "path"),
+        ):
             with pytest.raises(UsageError, match=words):
                 generate("file", path=path)
 

@@ -51,7 +51,7 @@ def test_stacked_training_is_a_plain_loop_with_torchs_own_adam():
     optimiser = torch.optim.Adam(model.parameters(), foreach=False, fused=False)
     for step in range(40):
         optimiser.zero_grad()
-        batch = Batch(rows[step][:, :5], rows[step][:, 5:8], rows[step][:, 8:])
+        batch = Batch(rows[step][:, :5], rows[step][:, 5:8], rows[step][:, 8:], progress=step / 40)
         this.loss(model, batch, Rng(normals[step], uniforms[step])).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), engine.MAX_NORM)
         optimiser.param_groups[0]["lr"] = this.learning_rate * engine.one_cycle(step / 40)

@@ -45,7 +45,9 @@ class TestFamilies:
     def test_the_quantile_takes_a_normal_number_to_one_with_the_same_rank(self, name, shape):
         density, g = REFERENCE[name](shape), np.array([-2.0, -0.7, 0.1, 1.3, 2.4])
         e = FAMILIES[name].quantile(g, np.full(len(g), shape))
-        below = [integrate.quad(density, -np.inf, min(end, 0))[0] + integrate.quad(density, 0, max(end, 0))[0] for end in e]
+        below = [
+            integrate.quad(density, -np.inf, min(end, 0))[0] + integrate.quad(density, 0, max(end, 0))[0] for end in e
+        ]
         np.testing.assert_allclose(below, stats.norm.cdf(g), atol=1e-6)
 
     def test_mean_is_0_and_variance_1(self, name, shape):
@@ -90,7 +92,9 @@ def test_latents_that_do_not_change_are_the_same_in_every_domain():
         assert moves(values).tolist() == [True, False, True, False]
 
 
-@pytest.mark.parametrize("fields", [{}, {"strength": 0.5}, {"changes": "mean"}, {"changes": "scale"}, {"changes": "none"}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"strength": 0.5}, {"changes": "mean"}, {"changes": "scale"}, {"changes": "none"}]
+)
 def test_a_latents_variance_over_all_domains_does_not_depend_on_the_changes(fields):
     drawn = sources(n_domains=4000, **fields)
     variance = (drawn.std**2 + drawn.mean**2).mean(0)
@@ -142,7 +146,9 @@ def test_derivatives_are_those_of_each_domains_density():
     np.testing.assert_allclose(curvature, (logs[2] - 2 * logs[1] + logs[0]) / h**2, atol=1e-5)
 
 
-@pytest.mark.parametrize(("fields", "words"), [({"changes": "shape"}, "no shape"), ({"rank": 2, "family": "laplace"}, "gaussian")])
+@pytest.mark.parametrize(
+    ("fields", "words"), [({"changes": "shape"}, "no shape"), ({"rank": 2, "family": "laplace"}, "gaussian")]
+)
 def test_changes_that_a_family_cannot_make_are_refused(fields, words):
     with pytest.raises(UsageError, match=words):
         sources(**fields)

@@ -110,7 +110,7 @@ def test_the_ladder_shares_everything_but_its_two_assumptions():
         state = method.build(SHAPE).state_dict()
         shapes[name] = {key: value.shape for key, value in state.items() if not key.startswith("prior.")}
         shapes[name] |= {
-            f.name: f.default for f in dataclasses.fields(method) if f.name not in ("alpha", "exact_jacobian")
+            f.name: f.default for f in dataclasses.fields(method) if f.name not in ("alpha", "boost", "exact_jacobian")
         }
     assert all(shape == shapes["vae"] for shape in shapes.values())
 
@@ -118,3 +118,26 @@ def test_the_ladder_shares_everything_but_its_two_assumptions():
 def test_ivae_can_fix_its_prior_means_as_the_published_code_does():
     model = methods["ivae"].make({"prior_mean": False}).build(SHAPE)
     assert not model.prior_mean.requires_grad and not model.prior_mean.any()
+
+
+def test_the_sparsity_term_weighs_more_in_the_middle_of_training_and_not_in_the_objective():
+    method = methods["synergy-vae"].make({"width": 8, "alpha": 0.1, "boost": 5.0})
+    shape = Shape(4, 2, 3)
+    model = method.build(shape)
+    x, u = torch.randn(16, 4), torch.eye(3)[torch.arange(16) % 3]
+
+    def loss(method, progress):
+        rng = nets.Rng(torch.ones(16 * 2), torch.linspace(0.01, 0.99, 16))
+        return method.loss(model, Batch(x, u, x[:, :0], progress), rng).item()
+
+    free, boosted = (dataclasses.replace(method, alpha=alpha, boost=1.0) for alpha in (0.0, 0.5))
+    for progress, other in (
+        (0.0, method),
+        (0.29, method),
+        (0.3, boosted),
+        (0.59, boosted),
+        (0.6, method),
+        (1.0, method),
+    ):
+        assert loss(method, progress) == pytest.approx(loss(other, 1.0), rel=1e-6)
+    assert loss(free, 0.5) == loss(free, 1.0) < loss(method, 1.0) < loss(method, 0.5)
