@@ -12,6 +12,7 @@ import importlib
 import pkgutil
 import typing
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -45,9 +46,14 @@ def field(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
+    is_path: bool = False,
 ) -> Any:
-    """A dataclass field that can be set from the command line; `low` and `high` are included in its range."""
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+    """A dataclass field that can be set from the command line; `low` and `high` are included in its range.
+
+    A path becomes absolute, since a trial may run elsewhere than where the command was given.
+    """
+    metadata = {"help": help, "low": low, "high": high, "choices": choices, "is_path": is_path}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +89,8 @@ class Entry:
         value = _convert(value, kind, label)
         if value is None:
             return value
+        if meta["is_path"]:
+            return str(Path(value).absolute()) if value else value
         if meta["choices"] and value not in meta["choices"]:
             raise UsageError(f"{label}={value}: {nearest(str(value), meta['choices'])}")
         low, high = meta["low"], meta["high"]

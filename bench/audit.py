@@ -93,7 +93,7 @@ def _over_instances(rows: pd.DataFrame) -> dict[str, Any]:
     least, medians = ("least_singular",), ("change_rank", "change_margin", "condition")
     return {
         name: rows[name].min() if name in least else rows[name].median() if name in medians else rows[name].mean()
-        for name in rows
+        for name in map(str, rows)
     }
 
 

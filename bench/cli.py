@@ -171,9 +171,9 @@ def resolve(arguments: argparse.Namespace) -> Request:
         settings[entry.name] = own | settings.get(entry.name, {})
     n_seeds = arguments.seeds or profile.seeds
     trials = plan(dataset.name, axes, settings, names, n_seeds, arguments.root_seed)
-    own = axes.get(dataset.name, {})
     values = {field: list(dict.fromkeys(trial.dataset_fields[field] for trial in trials)) for field in dataset.fields}
-    axes[dataset.name] = {field: found for field, found in values.items() if len(found) > 1 or field in own}
+    asked = axes.get(dataset.name, {})
+    axes[dataset.name] = {field: found for field, found in values.items() if len(found) > 1 or field in asked}
     name = default_name(arguments) if arguments.name is None else arguments.name
     if not re.fullmatch(r"[\w.=,+-]{1,200}", name) or name.startswith("."):
         raise UsageError(f"--name {name!r}: use letters, digits and . _ - = + only, at most 200 of them")

@@ -65,7 +65,7 @@ class Stack:
         method = self.method
         loss = self._map(
             lambda model, batch, normal, uniform: method.loss(
-                model, Batch(*batch, progress=self._step / method.steps), Rng(normal, uniform)
+                model, Batch(*batch)._replace(progress=self._step / method.steps), Rng(normal, uniform)
             )
         )
         needed = self._numbers_needed(method.batch_size)

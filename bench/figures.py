@@ -415,8 +415,9 @@ def _outline(axes: Axes, inside: np.ndarray) -> None:
     segments = [((c, r), (c + 1, r)) for r, c in zip(*np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1]), strict=True)]
     segments += [((c, r), (c, r + 1)) for r, c in zip(*np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1]), strict=True)]
     for colour, width in (("white", 2.2), ("black", 1.0)):
-        options = {"colors": colour, "linewidths": width, "capstyle": "projecting", "clip_on": False, "zorder": 4}
-        axes.add_collection(LineCollection(segments, **options))
+        lines = LineCollection(segments, colors=colour, linewidths=width, capstyle="projecting", zorder=4)
+        axes.add_collection(lines)
+        lines.set_clip_on(False)
 
 
 def _draw_maps(

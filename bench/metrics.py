@@ -242,7 +242,7 @@ def _content_and_style(
     if changing is None or changing.all() or not changing.any():
         return {"r2_content": None, "mcc_style": None}
     content = np.flatnonzero(~changing)
-    matched = [estimate_of[latent] for latent in content if latent in estimate_of]
+    matched = [estimate_of[latent] for latent in content.tolist() if latent in estimate_of]
     blocks = [Encoded(s.z[:, content], s.z_hat[:, matched], s.domains) for s in (validation, test)]
     return {
         "r2_content": _r2_block(*blocks) if matched else 0.0,

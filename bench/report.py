@@ -18,7 +18,7 @@ from rich.console import Console
 from bench import figures, leaderboard
 from bench.store import Store
 from bench.trials import ENGINE_VERSION, Trial
-from datasets import datasets
+from datasets import DATA_VERSION, datasets
 from methods import methods
 from registry import UsageError
 
@@ -45,6 +45,7 @@ def record(store: Store, config: dict[str, Any], trials: Sequence[Trial], comman
         "config": config,
         "code": {f"{t.method} on {t.dataset}": t.code for t in trials},
         "engine_version": ENGINE_VERSION,
+        "data_version": DATA_VERSION,
         "git": git_state(),
         "machine": machine(),
         "versions": versions(),
@@ -66,6 +67,8 @@ def write(store: Store, console: Console) -> pd.DataFrame:
     if rows.empty:
         raise UsageError(f"the run {store.folder.name!r} has no finished trials yet")
     trials, superseded = current(rows, store.manifest())
+    trials, replaced = latest(trials)
+    superseded += replaced
     # Seeds of different root seeds are different data.
     trials["seed"] = trials.groupby(["root_seed", "seed"]).ngroup() if trials.root_seed.nunique() > 1 else trials.seed
     method_fields, dataset_fields = (
@@ -80,7 +83,7 @@ def write(store: Store, console: Console) -> pd.DataFrame:
     console.print(leaderboard.render(leaderboard.table(trials, method_fields)), soft_wrap=True, markup=False)
     if superseded:
         console.print(
-            f"{superseded} trials of an earlier version of the code are kept in trials.parquet and left out here"
+            f"{superseded} trials of an earlier version of the code or the data are kept in trials.parquet and left out here"
         )
     console.print(f"tables and figures: {store.folder}", soft_wrap=True)
     return rows
@@ -95,12 +98,20 @@ def current(rows: pd.DataFrame, manifest: dict[str, Any]) -> tuple[pd.DataFrame,
     return rows[keep].reset_index(drop=True), int((~keep).sum())
 
 
+def latest(trials: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The last row of each question (data set, method, their fields, seed), and how many are not: a user's file may have changed."""
+    fields = sorted({f for r in (methods, datasets) for entry in r for f in entry.fields if f in trials})
+    question = trials[["dataset", "method", "root_seed", "seed", *fields]].astype(str)
+    keep = ~question.duplicated(keep="last")
+    return trials[keep].reset_index(drop=True), int((~keep).sum())
+
+
 def example(
     store: Store, trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: Sequence[str]
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], str]:
     """(z, z_hat, domains) by label, of one seed of one cell, and in words of which: the one most methods finished, then the first."""
     done = trials.assign(label=leaderboard.labels(trials, method_fields))
-    done = done[done.status == "ok"]
+    done = done[(done.status == "ok") & done.has_truth]
     if done.empty:
         return {}, ""
     by = [field for field in dataset_fields if field in done] + ["dataset", "root_seed", "seed"]

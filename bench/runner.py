@@ -196,7 +196,8 @@ def _run_ray(
             pack = packs[trial.config["pack"]]
             if {t.trial_id for t in pack.trials} <= store.finished():
                 return  # the process died after it had written its rows
-            error = trial.get_pickled_error()
+            path = trial.pickled_error_file
+            error = ray.cloudpickle.loads(Path(path).read_bytes()) if path else None
             died = error is None or isinstance(error, ray.exceptions.RayActorError)
             reason = "the worker process died (out of memory, or killed)" if died else str(error).splitlines()[-1]
             rows = worker.crashed(pack, reason, device)

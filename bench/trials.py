@@ -138,7 +138,8 @@ def plan_cells(dataset: str, axes: dict[str, dict], settings: dict[str, dict]) -
     cells = []
     for fields in _product(datasets[dataset].defaults | settings.get(dataset, {}), axes.get(dataset, {})):
         named = {**settings.get(dataset, {}), **axes.get(dataset, {})}
-        default_grid = getattr(datasets[dataset].cls, "default_grid", lambda fields: {})(fields)
+        cls: Any = datasets[dataset].cls
+        default_grid = cls.default_grid(fields) if hasattr(cls, "default_grid") else {}
         cells += _product(fields, {key: values for key, values in default_grid.items() if key not in named})
     for cell in cells:
         datasets[dataset].make(cell)

@@ -28,7 +28,7 @@ class File:
     Scores that need what is absent are empty.
     """
 
-    path: str = field("", help="the .npz file")
+    path: str = field("", help="the .npz file", is_path=True)
     n_latents: int | None = field(
         None, help="number of latents to estimate; none: as many as z has", low=1, high=10_000
     )
@@ -71,11 +71,11 @@ class File:
         held_out = min(round(HELD_OUT * n), MOST_HELD_OUT)
         order = stream(seed, 0).permutation(n)
         z = arrays.get("z", np.zeros((n, 0), dtype=np.float32))
-        parts = [
+        train, validation, test = (
             Split(arrays["x"][rows], arrays["domain"][rows], z[rows])
             for rows in np.split(order, [n - 2 * held_out, n - held_out])
-        ]
-        return Instance(*parts, arrays.get("support"), self.shape[2], None, None)
+        )
+        return Instance(train, validation, test, arrays.get("support"), self.shape[2], None, None)
 
 
 def _read(path: str) -> dict[str, np.ndarray]:

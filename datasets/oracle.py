@@ -61,7 +61,7 @@ def columns(instance: Instance) -> dict[str, Any]:
     rank_all, margin_all, enough_all = changes[everything.tobytes()]
     per_class = [changes[row.tobytes()] for row in alike]
 
-    independent = (sources.dependence == 0) & support.any(axis=0)
+    independent = np.logical_and(sources.dependence == 0, support.any(axis=0))
     sparsity_covered = mixing.smooth and not mixing.linear_only
     changes_covered = mixing.smooth and FAMILIES[sources.family].smooth
     by_sparsity = _verdicts(~inside.any(axis=1), independent & sparsity_covered)
@@ -84,7 +84,8 @@ def columns(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _verdicts(met: np.ndarray, covered: np.ndarray) -> list[str]:
+def _verdicts(met: Any, covered: Any) -> list[str]:
+    """Per latent, from two boolean arrays (n_latents,): whether the condition is met, and whether theory covers the instance."""
     return [(YES if m else NO) if c else NOT_COVERED for m, c in zip(met, covered, strict=True)]
 
 

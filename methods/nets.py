@@ -42,6 +42,8 @@ class Encoder(nn.Module):
     the first steps: on tuning data, one start then does as well as two to four without it.
     """
 
+    whitening: Tensor
+
     def __init__(self, n_observed: int, n_domains: int, n_out: int, width: int, depth: int):
         super().__init__()
         self.mlp = MLP(n_observed + n_domains, n_out, width, depth)

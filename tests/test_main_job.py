@@ -95,7 +95,7 @@ def test_the_manifest_says_what_was_run_with_what_and_what_each_score_is(serial_
     manifest = json.loads((serial_run / "manifest.json").read_text())
     command = manifest["commands"][-1]
     assert command["config"]["grid"]["sparse-mixing"] == {"domains": [2, 3], "violation": [0.0, 0.5]}
-    assert command["config"]["root_seed"] == 0
+    assert command["config"]["root_seed"] == 0 and command["data_version"] == 1
     assert {"torch", "numpy", "ray", "python"} <= set(command["versions"])
     assert {"cores", "processor"} <= set(command["machine"]) and "commit" in command["git"]
     assert {"mcc_spearman", "r2_block", "objective", "recon_nmse"} <= set(manifest["definitions"])
@@ -232,3 +232,45 @@ def test_an_exit_code_is_about_the_trials_asked_for(tmp_path, monkeypatch):
     assert cli.main([*words, "identity"]) == 0
     monkeypatch.setattr(methods["pca"].cls, "build", broken)
     assert cli.main([*words, "pca"]) == 1
+
+
+class TestUsersFile:
+    WORDS = ("--dataset", "file", "--seeds", "2", "--executor", "serial", "--name", "own")
+
+    def rows(self, folder, arrays, *words):
+        import numpy as np
+
+        np.savez(folder / "data.npz", **arrays)
+        assert cli.main([*self.WORDS, "--set", "file.path=data.npz", *words]) == 0
+        return trials(folder / "results/runs/own")
+
+    @pytest.fixture
+    def arrays(self, data_file, tmp_path, monkeypatch):
+        import numpy as np
+
+        monkeypatch.chdir(tmp_path)
+        with np.load(data_file) as file:
+            return dict(file)
+
+    def test_without_the_truth_its_scores_are_empty_and_what_needs_it_is_not_applicable(self, arrays, tmp_path):
+        del arrays["z"], arrays["support"]
+        rows = self.rows(tmp_path, arrays, "--set", "file.n_latents=2", "--methods", "ivae,pca,supervised", "--grid", "steps=30")
+        status = rows.groupby("method").status.unique().map(list).to_dict()
+        assert status == {"ivae": ["ok"], "pca": ["ok"], "supervised": ["not-applicable"]}
+        assert rows[["mcc_spearman", "r2_block"]].isna().all(axis=None)
+        assert rows[rows.method == "ivae"][["objective", "recon_nmse"]].notna().all(axis=None)
+
+    def test_in_one_domain_a_method_that_needs_several_is_not_applicable(self, arrays, tmp_path):
+        arrays["domain"] = arrays["domain"] * 0
+        rows = self.rows(tmp_path, arrays, "--methods", "ivae,sparse-vae,identity", "--grid", "steps=30")
+        status = rows.groupby("method").status.unique().map(list).to_dict()
+        assert status == {"ivae": ["not-applicable"], "sparse-vae": ["ok"], "identity": ["ok"]}
+
+    def test_a_file_that_changed_is_trained_again_and_only_its_last_content_is_on_the_board(self, arrays, tmp_path, capsys):
+        first = self.rows(tmp_path, arrays, "--methods", "identity")
+        second = self.rows(tmp_path, arrays | {"x": arrays["x"] ** 3}, "--methods", "identity")
+        assert len(first) == 2 and len(second) == 4
+        board = pd.read_csv(tmp_path / "results/runs/own/leaderboard.csv")
+        assert board.n_trials.tolist() == [2]
+        assert board.mcc_pearson[0] == pytest.approx(second[~second.trial_id.isin(first.trial_id)].mcc_pearson.mean())
+        assert "2 trials of an earlier version" in capsys.readouterr().out
