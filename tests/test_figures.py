@@ -240,3 +240,35 @@ def test_inputs_of_the_latents_figure_are_not_changed(tmp_path, monkeypatch):
     figures.recovered_latents(kept, trials, METHOD_FIELDS, tmp_path)
     for old, new in zip(before, kept["ivae"], strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def promised(trials):
+    """Synergy-vae rests on a promise that holds for every latent from 3 domains on, and for half of them at 2."""
+    verdicts = [["yes", "yes"] if u >= 3 else ["yes", "no condition met"] for u in trials.domains]
+    return trials.assign(promise=np.where(trials.method == "synergy-vae", "promised_both", ""), promised_both=verdicts)
+
+
+def test_what_theory_promises_is_beside_the_scores_and_outlined(tmp_path):
+    trials = promised(simulated_trials())
+    figures.heat_map(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    rows = pd.read_csv(tmp_path / "heat_map.csv")
+    own = rows[rows.label == "synergy-vae"]
+    assert own.set_index(["domains", "violation"]).promised.to_dict() == {
+        (u, v): 0.5 if u == 2 else 1 for u in (2, 3, 4) for v in (0, 0.5)
+    }
+    assert rows[rows.label != "synergy-vae"].promised.isna().all()
+    assert "Outlined" in (tmp_path / "heat_map.txt").read_text()
+    figures.heat_map(simulated_trials(), METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    assert "Outlined" not in (tmp_path / "heat_map.txt").read_text()
+
+
+def test_an_outline_goes_around_the_cells_that_are_inside():
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    figures._outline(axes, np.array([[False, True], [True, True]]))
+    segments = {tuple(map(tuple, segment.tolist())) for segment in axes.collections[-1].get_segments()}
+    assert segments == {
+        ((1, 0), (2, 0)), ((0, 1), (1, 1)), ((0, 2), (1, 2)), ((1, 2), (2, 2)),
+        ((1, 0), (1, 1)), ((2, 0), (2, 1)), ((0, 1), (0, 2)), ((2, 1), (2, 2)),
+    }  # fmt: skip

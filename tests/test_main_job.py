@@ -254,7 +254,9 @@ class TestUsersFile:
 
     def test_without_the_truth_its_scores_are_empty_and_what_needs_it_is_not_applicable(self, arrays, tmp_path):
         del arrays["z"], arrays["support"]
-        rows = self.rows(tmp_path, arrays, "--set", "file.n_latents=2", "--methods", "ivae,pca,supervised", "--grid", "steps=30")
+        rows = self.rows(
+            tmp_path, arrays, "--set", "file.n_latents=2", "--methods", "ivae,pca,supervised", "--grid", "steps=30"
+        )
         status = rows.groupby("method").status.unique().map(list).to_dict()
         assert status == {"ivae": ["ok"], "pca": ["ok"], "supervised": ["not-applicable"]}
         assert rows[["mcc_spearman", "r2_block"]].isna().all(axis=None)
@@ -266,7 +268,9 @@ class TestUsersFile:
         status = rows.groupby("method").status.unique().map(list).to_dict()
         assert status == {"ivae": ["not-applicable"], "sparse-vae": ["ok"], "identity": ["ok"]}
 
-    def test_a_file_that_changed_is_trained_again_and_only_its_last_content_is_on_the_board(self, arrays, tmp_path, capsys):
+    def test_a_file_that_changed_is_trained_again_and_only_its_last_content_is_on_the_board(
+        self, arrays, tmp_path, capsys
+    ):
         first = self.rows(tmp_path, arrays, "--methods", "identity")
         second = self.rows(tmp_path, arrays | {"x": arrays["x"] ** 3}, "--methods", "identity")
         assert len(first) == 2 and len(second) == 4

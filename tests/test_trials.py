@@ -2,11 +2,10 @@ import dataclasses
 import importlib
 import sys
 
-import numpy as np
 import pytest
 
 from bench import trials as module
-from bench.trials import MODELS_PER_PACK, Trial, data_seed, make_packs, model_shape, plan, source_hash
+from bench.trials import MODELS_PER_PACK, Trial, make_packs, model_shape, plan, source_hash
 from registry import UsageError
 
 
@@ -151,12 +150,6 @@ def test_seeds_are_independent_streams_and_do_not_collide():
     ]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_data_seeds_know_nothing_of_the_method():
-    first, second = (np.random.default_rng(data_seed(0, 3)).normal(size=5) for _ in range(2))
-    assert np.array_equal(first, second)
-    assert not np.array_equal(first, np.random.default_rng(data_seed(0, 4)).normal(size=5))
 
 
 def test_a_grid_beyond_the_bound_is_refused_before_it_is_planned():
