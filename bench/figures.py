@@ -90,6 +90,8 @@ WORDS = {
     "r2_component": "$R^2$ by component, test",
     "r2_block": "$R^2$ by block, test",
     "r2_linear": "$R^2$, linear, test",
+    "r2_content": "$R^2$ of the content, test",
+    "mcc_style": "MCC of the style, test",
     "recon_nmse": "Reconstruction error (NMSE), test",
 }
 

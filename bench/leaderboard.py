@@ -28,6 +28,8 @@ SHOWN = {  # score: its heading in two parts
     "r2_component": ("R²", "component"),
     "r2_block": ("R²", "block"),
     "r2_linear": ("R²", "linear"),
+    "r2_content": ("R²", "content"),
+    "mcc_style": ("MCC", "style"),
     "recon_nmse": ("", "NMSE"),
 }
 SCORES = (*SHOWN, "objective")  # objectives are only in the CSV: those of two methods cannot be compared
@@ -112,7 +114,8 @@ def table(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.DataFrame:
     scores, train_s (seconds, mean over the ok trials), comparable (False: the mean covers fewer trials than another row
     has), and reason, the most common one for which trials failed.
     """
-    trials = trials.assign(label=labels(trials, method_fields))
+    unknown = {score: np.nan for score in SCORES if score not in trials}  # in a run of an earlier version
+    trials = trials.assign(label=labels(trials, method_fields), **unknown)
     rows = summary(trials, ["label", "method", "role"], SCORES)
     rows["train_s"] = rows["label"].map(trials[is_ok(trials)].groupby("label")["train_s"].mean())
     rows["comparable"] = rows["n_ok"] == rows["n_trials"].max()

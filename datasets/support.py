@@ -102,12 +102,14 @@ def preorder(n_latents: int, violating: int, twin: int, size: int | None, order:
     """Shadows with the given counts, as boolean (n_latents, n_latents).
 
     Latents violate in the sequence of `order`, and strict shadows are made of the last of them, so that a larger violation keeps
-    the shadows of a smaller one. Where `size` is none, a strict shadow is one latent, or a group of twins where every latent
-    violates, and twins come in pairs, with one triple where their number is odd. Otherwise a group of twins that is too small for
-    a shadow of that size has the last latents in its shadow too.
+    the shadows of a smaller one. Where `size` is none, a strict shadow is one latent, or a group of twins (then the last latents)
+    where every latent violates, and twins come in pairs, with one triple where their number is odd. Otherwise a group of twins that
+    is too small for a shadow of that size has the last latents in its shadow too.
     """
     inside = np.zeros((n_latents, n_latents), dtype=bool)
     free = n_latents - violating
+    if free == 0:
+        order = np.roll(order, twin)
     pairs = [2] * (twin // 2 - 1) + [2 + twin % 2] if twin else []
     sizes = pairs if size is None else _group_sizes(twin, size, free) if twin else []
     groups = np.split(order[:twin], np.cumsum(sizes)[:-1]) if twin else []

@@ -79,7 +79,8 @@ def test_density_adds_edges_and_none_are_lost():
 
 def test_a_larger_violation_keeps_the_shadows_of_a_smaller_one():
     order = np.array([2, 0, 3, 1, 4])
-    shadows = [supports.preorder(5, violating, 0, None, order) for violating in range(5)]
+    counts = [supports.counts(5, violating / 5, None) for violating in range(6)]
+    shadows = [supports.preorder(5, *count, order) for count in counts]
     for smaller, larger in zip(shadows, shadows[1:], strict=False):
         assert (smaller <= larger).all() and (smaller != larger).any()
 
