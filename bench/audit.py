@@ -37,8 +37,8 @@ HEADINGS = {
     "achieved_violation": "violation",
     "achieved_twins": "twins",
     "achieved_shadow_size": "shadow\nsize",
-    "change_rank": "rank",
-    "change_margin": "margin",
+    "change_rank": "change\nrank",
+    "change_margin": "change\nmargin",
     "least_singular": "least\nsingular",
     "condition": "condition\nof mixing",
     "floor": "floor\nMCC",
@@ -101,18 +101,15 @@ def render(rows: pd.DataFrame, varying: Sequence[str]) -> str:
     """The table for a terminal, a row per cell, named by its `varying` fields."""
     from tabulate import tabulate
 
-    named = {
-        field.replace("_", "\n"): rows[field].map(value_text)
-        for field in varying
-        if field not in ("violation", "twins", "shadow_size")  # the achieved ones stand beside
-    }
-    shown = {
-        heading: rows[name].map(lambda value: "–" if pd.isna(value) else f"{value:.3g}")
+    achieved = ("violation", "twins", "shadow_size")  # what was achieved stands beside, and is the same
+    named = [(field.replace("_", "\n"), rows[field].map(value_text)) for field in varying if field not in achieved]
+    shown = [
+        (heading, rows[name].map(lambda value: "–" if pd.isna(value) else f"{value:.3g}"))
         for name, heading in HEADINGS.items()
-    }
-    table = {**named, **shown}
-    body = [list(row) for row in zip(*table.values(), strict=True)]
-    return tabulate(body, headers=list(table), disable_numparse=True, stralign="right")
+    ]
+    headings, columns = zip(*named, *shown, strict=True)
+    body = [list(row) for row in zip(*columns, strict=True)]
+    return tabulate(body, headers=headings, disable_numparse=True, stralign="right")
 
 
 def draw(rows: pd.DataFrame, varying: Sequence[str], out: Path) -> list[Path]:

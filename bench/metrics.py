@@ -10,7 +10,6 @@ squares, the total taken around the test mean: a probe worse than a constant is 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
+from datasets.file import domains_from_0, load
 from registry import UsageError
 
 DEFINITIONS = {
@@ -125,18 +125,11 @@ def read(path: str) -> tuple[Encoded, Encoded]:
 
     Raises UsageError where the file or its arrays are not what `score` needs.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("z", "z_hat", "domain") if name in file}
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is not an .npz file of plain arrays ({error})") from None
-    for name in ("z", "z_hat"):
-        if name not in arrays:
-            raise UsageError(f"{path} has no array {name!r}; it needs z and z_hat, and may have domain")
+    arrays = load(path, required=("z", "z_hat"), optional=("domain",))
     z, z_hat = arrays["z"], arrays["z_hat"]
-    domains = np.unique(arrays.get("domain", np.zeros(len(z), dtype=int)), return_inverse=True)[1]
-    if not len(z) == len(z_hat) == len(domains):
-        raise UsageError(f"{path}: z, z_hat and domain have {len(z)}, {len(z_hat)} and {len(domains)} rows")
+    if len(z) != len(z_hat):
+        raise UsageError(f"{path}: z and z_hat have {len(z)} and {len(z_hat)} rows")
+    domains = domains_from_0(path, arrays.get("domain", np.zeros(len(z), dtype=int)), len(z))
     if len(z) < FEWEST_POINTS:
         raise UsageError(f"{path} has {len(z)} points; at least {FEWEST_POINTS} are needed")
     halves = np.array_split(np.random.default_rng(0).permutation(len(z)), 2)

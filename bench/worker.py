@@ -19,7 +19,6 @@ from bench.store import Store
 from bench.trials import RACE, Pack, Trial, data_seed, model_shape, survivors
 from datasets import Instance, oracle
 from methods import Shape, TorchMethod
-from registry import UsageError
 
 SHAPE = ("domains", "n_latents", "n_observed")  # columns of every row, fields of the data set or not
 KEPT_POINTS = 500  # test points whose latents are kept beside the rows
@@ -253,7 +252,7 @@ def _verdicts(trial: Trial) -> dict[str, Any]:
     """What the oracle says of the trial's data, whatever became of the method; nothing where there are no data."""
     try:
         return _oracle(trial.make_dataset(), trial.root_seed, trial.seed)
-    except UsageError:  # no mixing met the margins: the row's error says so
+    except Exception:  # without data the trial has failed, and its error says why
         return {}
 
 
@@ -267,6 +266,7 @@ def _generate(dataset: Any, root_seed: int, seed: int) -> Instance:
     """The instance of a seed, each observed variable standardised by its training mean and standard deviation."""
     instance = dataset.generate(data_seed(root_seed, seed))
     mean, std = instance.train.x.mean(axis=0), instance.train.x.std(axis=0)
+    std = np.where(std > 0, std, 1)  # in a user's own data, what varies in the file may not vary in its training part
     splits = [
         dataclasses.replace(s, x=(s.x - mean) / std) for s in (instance.train, instance.validation, instance.test)
     ]

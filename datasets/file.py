@@ -15,7 +15,7 @@ from registry import UsageError
 
 HELD_OUT = 0.2  # part of the points in validation, and again in test
 MOST_HELD_OUT = 2000  # points of each
-FEWEST = 50  # points in a file
+FEWEST = 50  # points of the largest domain
 
 
 @register("file", source="the user")
@@ -24,8 +24,8 @@ class File:
     """Arrays of an .npz file: `x` and `domain`, and where they are known `z` and `support`.
 
     x (n_samples, n_observed); domain (n_samples,), integers, any labels; z (n_samples, n_latents); support (n_observed, n_latents),
-    true where an observed variable depends on a latent. A data seed decides which points are held out for validation and test.
-    Scores that need what is absent are empty.
+    true where an observed variable depends on a latent: its shadows and twins are reported. x and z are centred and scaled by column.
+    A data seed decides which points are held out for validation and test. Scores that need what is absent are empty.
     """
 
     path: str = field("", help="the .npz file", is_path=True)
@@ -40,6 +40,11 @@ class File:
                 raise UsageError(f"{self.path} has no z; say how many latents to estimate with --set file.n_latents=N")
             if self.n_latents is not None and "z" in arrays and arrays["z"].shape[1] != self.n_latents:
                 raise UsageError(f"{self.path} has {arrays['z'].shape[1]} latents in z, and n_latents={self.n_latents}")
+            support, expected = arrays.get("support"), self.shape[:2]
+            if support is not None and (support.shape != expected or not np.isin(support, (0, 1)).all()):
+                raise UsageError(
+                    f"{self.path}: support must be 0 or 1 of shape {expected}, and is {support.dtype} {support.shape}"
+                )
 
     @property
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -62,7 +67,8 @@ class File:
     @property
     def fingerprint(self) -> str:
         """Hash of the file's content, part of a trial's identity."""
-        return hashlib.sha256(b"".join(a.tobytes() for a in self._arrays.values())).hexdigest()[:16]
+        content = [f"{name} {a.dtype} {a.shape}".encode() + a.tobytes() for name, a in sorted(self._arrays.items())]
+        return hashlib.sha256(b"".join(content)).hexdigest()[:16]
 
     def generate(self, seed: np.random.SeedSequence) -> Instance:
         """The points split at random into train, validation and test."""
@@ -71,11 +77,12 @@ class File:
         held_out = min(round(HELD_OUT * n), MOST_HELD_OUT)
         order = stream(seed, 0).permutation(n)
         z = arrays.get("z", np.zeros((n, 0), dtype=np.float32))
+        support = arrays["support"].astype(bool) if "support" in arrays else None
         train, validation, test = (
             Split(arrays["x"][rows], arrays["domain"][rows], z[rows])
             for rows in np.split(order, [n - 2 * held_out, n - held_out])
         )
-        return Instance(train, validation, test, arrays.get("support"), self.shape[2], None, None)
+        return Instance(train, validation, test, support, self.shape[2], None, None)
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
@@ -89,43 +96,56 @@ def _read(path: str) -> dict[str, np.ndarray]:
 
 @functools.lru_cache(maxsize=8)
 def _checked(path: str, changed: int) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("x", "domain", "z", "support") if name in file}
-    except (OSError, ValueError, zipfile.BadZipFile, TypeError) as error:
-        raise UsageError(f"{path} is not an .npz file of plain arrays ({error})") from None
-    for name in ("x", "domain"):
-        if name not in arrays:
-            raise UsageError(f"{path} has no array {name!r}; it needs x and domain, and may have z and support")
-    x, domain, n = arrays["x"], arrays["domain"], len(arrays["x"])
+    arrays = load(path, required=("x", "domain"), optional=("z", "support"))
+    n = len(arrays["x"])
     for name in {"x", "z"} & arrays.keys():
         value = arrays[name]
-        if value.ndim != 2 or len(value) != n or value.shape[1] == 0 or not np.issubdtype(value.dtype, np.number):
+        if value.ndim != 2 or len(value) != n or value.shape[1] == 0 or not _is_real(value):
             raise UsageError(
                 f"{path}: {name} must be numbers of shape ({n}, at least 1), and is {value.dtype} {value.shape}"
             )
         if not np.isfinite(value).all():
             raise UsageError(f"{path}: {name} holds values that are not finite, the first in row {_first_bad(value)}")
-        arrays[name] = value.astype(np.float32)
-    if n < FEWEST:
-        raise UsageError(f"{path} has {n} points; at least {FEWEST} are needed")
-    if (x.std(axis=0) == 0).any():
-        raise UsageError(f"{path}: column {int(np.argmax(x.std(axis=0) == 0))} of x is constant; leave it out")
+        # Centred before they lose digits: a column may be a time in seconds.
+        value = value.astype(float) - value.mean(axis=0, dtype=float)
+        scale = np.abs(value).max(axis=0)
+        if (scale == 0).any():
+            raise UsageError(f"{path}: column {int(np.argmax(scale == 0))} of {name} is constant; leave it out")
+        arrays[name] = (value / scale).astype(np.float32)
+    arrays["domain"] = domains_from_0(path, arrays["domain"], n)
+    if np.bincount(arrays["domain"]).max() < FEWEST:
+        raise UsageError(f"{path}: the largest domain has fewer than {FEWEST} points")
+    return arrays
+
+
+def load(path: str, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file by name. Raises UsageError where the file or a required array is not there."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: np.asarray(file[name]) for name in (*required, *optional) if name in file}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is not an .npz file of plain arrays ({error})") from None
+    for name in required:
+        if name not in arrays:
+            may = f", and may have {' and '.join(optional)}" if optional else ""
+            raise UsageError(f"{path} has no array {name!r}; it needs {' and '.join(required)}{may}")
+    for name, value in arrays.items():
+        if value.ndim == 0:
+            raise UsageError(f"{path}: {name} is a single value, not an array")
+    return arrays
+
+
+def domains_from_0(path: str, domain: np.ndarray, n: int) -> np.ndarray:
+    """Labels of `n` points' domains, any integers, as numbers from 0. Raises UsageError for anything else."""
     if domain.shape != (n,):
         raise UsageError(f"{path}: domain must have shape ({n},), and has {domain.shape}")
-    if (
-        not np.issubdtype(domain.dtype, np.number)
-        or not np.isfinite(domain).all()
-        or (domain != np.round(domain)).any()
-    ):
+    if not _is_real(domain) or not np.isfinite(domain).all() or (domain != np.round(domain)).any():
         raise UsageError(f"{path}: domain must be integers, and is {domain.dtype} with values like {domain[0]}")
-    arrays["domain"] = np.unique(domain, return_inverse=True)[1].astype(np.int64)
-    if "support" in arrays:
-        expected = (x.shape[1], arrays["z"].shape[1]) if "z" in arrays else None
-        if arrays["support"].ndim != 2 or (expected and arrays["support"].shape != expected):
-            raise UsageError(f"{path}: support must have shape {expected}, and has {arrays['support'].shape}")
-        arrays["support"] = arrays["support"].astype(bool)
-    return arrays
+    return np.unique(domain, return_inverse=True)[1].astype(np.int64)
+
+
+def _is_real(value: np.ndarray) -> bool:
+    return np.issubdtype(value.dtype, np.number) and not np.issubdtype(value.dtype, np.complexfloating)
 
 
 def _first_bad(value: np.ndarray) -> int:

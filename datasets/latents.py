@@ -19,6 +19,7 @@ special = lazy_module("scipy.special")
 CHANGES = ("both", "mean", "scale", "shape", "none")
 MEAN_RANGE = 2.0  # at change strength 1, domain means are uniform in [-2, 2]
 SCALE_RANGE = 2.0  # and domain scales log-uniform in [1/2, 2]
+CONCENTRATION = 0.2  # of the weights with which capped domains average the first ones: low, else variances would shrink
 
 # Standard deviation of a latent over all domains, at any change strength.
 MEAN_VARIANCE = MEAN_RANGE**2 / 3
@@ -238,7 +239,9 @@ def draw_sources(
     if rank is not None:
         precision, location = std**-2, mean * std**-2
         for u in range(rank + 1, n_domains):
-            weights = generators[u].dirichlet(np.ones(rank + 1))
+            weights = generators[u].dirichlet(np.full(rank + 1, CONCENTRATION))
             precision[u], location[u] = weights @ precision[: rank + 1], weights @ location[: rank + 1]
-        mean, std = location / precision, precision**-0.5
+        # What does not change stays as it is to the last digit.
+        mean = np.where(np.ptp(mean, axis=0) == 0, mean, location / precision)
+        std = np.where(np.ptp(std, axis=0) == 0, std, precision**-0.5)
     return Sources(family, mean, std, shape, dependence)

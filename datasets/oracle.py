@@ -24,10 +24,12 @@ import numpy as np
 from datasets import Instance
 from datasets import support as supports
 from datasets.latents import FAMILIES, Sources
+from datasets.mixings import LayeredMixing, Mixing
 
 YES, NO, NOT_COVERED = "yes", "no condition met", "not covered"
 PROMISES = ("promised_sparsity", "promised_independence", "promised_changes", "promised_both")
 N_POINTS = 16  # latents at which ranks are taken; the median over them is reported
+N_SPAN_POINTS = 256  # latents over which gradients must span
 TOLERANCE = 1e-7  # a singular value below this part of the largest one counts as 0
 
 DEFINITIONS = {
@@ -37,32 +39,37 @@ DEFINITIONS = {
     "promised_both": "Per latent: whether sparsity, independence and the changes of its twins and itself identify it.",
     "shadow_sizes": "Per latent: how many others depend on all observed variables that it does.",
     "twin_class_sizes": "Per latent: how many latents, itself included, have its children.",
-    "change_rank": "Rank of w over all latents, at most 2 n_latents.",
-    "change_margin": "Smallest singular value of w over all latents with rows of unit length, latents in units of their standard "
-    "deviation; near 0, the changes suffice in name only.",
+    "change_rank": "Rank of w over all latents, at most 2 n_latents; in the one-statistic case, where that suffices, of the changes of "
+    "1/variance, at most n_latents.",
+    "change_margin": "Smallest singular value of that matrix, latents in units of their standard deviation, centred over domains and "
+    "divided by the root of their number: near 0, the changes suffice in name only.",
     "class_change_rank": "Per latent: rank of w over its twins and itself.",
-    "class_change_margin": "Per latent: smallest singular value of that matrix, normalised in the same way.",
+    "class_change_margin": "Per latent: smallest singular value of that matrix, in the same units.",
 }
 
 
 def columns(instance: Instance) -> dict[str, Any]:
     """The oracle's verdicts as columns of a result row: one text or number per latent where the definition says so.
 
-    All are None where the truth is not known, as in a user's own data.
+    What is not known is None: in a user's own data all but what follows from a support that comes with them.
     """
     support, sources, mixing = instance.support, instance.sources, instance.mixing
-    if support is None or sources is None or mixing is None:
+    if support is None:
         return dict.fromkeys(DEFINITIONS)
     inside = supports.shadows(support)
     alike = inside & inside.T | np.eye(len(inside), dtype=bool)  # row i: C(i)
+    sizes = {"shadow_sizes": inside.sum(axis=1).tolist(), "twin_class_sizes": alike.sum(axis=1).tolist()}
+    if sources is None or mixing is None:
+        return dict.fromkeys(DEFINITIONS) | sizes
     z = instance.validation.z[:N_POINTS].astype(float)
     everything = np.ones(len(inside), dtype=bool)
     changes = {row.tobytes(): _changes(sources, z, row) for row in (everything, *alike)}
     rank_all, margin_all, enough_all = changes[everything.tobytes()]
     per_class = [changes[row.tobytes()] for row in alike]
 
-    independent = np.logical_and(sources.dependence == 0, support.any(axis=0))
-    sparsity_covered = mixing.smooth and not mixing.linear_only
+    independent = np.logical_and(sources.dependence == 0 or len(inside) == 1, support.any(axis=0))
+    points = instance.validation.z[:N_SPAN_POINTS].astype(float)
+    sparsity_covered = mixing.smooth and not mixing.linear_only and spans(mixing, support, points)
     changes_covered = mixing.smooth and FAMILIES[sources.family].smooth
     by_sparsity = _verdicts(~inside.any(axis=1), independent & sparsity_covered)
     by_independence = _verdicts(alike.sum(axis=1) == 1, independent & sparsity_covered)
@@ -75,8 +82,7 @@ def columns(instance: Instance) -> dict[str, Any]:
         "promised_independence": by_independence,
         "promised_changes": by_changes,
         "promised_both": [_any(*each) for each in zip(by_independence, by_class, by_changes, strict=True)],
-        "shadow_sizes": inside.sum(axis=1).tolist(),
-        "twin_class_sizes": alike.sum(axis=1).tolist(),
+        **sizes,
         "change_rank": rank_all,
         "change_margin": margin_all,
         "class_change_rank": [rank for rank, _, _ in per_class],
@@ -95,35 +101,47 @@ def _any(*verdicts: str) -> str:
 
 
 def _changes(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> tuple[int, float, bool]:
-    """Rank and smallest normalised singular value of w over the `chosen` latents, and whether their changes suffice."""
+    """Rank and margin of the changes of the `chosen` latents, and whether they suffice.
+
+    In the one-statistic case, where it suffices, rank and margin are those of the changes of 1 / variance.
+    """
     n = int(chosen.sum())
     rank, margin = rank_and_margin(change_matrix(sources, z, chosen))
-    if rank == 2 * n:
-        return rank, margin, True
-    one_statistic = sources.family == "gaussian" and np.ptp(sources.mean[:, chosen], axis=0).max() < 1e-12
-    precision = sources.std[:, chosen] ** -2.0
-    return rank, margin, one_statistic and rank_and_margin((precision[1:] - precision[0])[None])[0] == n
+    if rank < 2 * n and sources.family == "gaussian" and np.ptp(sources.mean[:, chosen], axis=0).max() < 1e-12:
+        precision = (sources.spread[chosen] / sources.std[:, chosen]) ** 2
+        one_rank, one_margin = rank_and_margin(precision[None])
+        if one_rank == n:
+            return one_rank, one_margin, True
+    return rank, margin, rank == 2 * n
 
 
 def change_matrix(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """w over the `chosen` latents (boolean) at `z`: (n_samples, n_domains - 1, 2 * n_chosen), latents in units of their spread."""
+    """q'' and q' of the `chosen` latents (boolean) at `z`, in units of their spread: (n_samples, n_domains, 2 * n_chosen)."""
     spread = sources.spread
     slope, curvature = sources.derivatives(z)
     stacked = np.concatenate([(curvature * spread**2)[..., chosen], (slope * spread)[..., chosen]], axis=-1)
-    return (stacked[1:] - stacked[0]).transpose(1, 0, 2)
+    return stacked.transpose(1, 0, 2)
 
 
 def rank_and_margin(matrices: np.ndarray) -> tuple[int, float]:
-    """Medians over `matrices` (n_samples, rows, columns) of the rank and of the smallest of `columns` singular values.
+    """Medians over `matrices` (n_samples, n_domains, columns) of the rank and of the smallest of `columns` singular values.
 
-    Rows are scaled to unit length first; a row that is 0 to rounding stays 0. With fewer rows than columns the margin is 0.
+    Rows are centred over domains, which has the rank of the differences from any one domain and prefers none; singular values
+    are divided by sqrt(n_domains). With as few domains as columns the margin is 0.
     """
-    n_samples, n_rows, n_columns = matrices.shape
-    if n_rows == 0 or n_columns == 0:
-        return 0, 0.0
-    length = np.linalg.norm(matrices, axis=-1, keepdims=True)
-    rows = np.divide(matrices, length, out=np.zeros_like(matrices), where=length > TOLERANCE)
-    values = np.linalg.svd(rows, compute_uv=False)
+    n_samples, n_domains, n_columns = matrices.shape
+    centred = matrices - matrices.mean(axis=1, keepdims=True)
+    values = np.linalg.svd(centred, compute_uv=False) / np.sqrt(n_domains)
     ranks = (values > TOLERANCE * np.maximum(values[:, :1], TOLERANCE)).sum(axis=-1)
-    smallest = values[:, n_columns - 1] if n_rows >= n_columns else np.zeros(n_samples)
+    smallest = values[:, n_columns - 1] if n_domains > n_columns else np.zeros(n_samples)
     return int(np.median(ranks)), float(np.median(smallest))
+
+
+def spans(mixing: Mixing | LayeredMixing, support: np.ndarray, z: np.ndarray) -> bool:
+    """Whether the gradient of every observed variable, over `z`, spans the space of its parents (Zheng, Ng & Zhang 2022)."""
+    jacobian = mixing.jacobian(z)
+    for row, parents in enumerate(support):
+        values = np.linalg.svd(jacobian[:, row, parents], compute_uv=False)
+        if len(values) and values[-1] <= TOLERANCE * values[0]:
+            return False
+    return True

@@ -73,9 +73,20 @@ class SparseMixing:
 
     @staticmethod
     def default_grid(fields: dict[str, Any]) -> dict[str, list[Any]]:
-        """Axes of a run that names none: no violation, and half of the latents (rounded down) with a strict shadow."""
-        n_latents = fields["n_latents"]
-        return {"violation": sorted({0.0, n_latents // 2 / n_latents})}
+        """Axes of a run that names none: no violation, and half of the latents (rounded down), as far as the fields allow them."""
+        n = fields["n_latents"]
+
+        def is_feasible(violation: float) -> bool:
+            try:
+                supports.counts(n, violation, fields["twins"], fields["shadow_size"])
+            except UsageError:
+                return False
+            return True
+
+        wanted = sorted({0.0, n // 2 / n})
+        feasible = [violation for violation in wanted if is_feasible(violation)]
+        others = [k / n for k in range(n + 1) if is_feasible(k / n)]
+        return {"violation": feasible or others[:1] or [0.0]}
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -10,8 +10,6 @@ import numpy as np
 
 from registry import UsageError
 
-HALF_A_DIGIT = 0.005  # a third may be written 0.33
-
 
 def shadows(support: np.ndarray) -> np.ndarray:
     """Boolean (n_latents, n_latents): entry (i, j) iff `j` is in `shadow(i)`."""
@@ -45,7 +43,7 @@ def counts(
     twin = choices[0] if twins is None and choices else multiple("twins", twins or 0.0, n_latents)
     if twin in choices:
         return violating, twin, shadow_size
-    sizes = [None] if shadow_size is None else range(1, n_latents)
+    sizes = [None] if shadow_size is None else [None, *range(1, n_latents)]
     near = sorted(
         (
             abs(v - violating) + (0 if twins is None else abs(t - twin)) + abs((s or 0) - (shadow_size or 0)),
@@ -88,9 +86,9 @@ def _group_sizes(twin: int, size: int, free: int) -> list[int]:
 
 
 def multiple(name: str, value: float, n: int) -> int:
-    """How many of `n` latents a fraction is. Raises UsageError if it is not a multiple of 1/n, to two digits."""
+    """How many of `n` latents a fraction is. Raises UsageError if it is not a multiple of 1/n, rounded to two digits or more."""
     count = round(value * n)
-    if abs(value - count / n) >= HALF_A_DIGIT:
+    if not any(np.isclose(value, round(count / n, digits), rtol=0, atol=1e-12) for digits in range(2, 17)):
         lower, upper = np.floor(value * n) / n, np.ceil(value * n) / n
         raise UsageError(
             f"{name}={value:g} is not a multiple of 1/n_latents (n_latents={n}); the nearest are {lower:.4g} and {upper:.4g}"

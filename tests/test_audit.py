@@ -126,7 +126,7 @@ class TestScore:
         ("arrays", "message"),
         [
             ({"z": np.zeros((90, 2))}, "no array 'z_hat'"),
-            ({"z": np.zeros((90, 2)), "z_hat": np.zeros((80, 2))}, "90, 80 and 90 rows"),
+            ({"z": np.zeros((90, 2)), "z_hat": np.zeros((80, 2))}, "90 and 80 rows"),
             ({"z": np.zeros((9, 2)), "z_hat": np.zeros((9, 2))}, "at least 50"),
             ({"z": np.full((90, 2), np.nan), "z_hat": np.zeros((90, 2))}, "not finite"),
         ],

@@ -152,3 +152,16 @@ def test_derivatives_are_those_of_each_domains_density():
 def test_changes_that_a_family_cannot_make_are_refused(fields, words):
     with pytest.raises(UsageError, match=words):
         sources(**fields)
+
+
+def test_a_cap_on_the_rank_leaves_invariant_latents_and_the_variance_that_the_docs_state():
+    drawn = sources(changing=[True, False, True, False], rank=2)
+    assert (
+        (np.ptp(drawn.mean, axis=0) == 0).tolist()
+        == (np.ptp(drawn.std, axis=0) == 0).tolist()
+        == [False, True, False, True]
+    )
+    seeds = [np.random.SeedSequence(s) for s in range(100)]
+    for rank in (1, 2, 4, 8):
+        spread = [draw_sources(s, 0, 60, np.ones(4, bool), rank=rank).spread ** 2 for s in seeds]
+        assert 0.55 < np.mean(spread) / LATENT_STD**2 < 0.7, rank

@@ -108,12 +108,34 @@ def test_smooth_families_need_2n_plus_1_domains_as_well(family):
 
 
 def test_the_margin_is_that_of_a_known_matrix():
-    rows = np.array([[[3.0, 0, 0], [0, 5, 0], [0, 1, 1]]])
-    rank, margin = oracle.rank_and_margin(rows)
-    scaled = rows[0] / np.linalg.norm(rows[0], axis=1, keepdims=True)
-    assert rank == 3 and margin == pytest.approx(np.sqrt(np.linalg.eigvalsh(scaled.T @ scaled)[0]))
-    assert oracle.rank_and_margin(rows[:, :2]) == (2, 0.0)
-    assert oracle.rank_and_margin(np.zeros((4, 3, 2))) == (0, 0.0)
+    rows = np.array([[[1.0, 0, 0], [0, 2, 0], [0, 0, 3], [-1, -2, -3]]])
+    covariance = rows[0].T @ rows[0] / 4  # already centred
+    rank, margin = oracle.rank_and_margin(rows + 7)
+    assert rank == 3 and margin == pytest.approx(np.sqrt(np.linalg.eigvalsh(covariance)[0]))
+    assert oracle.rank_and_margin(rows[:, :3]) == (2, 0.0)
+    assert oracle.rank_and_margin(np.ones((4, 3, 2))) == (0, 0.0)
+
+
+def test_the_margin_shrinks_with_the_changes_and_prefers_no_domain():
+    strong, weak = (verdicts(domains=12, change_strength=s)["change_margin"] for s in (1.0, 0.01))
+    assert 0 < weak < 0.05 * strong
+    z = np.random.default_rng(0).normal(size=(5, 3))
+    drawn = draw_sources(seed(), 0, 9, np.ones(3, bool))
+    turned = Sources("gaussian", np.roll(drawn.mean, 1, 0), np.roll(drawn.std, 1, 0), drawn.shape)
+    margins = [oracle.rank_and_margin(oracle.change_matrix(s, z, np.ones(3, bool)))[1] for s in (drawn, turned)]
+    assert margins[0] == pytest.approx(margins[1])
+
+
+def test_where_one_statistic_suffices_the_margin_is_that_of_its_changes():
+    found = verdicts(domains=20, changes="scale")
+    assert found["promised_changes"] == [YES] * 4 and found["change_rank"] == 4 and found["change_margin"] > 0.05
+
+
+def test_gradients_that_do_not_span_their_support_are_not_covered():
+    """A row of 16 parents and 8 hidden units has gradients in 9 dimensions."""
+    dense = verdicts(n_latents=16, n_observed=32, density=1.0)
+    assert dense["promised_sparsity"] == [NOT_COVERED] * 16
+    assert verdicts(n_latents=6, n_observed=12, density=1.0)["promised_sparsity"] == [YES] * 6
 
 
 def test_the_rank_of_gaussian_changes_is_that_of_their_natural_parameters():

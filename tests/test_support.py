@@ -87,7 +87,10 @@ def test_a_larger_violation_keeps_the_shadows_of_a_smaller_one():
 
 def test_a_third_may_be_written_with_two_digits():
     assert supports.counts(3, 0.33, None) == (1, 0, None)
-    assert supports.counts(3, 0.67, 0.67) == (2, 2, None)
+    assert supports.counts(3, 0.67, 0.67) == (2, 2, None) and supports.counts(3, 0.3333, None) == (1, 0, None)
+    for value, n in ((0.337, 3), (0.124, 100), (0.024, 50)):
+        with pytest.raises(UsageError):
+            supports.counts(n, value, None)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,7 @@ def test_a_third_may_be_written_with_two_digits():
         (4, 0.5, 0.25, "violation=0.5, twins=0.5"),
         (4, 1.0, 0.0, "violation=1, twins=0.5"),
         (4, 0.25, 0.5, "violation=0.5, twins=0.5"),
-        (1, 1.0, None, "violation=0, twins=0"),
+        (1, 1.0, None, "are violation=0"),
     ],
 )
 def test_an_infeasible_violation_names_the_nearest_feasible_ones(n, violation, twins, words):
