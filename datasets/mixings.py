@@ -176,8 +176,9 @@ def least_singular_value(jacobian: np.ndarray) -> float:
 def least_stretch(x: np.ndarray, z: np.ndarray) -> float:
     """The least |x - x'| / |z - z'| over pairs of points: 0 where two latents give one observation."""
     far, near = (_squared_distances(points) for points in (z, x))
-    first, second = np.triu_indices(len(z), k=1)
-    return float(np.sqrt(max((near[first, second] / far[first, second]).min(), 0.0)))
+    np.fill_diagonal(near, np.inf)
+    np.fill_diagonal(far, 1.0)
+    return float(np.sqrt(max((near / far).min(), 0.0)))
 
 
 def _squared_distances(points: np.ndarray) -> np.ndarray:

@@ -21,14 +21,14 @@ DOMAIN, MIXING, SAMPLE, SHUFFLE = range(4)
 class ModulatedSources:
     """Sources whose scales (and means, if asked) differ by segment, mixed by a dense invertible network as wide as they are many.
 
-    z_i | u ~ mean 0 and standard deviation U(0.5, 3); x = A f(... f(A z)), `depth` times the same matrix with unit columns, f(a) =
+    z_i | u ~ mean 0 and standard deviation U(0.5, 3); x = A f(... f(A z)), `layers` times the same matrix with unit columns, f(a) =
     tanh(a) + a / 10 between. The segments are the domains. Every latent is a twin of every other: sparsity promises nothing.
     """
 
     domains: int = field(40, help="number of segments", low=1, high=500)
     samples_per_domain: int = field(1000, help="training points of each segment", low=3, high=1_000_000)
     n_latents: int = field(5, help="number of latents and of observed variables", low=1, high=100)
-    depth: int = field(3, help="linear layers of the mixing; 1 is linear", low=1, high=20)
+    layers: int = field(3, help="linear layers of the mixing; 1 is linear", low=1, high=20)
     sources: str = field("gaussian", help="family of the latents' distributions", choices=("gaussian", "laplace"))
     means: bool = field(False, help="whether means change too, uniform in [-2, 2]")
     noise: float = field(0.0, help="standard deviation of the observation noise", low=0, high=10)
@@ -59,4 +59,4 @@ class ModulatedSources:
         candidates /= np.linalg.norm(candidates, axis=1, keepdims=True)
         condition = np.linalg.cond(candidates)
         matrix = candidates[np.argmax(condition <= np.quantile(condition, 0.25))]
-        return mixings.LayeredMixing(np.repeat(matrix[None], self.depth, axis=0))
+        return mixings.LayeredMixing(np.repeat(matrix[None], self.layers, axis=0))

@@ -31,7 +31,7 @@ class StyleContent:
     n_samples: int = field(10_000, help="training points over all domains", low=500, high=10_000_000)
     n_content: int = field(2, help="number of content latents", low=0, high=50)
     n_style: int = field(2, help="number of style latents", low=0, high=50)
-    depth: int = field(2, help="linear layers of the mixing; 1 is linear", low=1, high=20)
+    layers: int = field(2, help="linear layers of the mixing; 1 is linear", low=1, high=20)
     noise: float = field(0.0, help="standard deviation of the observation noise", low=0, high=10)
 
     def __post_init__(self):
@@ -62,5 +62,5 @@ class StyleContent:
     def draw_mixing(self, seed: np.random.SeedSequence) -> mixings.LayeredMixing:
         """Independent orthogonal matrices."""
         n, rng = self.n_content + self.n_style, stream(seed, MIXING)
-        matrices = [stats.ortho_group.rvs(n, random_state=rng) if n > 1 else np.eye(1) for _ in range(self.depth)]
+        matrices = [stats.ortho_group.rvs(n, random_state=rng) if n > 1 else np.eye(1) for _ in range(self.layers)]
         return mixings.LayeredMixing(np.stack(matrices), leaky_relu=True)

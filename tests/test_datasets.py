@@ -39,11 +39,11 @@ class TestModulatedSources:
         assert not still.sources.mean.any() and np.ptp(moving.sources.mean) > 3
         assert np.array_equal(still.sources.std, moving.sources.std)
 
-    def test_the_same_matrix_is_in_every_layer_and_depth_1_is_linear(self):
-        mixing = generate("modulated-sources", depth=3).mixing
+    def test_the_same_matrix_is_in_every_layer_and_one_layer_is_linear(self):
+        mixing = generate("modulated-sources", layers=3).mixing
         assert len(mixing.matrices) == 3 and np.ptp(mixing.matrices, axis=0).max() == 0
         np.testing.assert_allclose(np.linalg.norm(mixing.matrices[0], axis=0), 1)
-        assert generate("modulated-sources", depth=1).mixing.linear_only
+        assert generate("modulated-sources", layers=1).mixing.linear_only
 
     def test_scales_alone_are_promised_with_n_plus_1_segments(self):
         for domains, expected in ((6, oracle.YES), (5, oracle.NO)):
@@ -65,7 +65,7 @@ class TestStyleContent:
         mixing = generate("style-content").mixing
         for matrix in mixing.matrices:
             np.testing.assert_allclose(matrix @ matrix.T, np.eye(4), atol=1e-12)
-        assert not mixing.smooth and generate("style-content", depth=1).mixing.smooth
+        assert not mixing.smooth and generate("style-content", layers=1).mixing.smooth
 
     def test_kinks_are_not_covered(self):
         found = oracle.columns(generate("style-content"))
