@@ -238,7 +238,7 @@ def test_a_restart_that_goes_on_trains_as_if_the_others_had_never_been():
     instance = datasets["sparse-mixing"].make(SMALL_DATA).generate(np.random.SeedSequence(5))
     method = methods["ivae"].make(SMALL_BUDGET | {"steps": 96})
     jobs = [worker.Job(instance.train, seed, seed) for seed in range(3)]
-    raced, alone = (worker.Stack(method, worker._shape(instance), some) for some in (jobs, jobs[1:2]))
+    raced, alone = (worker.Stack(method, worker._shape(pack("ivae").trials[0]), some) for some in (jobs, jobs[1:2]))
     raced.train(until=32)
     raced.keep([1])
     raced.train()

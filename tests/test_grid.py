@@ -66,7 +66,7 @@ def test_settings_are_typed():
         ("domains", "KEY=VALUES"),
         ("domains=2.5", "expected a whole number"),
         ("domains=two", "expected a whole number"),
-        ("domains=0..3", "at least 1"),
+        ("domains=0..3", r"in \[1, 500\]"),
         ("violation=0..2", r"in \[0, 1\]"),
         ("violation=nan", "expected a number"),
         ("ivea.beta=1", "did you mean 'ivae'"),

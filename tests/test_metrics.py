@@ -56,6 +56,7 @@ def test_every_score_has_a_definition_and_the_promised_type():
     assert set(result) == set(DEFINITIONS)
     assert all(type(definition) is str and definition for definition in DEFINITIONS.values())
     per_latent = result.pop("mcc_per_latent")
+    assert [result.pop(name) for name in ("r2_content", "mcc_style")] == [None, None]  # not known which latents change
     assert all(type(value) is float for value in [*result.values(), *per_latent])
     assert len(per_latent) == 3
     assert np.mean(per_latent) == pytest.approx(result["mcc_spearman"])
@@ -290,7 +291,7 @@ def test_an_estimate_constant_on_one_split_only_counts_zero(where):
 
 
 def test_if_every_estimate_is_constant_every_score_is_zero():
-    result = score(*splits(lambda z, rng: np.full((len(z), 3), 2.5)))
+    result = score(*splits(lambda z, rng: np.full((len(z), 3), 2.5)), np.array([True, False]))
     assert result.pop("mcc_per_latent") == [0, 0]
     assert set(result.values()) == {0}
 
@@ -301,6 +302,16 @@ def test_a_constant_true_latent_counts_zero():
         split.z[:, 1] = 4
     result = score(validation, test)
     assert [result[name] for name in (*MCC, *R2)] == pytest.approx([0.5] * 6, abs=1e-3)
+
+
+def test_content_is_scored_as_a_block_and_style_by_component():
+    """Content rotated within itself is recovered as a block and not by component; style left alone is, by component."""
+    turn = np.array([[1, 1], [-1, 1]]) / np.sqrt(2)
+    pair = splits(lambda z, rng: np.hstack([z[:, :2] @ turn, z[:, 2:]]), n_latents=3)
+    result = score(*pair, np.array([False, False, True]))
+    assert result["mcc_style"] == pytest.approx(1) and result["r2_content"] > 0.97
+    assert min(result["mcc_per_latent"][:2]) < 0.9
+    assert [score(*pair, np.ones(3, bool))[name] for name in ("r2_content", "mcc_style")] == [None, None]
 
 
 # --- more estimates than latents
