@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn.functional import one_hot
@@ -215,6 +216,7 @@ def use_one_thread() -> None:
     Without the second, page faults cost as much as stacking gains (glibc trims and unmaps the freed activations at every step).
     """
     torch.set_num_threads(1)
+    threadpool_limits(1)  # of scipy's and numpy's linear algebra, whose rounding depends on the number
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
