@@ -89,8 +89,7 @@ class LayeredMixing:
     def __call__(self, z: np.ndarray) -> np.ndarray:
         """Observed variables (n_samples, n) without noise, from latents (n_samples, n)."""
         for matrix in self.matrices[:-1]:
-            a = z @ matrix.T
-            z = np.where(a > 0, a, self.slope * a) if self.leaky_relu else np.tanh(a) + a / 10
+            z = self._activated(z @ matrix.T)
         return z @ self.matrices[-1].T
 
     def jacobian(self, z: np.ndarray) -> np.ndarray:
@@ -100,8 +99,11 @@ class LayeredMixing:
             a = z @ matrix.T
             slope = np.where(a > 0, 1.0, self.slope) if self.leaky_relu else 1.1 - np.tanh(a) ** 2
             product = slope[..., None] * np.matmul(matrix, product)
-            z = np.where(a > 0, a, self.slope * a) if self.leaky_relu else np.tanh(a) + a / 10
+            z = self._activated(a)
         return np.matmul(self.matrices[-1], product)
+
+    def _activated(self, a: np.ndarray) -> np.ndarray:
+        return np.where(a > 0, a, self.slope * a) if self.leaky_relu else np.tanh(a) + a / 10
 
 
 def draw_mixing(

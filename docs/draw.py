@@ -62,23 +62,20 @@ def changes() -> None:
     for axes, (title, fields) in zip(top.subplots(1, len(cases), sharey=True), cases, strict=True):
         sources = draw_sources(SEED, 3, 5, np.ones(1, bool), **fields)
         for u in range(5):
-            axes.plot(z, density(sources, u, z), linewidth=0.8)
+            axes.plot(z, density(sources.derivatives(z[:, None])[0][u, :, 0], z), linewidth=0.8)
         axes.set(title=title, yticks=[])
     top.axes[0].set_ylabel("density, 5 domains")
     e = np.linspace(-3.5, 3.5, 801)
     for axes, (name, family) in zip(bottom.subplots(1, len(FAMILIES)), FAMILIES.items(), strict=True):
         slope = family.slope(e[:, None], np.array([family.shape]))[:, 0]
-        log_density = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(e))])
-        values = np.exp(log_density - log_density.max())
-        axes.fill_between(e, values / np.trapezoid(values, e), color="#0072B2", alpha=0.3, linewidth=0)
+        axes.fill_between(e, density(slope, e), color="#0072B2", alpha=0.3, linewidth=0)
         axes.set(title=name, yticks=[])
     bottom.axes[0].set_ylabel("standard density")
     save(figure, "changes")
 
 
-def density(sources, u: int, z: np.ndarray) -> np.ndarray:
-    """Of the first latent in domain `u`, from the slope of its logarithm."""
-    slope = sources.derivatives(z[:, None])[0][u, :, 0]
+def density(slope: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """At the points `z`, from the slope of its logarithm there."""
     log_density = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(z))])
     values = np.exp(log_density - log_density.max())
     return values / np.trapezoid(values, z)
