@@ -16,7 +16,7 @@ import torch
 from bench import metrics
 from bench.engine import CHUNK, Job, Stack
 from bench.store import Store
-from bench.trials import RACE, Pack, Trial, data_seed, model_shape, survivors
+from bench.trials import RACE, Pack, Trial, data_seed, fingerprint, model_shape, survivors
 from datasets import Instance, oracle
 from methods import Shape, TorchMethod
 
@@ -245,25 +245,28 @@ def _standardised(trial: Trial) -> Instance:
         raise NotApplicable(f"{trial.method} needs the true latents, and the data have none")
     if there < needed:
         raise NotApplicable(f"{trial.method} needs at least {needed} domains, and the data have {there}")
-    return _generate(dataset, trial.root_seed, trial.seed)
+    return _generate(dataset, trial.root_seed, trial.seed, fingerprint(trial))
 
 
 def _verdicts(trial: Trial) -> dict[str, Any]:
     """What the oracle says of the trial's data, whatever became of the method; nothing where there are no data."""
     try:
-        return _oracle(trial.make_dataset(), trial.root_seed, trial.seed)
+        return _oracle(trial.make_dataset(), trial.root_seed, trial.seed, fingerprint(trial))
     except Exception:  # without data the trial has failed, and its error says why
         return {}
 
 
 @functools.lru_cache(maxsize=64)
-def _oracle(dataset: Any, root_seed: int, seed: int) -> dict[str, Any]:
-    return oracle.columns(_generate(dataset, root_seed, seed))
+def _oracle(dataset: Any, root_seed: int, seed: int, content: str | None) -> dict[str, Any]:
+    return oracle.columns(_generate(dataset, root_seed, seed, content))
 
 
 @functools.lru_cache(maxsize=64)
-def _generate(dataset: Any, root_seed: int, seed: int) -> Instance:
-    """The instance of a seed, each observed variable standardised by its training mean and standard deviation."""
+def _generate(dataset: Any, root_seed: int, seed: int, content: str | None) -> Instance:
+    """The instance of a seed, each observed variable standardised by its training mean and standard deviation.
+
+    `content` is the fingerprint of a user's file, here so that a file that changed is read again.
+    """
     instance = dataset.generate(data_seed(root_seed, seed))
     mean, std = instance.train.x.mean(axis=0), instance.train.x.std(axis=0)
     std = np.where(std > 0, std, 1)  # in a user's own data, what varies in the file may not vary in its training part

@@ -47,10 +47,14 @@ class File:
                 )
 
     @property
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _file(self) -> str:
         if not self.path:
             raise UsageError("the data set file needs --set file.path=FILE.npz")
-        return _read(self.path)
+        return self.path
+
+    @property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return _read(self._file)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -67,8 +71,7 @@ class File:
     @property
     def fingerprint(self) -> str:
         """Hash of the file's content, part of a trial's identity."""
-        content = [f"{name} {a.dtype} {a.shape}".encode() + a.tobytes() for name, a in sorted(self._arrays.items())]
-        return hashlib.sha256(b"".join(content)).hexdigest()[:16]
+        return _hash(self._file, _changed(self._file))
 
     def generate(self, seed: np.random.SeedSequence) -> Instance:
         """The points split at random into train, validation and test."""
@@ -86,12 +89,23 @@ class File:
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
-    """Checked arrays of a file: x and z float32, domain counted from 0, support boolean. Raises UsageError."""
+    """Checked arrays of a file: x and z float32, domain counted from 0, support as it is. Raises UsageError."""
+    return _checked(path, _changed(path))
+
+
+def _changed(path: str) -> int:
+    """When a file was last written, in ns. Raises UsageError if it is not there."""
     try:
-        changed = Path(path).stat().st_mtime_ns
+        return Path(path).stat().st_mtime_ns
     except OSError:
         raise UsageError(f"there is no file {path!r}") from None
-    return _checked(path, changed)
+
+
+@functools.lru_cache(maxsize=8)
+def _hash(path: str, changed: int) -> str:
+    arrays = sorted(_checked(path, changed).items())
+    content = [f"{name} {a.dtype} {a.shape}".encode() + a.tobytes() for name, a in arrays]
+    return hashlib.sha256(b"".join(content)).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=8)

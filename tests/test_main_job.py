@@ -274,6 +274,7 @@ class TestUsersFile:
         first = self.rows(tmp_path, arrays, "--methods", "identity")
         second = self.rows(tmp_path, arrays | {"x": arrays["x"] ** 3}, "--methods", "identity")
         assert len(first) == 2 and len(second) == 4
+        assert second.mcc_pearson.nunique() == 4  # the new content was read, not the old one kept
         board = pd.read_csv(tmp_path / "results/runs/own/leaderboard.csv")
         assert board.n_trials.tolist() == [2]
         assert board.mcc_pearson[0] == pytest.approx(second[~second.trial_id.isin(first.trial_id)].mcc_pearson.mean())
