@@ -191,7 +191,8 @@ def _pearson(split: Encoded) -> np.ndarray:
 
 
 def _spearman(split: Encoded) -> np.ndarray:
-    return _correlations(split, lambda columns: rankdata(columns, axis=0))
+    # Ranking rows that lie together in memory takes a fraction of the time of ranking columns.
+    return _correlations(split, lambda columns: rankdata(np.ascontiguousarray(columns.T), axis=1).T)
 
 
 def _spearman_within(split: Encoded) -> np.ndarray:

@@ -8,7 +8,9 @@ import numpy as np
 
 from datasets import stream
 from datasets.latents import LATENT_STD
-from registry import UsageError
+from registry import UsageError, lazy_module
+
+distance = lazy_module("scipy.spatial.distance")
 
 KINDS = ("masked-mlp", "linear", "additive", "polynomial")
 N_HIDDEN = 8  # hidden units of each observed variable's network
@@ -49,21 +51,21 @@ class Mixing:
     def network_part(self, z: np.ndarray) -> np.ndarray:
         hidden = self._hidden(z)
         activation = hidden**2 / 4 + hidden**3 / 12 if self.polynomial else np.tanh(hidden)
-        return np.einsum("nkh,kh->nk", activation, self.outer)
+        return np.matmul(self.outer[:, None], activation)[:, 0].T
 
     def jacobian(self, z: np.ndarray) -> np.ndarray:
         """dx_k/dz_i, (n_samples, n_observed, n_latents), in closed form."""
         hidden = self._hidden(z)
         slope = hidden / 2 + hidden**2 / 4 if self.polynomial else 1 - np.tanh(hidden) ** 2
-        network = np.matmul((slope * self.outer).transpose(1, 0, 2), self.inner).transpose(1, 0, 2)
+        network = np.matmul((slope * self.outer[..., None]).transpose(0, 2, 1), self.inner).transpose(1, 0, 2)
         return (self.linear + network) / (LATENT_STD * self.scale[:, None])
 
     def _hidden(self, z: np.ndarray) -> np.ndarray:
+        """What the hidden units sum up, (n_observed, n_hidden, n_samples)."""
         n_observed, n_hidden, n_latents = self.inner.shape
-        flat = z / LATENT_STD @ self.inner.reshape(-1, n_latents).T
-        flat = flat.reshape(len(z), n_observed, n_hidden)
-        flat += self.bias
-        return flat
+        sums = self.inner.reshape(-1, n_latents) @ (z / LATENT_STD).T
+        sums += self.bias.reshape(-1, 1)
+        return sums.reshape(n_observed, n_hidden, len(z))
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,4 @@ def least_singular_value(jacobian: np.ndarray) -> float:
 
 def least_stretch(x: np.ndarray, z: np.ndarray) -> float:
     """The least |x - x'| / |z - z'| over pairs of points: 0 where two latents give one observation."""
-    far, near = (_squared_distances(points) for points in (z, x))
-    np.fill_diagonal(near, np.inf)
-    np.fill_diagonal(far, 1.0)
-    return float(np.sqrt(max((near / far).min(), 0.0)))
-
-
-def _squared_distances(points: np.ndarray) -> np.ndarray:
-    squares = (points**2).sum(axis=1)
-    return np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0.0)
+    return float((distance.pdist(x) / distance.pdist(z)).min())

@@ -149,16 +149,15 @@ def _one_more(support: np.ndarray, shadow: np.ndarray, closed: np.ndarray, offer
 
     A new edge (k, j) puts j into the shadow of a latent i where x_k is the only child that i has and j lacks.
     """
-    missing = support.T.astype(int) @ ~support  # children of i that j lacks
+    has = support.astype(np.float32)  # small counts are exact, and their products fast
+    missing = has.T @ (1 - has)  # children of i that j lacks
     last = (missing == 1) & ~shadow
-    spoils = (support.astype(int) @ last > 0) & ~support
-    allowed = ~support & (spoils.astype(int) @ closed.T == 0)
+    spoils = (has @ last > 0) & ~support
+    allowed = ~support & (spoils.astype(np.float32) @ closed.T == 0)
     if not allowed.any():
         return None
-    sizes = np.broadcast_to(support.sum(axis=1)[:, None], support.shape)
-    rows, latents = np.nonzero(allowed)
-    first = np.lexsort((offers[rows, latents], sizes[rows, latents]))[0]
-    row, latent = rows[first], latents[first]
+    turn = np.where(allowed, has.sum(axis=1, keepdims=True) + offers, np.inf)
+    row, latent = np.unravel_index(turn.argmin(), turn.shape)
     bigger = support.copy()
     bigger[row] |= closed[latent]
     return bigger
