@@ -101,7 +101,8 @@ class Stack:
                     parameter.grad = gradient.contiguous()
                 starting = self._step < self._n_start
                 cycle = self._step / self._n_start if starting else self._progress()
-                self._optimiser.param_groups[0]["lr"] = method.learning_rate * one_cycle(cycle)
+                for group in self._optimiser.param_groups:
+                    group["lr"] = group["factor"] * method.learning_rate * one_cycle(cycle)
                 self._optimiser.step()
                 self._step += 1
                 if self._step == self._n_start:
@@ -130,11 +131,11 @@ class Stack:
 
     @torch.no_grad()
     def objective(self, points: Sequence[Split]) -> np.ndarray:
-        """The method's loss of each model in the stack on its own `points`, all of one size, with the same noise for every model."""
+        """The method's objective of each model in the stack on its own `points`, all of one size, with the same noise for all."""
         data = torch.stack([self._columns(p) for p in points])
-        n_normal, n_uniform = self._numbers_needed(data.shape[1])
+        n_normal, n_uniform = self._numbers_needed(data.shape[1], self.method.objective)
         loss = self._map(
-            lambda model, batch, normal, uniform: self.method.loss(model, Batch(*batch), Rng(normal, uniform)),
+            lambda model, batch, normal, uniform: self.method.objective(model, Batch(*batch), Rng(normal, uniform)),
             (0, 0, None, None),
         )
         generator = torch.Generator().manual_seed(0)
@@ -151,8 +152,11 @@ class Stack:
 
     @torch.no_grad()
     def encode(self, points: Sequence[Split]) -> np.ndarray:
-        """Estimated latents (n_models, n_samples, n_estimated) of each model's own `points`, all of one size."""
-        x, u, _ = self._batch(torch.stack([self._columns(p) for p in points]))
+        """Estimated latents (n_models, n_samples, n_estimated) of each model's own `points`, which are repeated to one size."""
+        n_samples = max(len(p.x) for p in points)
+        columns = [self._columns(p) for p in points]
+        filled = [c.repeat(math.ceil(n_samples / len(c)), 1)[:n_samples] for c in columns]
+        x, u, _ = self._batch(torch.stack(filled))
         return self._map(self.method.encode)(self._state, x, u).cpu().numpy()
 
     @torch.no_grad()
@@ -171,7 +175,15 @@ class Stack:
         return lambda state, *args: vmap(one, in_dims=in_dims[: 1 + len(args)])(state, *args)
 
     def _new_optimiser(self) -> torch.optim.Adam:
-        return torch.optim.Adam([self._state[name].requires_grad_() for name in self._trainable], fused=True)
+        factors = {
+            name: self.method.rates.get(name.removeprefix("model.").split(".")[0], 1.0) for name in self._trainable
+        }
+        groups = [
+            {"params": [self._state[name].requires_grad_() for name in self._trainable if factors[name] == factor]}
+            | {"factor": factor}
+            for factor in sorted(set(factors.values()))
+        ]
+        return torch.optim.Adam(groups, betas=self.method.betas, fused=True)
 
     def _draw(self, needed: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Row numbers (models, CHUNK, batch) and noise (models, CHUNK, .) of the next steps, each model's from its own generator."""
@@ -201,13 +213,13 @@ class Stack:
             columns[..., n_observed + n_domains :],
         )
 
-    def _numbers_needed(self, n_samples: int) -> tuple[int, int]:
-        """How many normal and uniform numbers one loss on `n_samples` points takes."""
+    def _numbers_needed(self, n_samples: int, loss: Callable | None = None) -> tuple[int, int]:
+        """How many normal and uniform numbers one loss (by default, the method's) on `n_samples` points takes."""
         rng = CountingRng()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             n_columns = self._data.shape[1]
             batch = Batch(*self._batch(torch.zeros(n_samples, n_columns)))
-            self.method.loss(self.method.build(self.shape), batch, rng)
+            (loss or self.method.loss)(self.method.build(self.shape), batch, rng)
         return rng.n_normal, rng.n_uniform
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,12 +153,17 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
     train_s = time.perf_counter() - start
 
     start = time.perf_counter()
-    outcomes = _scored(stack, [owned[job] for job in stack.alive], instances, objective, outcomes)
+    outcomes = _scored(stack, pack.trials, [owned[job] for job in stack.alive], instances, objective, outcomes)
     return outcomes, train_s, time.perf_counter() - start
 
 
 def _scored(
-    stack: Stack, owners: list[int], instances: dict[int, Instance], objective: np.ndarray, outcomes: list[Outcome]
+    stack: Stack,
+    trials: Sequence[Trial],
+    owners: list[int],
+    instances: dict[int, Instance],
+    objective: np.ndarray,
+    outcomes: list[Outcome],
 ) -> list[Outcome]:
     """`outcomes` with those of `owners`, the trials whose models the stack holds, replaced."""
     outcomes = list(outcomes)
@@ -166,6 +172,8 @@ def _scored(
     validation = stack.encode([instances[index].validation for index in owners])
     test = stack.encode([instances[index].test for index in owners])
     decoded = stack.decode(test)
+    reads = type(stack.method).readout is not TorchMethod.readout
+    train = stack.encode([instances[index].train for index in owners]) if reads else None
     for slot, index in enumerate(owners):
         if not (np.isfinite(validation[slot]).all() and np.isfinite(test[slot]).all()):
             continue
@@ -173,7 +181,12 @@ def _scored(
         if decoded is not None:
             scores["recon_nmse"] = _nmse(instances[index].test.x, decoded[slot])
         try:
-            outcomes[index] = _outcome(instances[index], validation[slot], test[slot], scores)
+            encoded = validation[slot], test[slot]
+            if train is not None:
+                own = train[slot][: len(instances[index].train.x)]
+                readout = stack.method.readout(trials[index].init_seed() % 2**32).fit(own)
+                encoded = readout.transform(encoded[0]), readout.transform(encoded[1])
+            outcomes[index] = _outcome(instances[index], *encoded, scores)
         except Exception as error:  # this trial cannot be scored; its neighbours can
             outcomes[index] = _failure(error)
     return outcomes

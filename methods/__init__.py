@@ -71,6 +71,8 @@ class TorchMethod:
     min_domains: ClassVar[int] = 1  # a trial on data with fewer is not applicable
     promise: ClassVar[str] = ""  # the oracle's column whose assumptions the method rests on, as "promised_both"
     cost: ClassVar[float] = 1.0  # time of a model-step relative to `vae`, for the estimate of the time left
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # of Adam
+    rates: ClassVar[dict[str, float]] = {}  # factors on the learning rate, by attribute of the model
 
     steps: int = field(3000, help="optimiser steps", low=0)
     restarts: int = field(
@@ -94,16 +96,19 @@ class TorchMethod:
         raise NotImplementedError
 
     def prepare(self, model: torch.nn.Module, x: torch.Tensor) -> None:
-        """Sets what a new model takes from its training data `x` (n_samples, n_observed): here, the whitening of its encoders."""
-        from methods.nets import Encoder
-
+        """Sets what a new model takes from its training data `x` (n_samples, n_observed): here, calls `whiten` of its modules."""
         for module in model.modules():
-            if isinstance(module, Encoder):
-                module.whiten(x)
+            whiten: Any = getattr(module, "whiten", None)
+            if whiten is not None:
+                whiten(x)
 
     def loss(self, model: torch.nn.Module, batch: Batch, rng: Rng) -> torch.Tensor:
-        """The objective to minimise, a scalar: the mean over the batch, in nats per sample where it is a likelihood."""
+        """What training minimises, a scalar: the mean over the batch, in nats per sample where it is a likelihood."""
         raise NotImplementedError
+
+    def objective(self, model: torch.nn.Module, batch: Batch, rng: Rng) -> torch.Tensor:
+        """What picks among restarts on validation data, lower is better: the loss, for all methods whose loss measures a fit."""
+        return self.loss(model, batch, rng)
 
     def encode(self, model: torch.nn.Module, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Estimated latents (batch, n_estimated): the posterior mean where there is a posterior."""
@@ -111,6 +116,10 @@ class TorchMethod:
 
     def decode(self, model: torch.nn.Module, z: torch.Tensor) -> torch.Tensor | None:
         """Reconstructed `x` (batch, n_observed), or None for a method that has no decoder."""
+        return None
+
+    def readout(self, seed: int) -> Any:
+        """A scikit-learn transformer, fitted on the encodings of the training data and applied to all, or None for none."""
         return None
 
 

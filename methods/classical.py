@@ -51,6 +51,24 @@ class FastICA(EstimatorMethod):
         )
 
 
+@register("sparse-dictionary", source="Mairal et al. 2009")
+@dataclass(frozen=True)
+class SparseDictionary(EstimatorMethod):
+    """Linear sparse coding: a dictionary with sparse atoms, so that each observed variable depends on few latents.
+
+    Sparse principal component analysis (Zou et al. 2006; Mairal et al. 2009) on all the data: the sparse object is the loadings, as
+    in a sparse mixing, and not the codes, as where few latents are active at a time.
+    """
+
+    alpha: float = field(1.0, help="weight of the L1 norm of the loadings", low=0)
+    max_iter: int = field(300, help="passes over the data at most", low=1)
+
+    def build(self, shape: Shape, seed: int):
+        return Blind(
+            decomposition.SparsePCA(shape.n_latents, alpha=self.alpha, max_iter=self.max_iter, random_state=seed)
+        )
+
+
 @register("random", source="this project")
 @dataclass(frozen=True)
 class Random(EstimatorMethod):
