@@ -139,12 +139,18 @@ class Registry:
         """Class decorator. `source` is the paper, or the words "this project"."""
 
         def decorate(cls: type) -> type:
-            if name in self._entries and self._entries[name].cls.__qualname__ != cls.__qualname__:
-                raise UsageError(f"two {self.kind}s are called {name!r}")
+            known = self._entries.get(name)
+            # A module that is read again, in a notebook say, brings its own classes anew.
+            if known and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise UsageError(f"two {self.kind}s are called {name!r}; choose another name")
             self._entries[name] = Entry(name, cls, source)
             return cls
 
         return decorate
+
+    def drop(self, module: str) -> None:
+        """Forgets what `module` registered."""
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.cls.__module__ != module}
 
     def names(self) -> list[str]:
         self._load()

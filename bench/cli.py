@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import plugins
 from bench.grid import parse_grid, parse_settings
 from bench.profiles import PROFILES
 from bench.trials import Pack, Trial, digest, duration, expected_time, make_packs, plan, plan_cells
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 every trial asked for failed, 2 a mistake in the command, 130 interrupted."""
     try:
         arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+        arguments.plugins = plugins.load(arguments.plugins + arguments.more_plugins)
         return arguments.run(arguments)
     except UsageError as error:
         print(f"run_bench.py: error: {error}", file=sys.stderr)
@@ -57,7 +59,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog="example: python run_bench.py --grid domains=2..10",
         allow_abbrev=False,
     )
-    parser.set_defaults(run=command_run)
+    parser.set_defaults(run=command_run, more_plugins=[])
     add = parser.add_argument
     _add_data_options(parser, "any field of the data set or of a method", "by profile")
     add("--methods", default=",".join(DEFAULT_METHODS), metavar="A,B,C", help="methods to run (default: %(default)s)")
@@ -112,6 +114,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     command.add_argument("name", metavar="RUN", help="a folder, or a name under results/runs")
     command.set_defaults(run=command_report)
+    _add_plugins(parser, "plugins")
+    for name in ("list", "show", "audit", "report"):
+        _add_plugins(commands.choices[name], "more_plugins")  # before the command's name or after it: both count
 
     parsers = [parser, *commands.choices.values()]
     options = {o for p in parsers for action in p._actions for o in action.option_strings if o.startswith("--")}
@@ -141,6 +146,17 @@ def _add_data_options(parser: argparse.ArgumentParser, fields: str, n_seeds: str
         metavar="NAME.FIELD=VALUE",
         dest="settings",
         help=f"{fields} at one value, repeatable, as in sparse-mixing.n_latents=6",
+    )
+
+
+def _add_plugins(parser: argparse.ArgumentParser, dest: str) -> None:
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        dest=dest,
+        metavar="FILE.py",
+        help="a file of yours that registers methods or data sets, repeatable; see docs/add-a-method.md",
     )
 
 
@@ -186,6 +202,7 @@ def resolve(arguments: argparse.Namespace) -> Request:
         "root_seed": arguments.root_seed,
         "grid": axes,
         "settings": settings,
+        "plugins": arguments.plugins,
     }
     return Request(name, config, trials, _device(arguments))
 
@@ -216,20 +233,24 @@ def command_run(arguments: argparse.Namespace) -> int:
     store = Store(RUNS / request.name)
     if arguments.dry_run:
         missing = store.missing(request.trials)
-        print(describe(request, missing, make_packs(missing, request.device), _workers(arguments)))
+        print(describe(request, missing, make_packs(missing, request.device, arguments.plugins), _workers(arguments)))
         return 0
 
     from rich.console import Console
 
     from bench import report, runner
 
+    if arguments.plugins or plugins.installed():
+        from bench import worker
+
+        worker.check_columns(request.trials)
     console = Console(highlight=False)
     gpus = arguments.gpus_per_pack
     if gpus is None:
         gpus = 1.0 if request.device == "cuda" else 0.0
     with store.lock():
         missing = store.missing(request.trials)
-        packs = make_packs(missing, request.device)
+        packs = make_packs(missing, request.device, arguments.plugins)
         executor = arguments.executor
         if executor == "auto":
             several = len(packs) > 1 and (os.cpu_count() or 1) > 1
@@ -356,9 +377,16 @@ def command_report(arguments: argparse.Namespace) -> int:
     from bench import report
     from bench.store import Store
 
-    store = Store(folder)
+    store, console = Store(folder), Console(highlight=False)
+    for file in dict.fromkeys(
+        file for command in store.manifest()["commands"] for file in command["config"].get("plugins", [])
+    ):
+        try:
+            plugins.load([file])
+        except UsageError as error:  # its rows are there all the same
+            console.print(f"without the fields of its methods: {error}", soft_wrap=True, markup=False)
     with store.lock():
-        report.write(store, Console(highlight=False))
+        report.write(store, console)
     return 0
 
 

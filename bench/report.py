@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from bench import figures, leaderboard
+from bench import figures, leaderboard, plugins
 from bench.store import Store
 from bench.trials import ENGINE_VERSION, Trial
 from datasets import DATA_VERSION, datasets
@@ -125,9 +125,10 @@ def example(
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every package that can move a number."""
+    """Of Python and of every package that can move a number, installed plugins included."""
     packages = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "ray")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    installed = {point.dist.name: point.dist.version for point in plugins.installed() if point.dist}
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}, **installed}
 
 
 def machine() -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Pack:
     """Trials of one method whose models have the same shapes: they train as one stacked model, or one after the other."""
 
     trials: tuple[Trial, ...]
+    plugins: tuple[str, ...] = ()  # files that a process must load before it runs them
 
     @functools.cached_property
     def pack_id(self) -> str:
@@ -152,7 +153,7 @@ def model_shape(shape: tuple[int, int, int]) -> Shape:
     return Shape(n_observed, n_latents, math.ceil(n_domains / DOMAIN_STEP) * DOMAIN_STEP)
 
 
-def make_packs(trials: Iterable[Trial], device: str) -> list[Pack]:
+def make_packs(trials: Iterable[Trial], device: str, plugins: Sequence[str] = ()) -> list[Pack]:
     """Trials grouped by method and shape, at most `MODELS_PER_PACK` models each; the costliest pack first."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -163,7 +164,7 @@ def make_packs(trials: Iterable[Trial], device: str) -> list[Pack]:
     for group in groups.values():
         restarts = group[0].method_fields.get("restarts", 1)
         size = max(1, MODELS_PER_PACK[device] // restarts)
-        packs += [Pack(tuple(group[start : start + size])) for start in range(0, len(group), size)]
+        packs += [Pack(tuple(group[at : at + size]), tuple(plugins)) for at in range(0, len(group), size)]
     return sorted(packs, key=lambda pack: -pack.expected_s)
 
 

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import charts, metrics
+from bench import charts, metrics, plugins
 from bench.engine import CHUNK, Job, Stack
 from bench.store import Store
 from bench.trials import RACE, Pack, Trial, data_seed, fingerprint, model_shape, survivors
 from datasets import Instance, oracle
 from methods import Shape, TorchMethod
+from registry import UsageError
 
+COMMON = ("pack_id", "pack_size", "train_s", "score_s", "device")  # columns that all rows of a pack share
 SHAPE = ("domains", "n_latents", "n_observed")  # columns of every row, fields of the data set or not
 KEPT_POINTS = 500  # test points whose latents are kept beside the rows
 
@@ -38,6 +40,7 @@ class Outcome:
 def run_pack(pack: Pack, store: Store, device: str = "cpu") -> list[dict[str, Any]]:
     """Runs the trials of `pack` and writes their rows to `store`. An exception becomes rows with a status, not a crash."""
     start = time.perf_counter()
+    plugins.load(pack.plugins)
     run = _run_torch if isinstance(pack.trials[0].make_method(), TorchMethod) else _run_estimators
     try:
         _check_code(pack)
@@ -65,29 +68,48 @@ def run_pack(pack: Pack, store: Store, device: str = "cpu") -> list[dict[str, An
 
 
 def row(trial: Trial, slot: int, outcome: Outcome, common: dict[str, Any]) -> dict[str, Any]:
-    """One flat result row; every field of the data set and the method is a column."""
+    """One flat result row; every field of the data set and the method is a column.
+
+    Raises UsageError where a field, a plugin's say, has the name of another column.
+    """
     n_observed, n_latents, n_domains = trial.make_dataset().shape
     columns = dict.fromkeys([*metrics.DEFINITIONS, "recon_nmse", "objective", *oracle.DEFINITIONS]) | outcome.scores
-    return {
+    what = {
         "trial_id": trial.trial_id,
         "method": trial.method,
         "role": trial.make_method().role,
         "promise": trial.make_method().promise,
         "dataset": trial.dataset,
-        **{"domains": n_domains, "n_latents": n_latents, "n_observed": n_observed},
-        **{name: value for name, value in trial.dataset_fields.items() if value is not None or name not in SHAPE},
+    }
+    data = dict(zip(SHAPE, (n_domains, n_latents, n_observed), strict=True))
+    data |= {name: value for name, value in trial.dataset_fields.items() if value is not None or name not in SHAPE}
+    result = {
         "has_truth": has_truth(trial.make_dataset()),
         "seed": trial.seed,
         "root_seed": trial.root_seed,
         "status": outcome.status,
         "error": outcome.error,
         **columns,
+        **dict.fromkeys(COMMON),
         **common,
         "pack_slot": slot,
         "code": trial.code,
         "finished_at": time.time(),
-        **trial.method_fields,
     }
+    flat: dict[str, Any] = {}
+    for part in (what, data, result, trial.method_fields):
+        for name in flat.keys() & part.keys():
+            raise UsageError(
+                f"{trial.method} on {trial.dataset}: {name!r} names two columns of the results; rename the field"
+            )
+        flat |= part
+    return flat
+
+
+def check_columns(trials: Sequence[Trial]) -> None:
+    """Raises what `row` would raise of any of `trials`, before they train."""
+    for trial in {(trial.dataset, trial.method): trial for trial in trials}.values():
+        row(trial, 0, Outcome("ok", None, {}, {}), {})
 
 
 def has_truth(dataset: Any) -> bool:

@@ -1,6 +1,16 @@
 import numpy as np
 import pytest
 
+from bench import plugins
+
+
+def pytest_addoption(parser):
+    parser.addoption("--plugin", action="append", default=[], help="a file whose methods and data sets are tested too")
+
+
+def pytest_configure(config):
+    plugins.load(config.getoption("--plugin"))
+
 
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory):

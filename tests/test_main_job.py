@@ -120,6 +120,21 @@ def test_ray_gives_the_rows_of_the_serial_executor(serial_run, ray_session, tmp_
     pd.testing.assert_frame_equal(ray_rows, serial_rows, check_exact=True)
 
 
+def test_workers_of_ray_load_a_plugin_and_give_the_rows_of_the_serial_executor(ray_session, tmp_path, monkeypatch):
+    from tests.test_plugins import METHOD, WORDS
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(methods, "_entries", dict(methods._entries))
+    (tmp_path / "mine.py").write_text(METHOD)
+    found = []
+    for executor in ("ray", "serial"):
+        assert cli.main(["--plugin", "mine.py", *WORDS[:-1], executor, "--executor", executor]) == 0
+        run = trials(tmp_path / "results/runs" / executor)
+        found.append(run.sort_values("trial_id").drop(columns=TIMING).reset_index(drop=True))
+    assert (found[0].status == "ok").all() and "projection" in set(found[0].method)
+    pd.testing.assert_frame_equal(*found, check_exact=True)
+
+
 def test_a_finished_run_trains_nothing_again_and_a_widened_one_only_what_is_new(serial_run, monkeypatch, capsys):
     monkeypatch.chdir(serial_run.parents[2])
     before = {path.name: path.stat().st_mtime_ns for path in (serial_run / "parts").iterdir()}
