@@ -27,21 +27,16 @@ from methods.nets import CountingRng, Rng
 CHUNK = 32  # steps whose batches and noise are drawn together; part of the random stream
 CHECK = 16  # chunks between two looks for diverged models
 MAX_NORM = 100.0  # of a model's gradient, far above what a healthy step has
-CHART_WEIGHT = 20.0  # of the squared distance to the chart while a model starts, beside its own loss
 OBJECTIVE_DRAWS = 4  # noise draws over which the validation objective is averaged
 
 
 @dataclass(frozen=True)
 class Job:
-    """One model to train, on standardised data. The true latents are read only for a method that sees them.
-
-    `chart` (n_samples, n_latents) is where its encoder starts (bench.charts); without one, it starts anywhere.
-    """
+    """One model to train, on standardised data. The true latents are read only for a method that sees them."""
 
     points: Split
     init_seed: int
     noise_seed: int
-    chart: np.ndarray | None = None
 
 
 class Stack:
@@ -59,13 +54,6 @@ class Stack:
         self._data = torch.cat(rows)
         self._sizes = [len(row) for row in rows]
         self._starts = np.cumsum([0, *self._sizes[:-1]])
-        pulled = [job.chart is not None for job in jobs]
-        self._pull = CHART_WEIGHT * torch.tensor(pulled, dtype=torch.float32, device=self.device)
-        self._n_start = int(method.steps * method.start) if any(pulled) else 0
-        if self._n_start:
-            nowhere = [np.zeros((len(job.points.x), shape.n_latents)) for job in jobs]
-            charts = [empty if job.chart is None else job.chart for job, empty in zip(jobs, nowhere, strict=True)]
-            self._charts = torch.as_tensor(np.concatenate(charts), dtype=torch.float32, device=self.device)
         self._generators = [torch.Generator().manual_seed(job.noise_seed) for job in jobs]
         self._step = 0
         self._optimiser = self._new_optimiser()
@@ -73,49 +61,35 @@ class Stack:
     def train(self, until: int | None = None) -> None:
         """Minimises each model's own loss up to step `until`, a multiple of CHUNK, or to the end.
 
-        If any job has a chart, the first `method.start` of the steps pull the encodings of those that have one towards it. These
-        steps have a learning-rate cycle and moments of their own, so that training proper begins from models that have settled.
         Models that are no longer finite leave the stack.
         """
         method = self.method
         loss = self._map(
             lambda model, batch, normal, uniform: method.loss(
-                model, Batch(*batch)._replace(progress=self._progress()), Rng(normal, uniform)
+                model, Batch(*batch)._replace(progress=self._step / method.steps), Rng(normal, uniform)
             )
         )
-        distance = self._map(lambda model, x, u, chart: ((method.encode(model, x, u) - chart) ** 2).sum(-1).mean())
         needed = self._numbers_needed(method.batch_size)
         end = method.steps if until is None else min(until, method.steps)
         while self._step < end and self.alive:
             rows, normals, uniforms = self._draw(needed)
             for offset in range(min(CHUNK, end - self._step)):
-                batch = self._batch(self._data[rows[:, offset]])
+                batch = self._batch(rows[:, offset])
                 losses = loss(self._state, batch, normals[:, offset], uniforms[:, offset])
-                if self._step < self._n_start:
-                    charts = self._charts[rows[:, offset]]
-                    losses = losses + self._pull[self.alive] * distance(self._state, *batch[:2], charts)
                 parameters = [self._state[name] for name in self._trainable]
                 gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
                 for parameter, gradient in zip(parameters, clip(gradients, MAX_NORM), strict=True):
                     # Adam's fused kernel on the CPU reads memory in order, whatever the strides say.
                     parameter.grad = gradient.contiguous()
-                starting = self._step < self._n_start
-                cycle = self._step / self._n_start if starting else self._progress()
                 for group in self._optimiser.param_groups:
-                    group["lr"] = group["factor"] * method.learning_rate * one_cycle(cycle)
+                    group["lr"] = group["factor"] * method.learning_rate * one_cycle(self._step / method.steps)
                 self._optimiser.step()
                 self._step += 1
-                if self._step == self._n_start:
-                    self._optimiser = self._new_optimiser()
             if self._step % (CHUNK * CHECK) == 0 and not losses.isfinite().all():
                 self.keep(losses.isfinite().nonzero().flatten().tolist())
         if self.alive:
             values = [value.detach().reshape(len(value), -1) for value in self._state.values()]
             self.keep(torch.stack([value.isfinite().all(1) for value in values]).all(0).nonzero().flatten().tolist())
-
-    def _progress(self) -> float:
-        """The fraction of training proper that is done."""
-        return max(0, self._step - self._n_start) / (self.method.steps - self._n_start)
 
     def keep(self, positions: Sequence[int]) -> None:
         """Leaves only the models at these positions of the model axis, in this order, ready to train on."""
@@ -186,7 +160,7 @@ class Stack:
         return torch.optim.Adam(groups, betas=self.method.betas, fused=True)
 
     def _draw(self, needed: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Row numbers (models, CHUNK, batch) and noise (models, CHUNK, .) of the next steps, each model's from its own generator."""
+        """Columns (models, CHUNK, batch, .) and noise (models, CHUNK, .) of the next steps, each model's from its own generator."""
         rows, normals, uniforms = [], [], []
         for job, generator in zip(self.alive, self._generators, strict=True):
             index = torch.randint(self._sizes[job], (CHUNK, self.method.batch_size), generator=generator)
@@ -196,7 +170,7 @@ class Stack:
         draws = [torch.stack(part) for part in (rows, normals, uniforms)]
         if self.device.type == "cuda":
             draws = [part.pin_memory().to(self.device, non_blocking=True) for part in draws]
-        return draws[0], draws[1], draws[2]
+        return self._data[draws[0]], draws[1], draws[2]
 
     def _columns(self, points: Split) -> Tensor:
         z = points.z if self.method.sees_latents else points.z[:, :0]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import charts, metrics, plugins
+from bench import metrics, plugins
 from bench.engine import CHUNK, Job, Stack
 from bench.store import Store
 from bench.trials import RACE, Pack, Trial, data_seed, fingerprint, model_shape, survivors
@@ -155,14 +155,11 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
     for index, trial in enumerate(pack.trials):
         try:
             instance = instances[index] = _standardised(trial)
-            chart = _chart(trial) if method.restarts > 1 and method.start else None
         except Exception as error:  # this trial has no data; its neighbours train
             outcomes[index] = _failure(error)
             continue
         for restart in range(method.restarts):
-            init_seed = trial.init_seed(restart)
-            turned = charts.rotate(chart, init_seed) if chart is not None and restart % 2 else None
-            jobs.append(Job(instance.train, init_seed, trial.noise_seed(restart), turned))
+            jobs.append(Job(instance.train, trial.init_seed(restart), trial.noise_seed(restart)))
             owned.append(index)
     if not jobs:
         return outcomes, time.perf_counter() - start, 0.0
@@ -297,18 +294,6 @@ def _verdicts(trial: Trial) -> dict[str, Any]:
 @functools.lru_cache(maxsize=64)
 def _oracle(dataset: Any, root_seed: int, seed: int, content: str | None) -> dict[str, Any]:
     return oracle.columns(_generate(dataset, root_seed, seed, content))
-
-
-def _chart(trial: Trial) -> np.ndarray:
-    """The chart of the trial's training data, before it is turned."""
-    dataset = trial.make_dataset()
-    return _unfolded(dataset, trial.root_seed, trial.seed, fingerprint(trial))
-
-
-@functools.lru_cache(maxsize=64)
-def _unfolded(dataset: Any, root_seed: int, seed: int, content: str | None) -> np.ndarray:
-    instance = _generate(dataset, root_seed, seed, content)
-    return charts.unfold(instance.train.x, model_shape(dataset.shape).n_latents).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=64)

@@ -80,12 +80,6 @@ class TorchMethod:
         help="models started per trial; a quarter go on after a quarter of the steps, the best objective is kept",
         low=1,
     )
-    start: float = field(
-        0.1,
-        help="fraction of the steps in which every second restart is pulled to a chart of the data (Isomap); 0: none",
-        low=0,
-        high=0.9,
-    )
     batch_size: int = field(128, help="points per step", low=2)
     learning_rate: float = field(2e-2, help="peak of the one-cycle schedule of Adam", low=0)
     width: int = field(64, help="units of each hidden layer", low=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods import Batch, Shape, TorchMethod, field, lazy_module, register
+from methods import Batch, Shape, TorchMethod, lazy_module, register
 
 nets = lazy_module("methods.nets")
 
@@ -21,7 +21,6 @@ class Supervised(TorchMethod):
     role: ClassVar[str] = "ceiling"
     sees_latents: ClassVar[bool] = True
     cost: ClassVar[float] = 0.4
-    start: float = field(0.0, help="as for the other methods; the truth needs no chart", low=0, high=0.9)
 
     def build(self, shape: Shape):
         return nets.Encoder(shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth)
