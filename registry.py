@@ -139,6 +139,13 @@ class Registry:
         """Class decorator. `source` is the paper, or the words "this project"."""
 
         def decorate(cls: type) -> type:
+            if "__dataclass_fields__" not in vars(cls):
+                raise UsageError(f"{name}: write @dataclass(frozen=True) between @register and the class")
+            for field in dataclasses.fields(cls):
+                if "help" not in field.metadata:
+                    raise UsageError(
+                        f"{name}.{field.name}: declare it as field(default, help=...), of the registry's field"
+                    )
             known = self._entries.get(name)
             # A module that is read again, in a notebook say, brings its own classes anew.
             if known and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):

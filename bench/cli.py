@@ -86,6 +86,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what a pack trains on (default: auto)")
     add("--gpus-per-pack", type=_fraction, metavar="F", help="GPUs that a pack holds (default: 1 on cuda, 0 on cpu)")
+    add(
+        "--time-limit",
+        type=_seconds,
+        metavar="SECONDS",
+        help="that a trial may train; one that takes longer is timed-out, and tried again only under a higher limit (default: none)",
+    )
     add("--dry-run", action="store_true", help="say what would run and for about how long, and start nothing")  # fmt: skip
 
     commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
@@ -203,6 +209,7 @@ def resolve(arguments: argparse.Namespace) -> Request:
         "grid": axes,
         "settings": settings,
         "plugins": arguments.plugins,
+        "time_limit": arguments.time_limit,
     }
     return Request(name, config, trials, _device(arguments))
 
@@ -232,7 +239,7 @@ def command_run(arguments: argparse.Namespace) -> int:
 
     store = Store(RUNS / request.name)
     if arguments.dry_run:
-        missing = store.missing(request.trials)
+        missing = store.missing(request.trials, arguments.time_limit)
         print(describe(request, missing, make_packs(missing, request.device, arguments.plugins), _workers(arguments)))
         return 0
 
@@ -249,7 +256,7 @@ def command_run(arguments: argparse.Namespace) -> int:
     if gpus is None:
         gpus = 1.0 if request.device == "cuda" else 0.0
     with store.lock():
-        missing = store.missing(request.trials)
+        missing = store.missing(request.trials, arguments.time_limit)
         packs = make_packs(missing, request.device, arguments.plugins)
         executor = arguments.executor
         if executor == "auto":
@@ -264,7 +271,7 @@ def command_run(arguments: argparse.Namespace) -> int:
         if packs:
             runner.run(
                 packs, store, executor=executor, device=request.device, console=console,
-                ray_address=arguments.ray_address, gpus_per_pack=gpus,
+                ray_address=arguments.ray_address, gpus_per_pack=gpus, time_limit=arguments.time_limit,
             )  # fmt: skip
         rows = report.write(store, console)
     asked = rows[rows.trial_id.isin([trial.trial_id for trial in request.trials])]
@@ -428,6 +435,13 @@ def _at_least(text: str, low: int) -> int:
         raise argparse.ArgumentTypeError(f"{value} is less than {low}")
     if value >= 2**63:
         raise argparse.ArgumentTypeError(f"{value} is not below 2^63")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = _fraction(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 seconds are not enough for anything")
     return value
 
 

@@ -7,10 +7,13 @@ stands beside it.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
 import platform
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +31,14 @@ CHUNK = 32  # steps whose batches and noise are drawn together; part of the rand
 CHECK = 16  # chunks between two looks for diverged models
 MAX_NORM = 100.0  # of a model's gradient, far above what a healthy step has
 OBJECTIVE_DRAWS = 4  # noise draws over which the validation objective is averaged
+
+
+class BrokenContract(Exception):
+    """A method does what none may: its trial fails, and says so."""
+
+
+class OutOfTime(Exception):
+    """A trial was not done when its time was up."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +69,11 @@ class Stack:
         self._step = 0
         self._optimiser = self._new_optimiser()
 
-    def train(self, until: int | None = None) -> None:
+    def train(self, until: int | None = None, deadline: float = math.inf) -> None:
         """Minimises each model's own loss up to step `until`, a multiple of CHUNK, or to the end.
 
-        Models that are no longer finite leave the stack.
+        Models that are no longer finite leave the stack. Raises OutOfTime before a chunk that would start after `deadline`, in
+        seconds of `time.monotonic`, and BrokenContract for a loss that is not a scalar or writes to its batch.
         """
         method = self.method
         loss = self._map(
@@ -72,10 +84,14 @@ class Stack:
         needed = self._numbers_needed(method.batch_size)
         end = method.steps if until is None else min(until, method.steps)
         while self._step < end and self.alive:
+            if time.monotonic() > deadline:
+                raise OutOfTime(f"training stood at step {self._step} of {method.steps}")
             rows, normals, uniforms = self._draw(needed)
             for offset in range(min(CHUNK, end - self._step)):
-                batch = self._batch(rows[:, offset])
-                losses = loss(self._state, batch, normals[:, offset], uniforms[:, offset])
+                columns = rows[:, offset]
+                batch = self._batch(columns)
+                with _left_alone(columns, "loss"):
+                    losses = loss(self._state, batch, normals[:, offset], uniforms[:, offset])
                 parameters = [self._state[name] for name in self._trainable]
                 gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
                 for parameter, gradient in zip(parameters, clip(gradients, MAX_NORM), strict=True):
@@ -90,6 +106,12 @@ class Stack:
         if self.alive:
             values = [value.detach().reshape(len(value), -1) for value in self._state.values()]
             self.keep(torch.stack([value.isfinite().all(1) for value in values]).all(0).nonzero().flatten().tolist())
+
+    def model(self, position: int) -> torch.nn.Module:
+        """A copy of the model at this position of the model axis, on the CPU."""
+        holder = copy.deepcopy(self._holder).cpu()
+        holder.load_state_dict({name: value[position] for name, value in self._state.items()})
+        return holder.model
 
     def keep(self, positions: Sequence[int]) -> None:
         """Leaves only the models at these positions of the model axis, in this order, ready to train on."""
@@ -113,32 +135,45 @@ class Stack:
             (0, 0, None, None),
         )
         generator = torch.Generator().manual_seed(0)
-        draws = [
-            loss(
-                self._state,
-                self._batch(data),
-                torch.randn(n_normal, generator=generator).to(self.device),
-                torch.rand(n_uniform, generator=generator).to(self.device),
-            )
-            for _ in range(OBJECTIVE_DRAWS)
-        ]
+        with _left_alone(data, "objective"):
+            draws = [
+                loss(
+                    self._state,
+                    self._batch(data),
+                    torch.randn(n_normal, generator=generator).to(self.device),
+                    torch.rand(n_uniform, generator=generator).to(self.device),
+                )
+                for _ in range(OBJECTIVE_DRAWS)
+            ]
         return torch.stack(draws).mean(0).cpu().numpy()
 
     @torch.no_grad()
     def encode(self, points: Sequence[Split]) -> np.ndarray:
-        """Estimated latents (n_models, n_samples, n_estimated) of each model's own `points`, which are repeated to one size."""
+        """Estimated latents (n_models, n_samples, n_estimated) of each model's own `points`, which are repeated to one size.
+
+        Raises BrokenContract for an `encode` that gives another shape or writes to its data.
+        """
         n_samples = max(len(p.x) for p in points)
         columns = [self._columns(p) for p in points]
         filled = [c.repeat(math.ceil(n_samples / len(c)), 1)[:n_samples] for c in columns]
-        x, u, _ = self._batch(torch.stack(filled))
-        return self._map(self.method.encode)(self._state, x, u).cpu().numpy()
+        data = torch.stack(filled)
+        x, u, _ = self._batch(data)
+        with _left_alone(data, "encode"):
+            encoded = self._map(self.method.encode)(self._state, x, u)
+        if encoded.dim() != 3 or encoded.shape[1] != n_samples or not encoded.shape[2]:
+            raise BrokenContract(
+                f"encode gives shape {tuple(encoded.shape[1:])} for {n_samples} points, and must give (n_points, n_estimated)"
+            )
+        return encoded.cpu().numpy()
 
     @torch.no_grad()
     def decode(self, z: np.ndarray) -> np.ndarray | None:
         """Reconstructions (n_models, n_samples, n_observed) from `z` (n_models, n_samples, n_estimated), if the method has them."""
         if type(self.method).decode is TorchMethod.decode:
             return None
-        return self._map(self.method.decode)(self._state, torch.as_tensor(z).to(self.device)).cpu().numpy()
+        latents = torch.tensor(z, device=self.device)
+        with _left_alone(latents, "decode"):
+            return self._map(self.method.decode)(self._state, latents).cpu().numpy()
 
     def _map(self, function: Callable, in_dims: tuple = (0, 0, 0, 0)) -> Callable:
         """`function(model, *args)` over the stack: called with the stacked state and stacked arguments."""
@@ -193,7 +228,11 @@ class Stack:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             n_columns = self._data.shape[1]
             batch = Batch(*self._batch(torch.zeros(n_samples, n_columns)))
-            (loss or self.method.loss)(self.method.build(self.shape), batch, rng)
+            value = (loss or self.method.loss)(self.method.build(self.shape), batch, rng)
+        if not isinstance(value, Tensor) or value.dim():
+            raise BrokenContract(
+                f"the loss must be a scalar tensor, and is {tuple(getattr(value, 'shape', ()))} of {type(value).__name__}"
+            )
         return rng.n_normal, rng.n_uniform
 
 
@@ -240,5 +279,16 @@ def _build(method: TorchMethod, shape: Shape, job: Job) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.init_seed)
         model = method.build(shape)
-    method.prepare(model, torch.as_tensor(job.points.x, dtype=torch.float32))
+    x = torch.tensor(job.points.x, dtype=torch.float32)
+    with _left_alone(x, "prepare"):
+        method.prepare(model, x)
     return model
+
+
+@contextmanager
+def _left_alone(data: Tensor, hook: str) -> Iterator[None]:
+    """Raises BrokenContract if `data` is written to. A tensor counts its writes, those to its views and under vmap included."""
+    version = data._version
+    yield
+    if data._version != version:
+        raise BrokenContract(f"{hook} writes to the data that it is given")

@@ -76,7 +76,7 @@ class Monitor:
             return
         self.running -= 1
         self.done += 1
-        self.failed += any(status in ("failed", "crashed", "diverged") for status in statuses)
+        self.failed += any(status in ("failed", "crashed", "diverged", "timed-out") for status in statuses)
         self._left.remove(pack)
         self._last_finish = time.monotonic()
         finished = sum(p.expected_s for p in self.packs) - sum(p.expected_s for p in self._left)
@@ -107,22 +107,24 @@ def run(
     console: Console,
     ray_address: str | None = None,
     gpus_per_pack: float = 0.0,
+    time_limit: float | None = None,
 ) -> None:
     """Runs `packs`, writing each to `store` as it finishes. `executor` is `serial` or `ray`."""
     if executor == "serial":
-        _run_serial(packs, store, device, console)
+        _run_serial(packs, store, device, console, time_limit)
     else:
-        _run_ray(packs, store, device, console, ray_address, gpus_per_pack)
+        _run_ray(packs, store, device, console, ray_address, gpus_per_pack, time_limit)
 
 
-def _run_serial(packs: Sequence[Pack], store: Store, device: str, console: Console) -> None:
+def _run_serial(packs: Sequence[Pack], store: Store, device: str, console: Console, time_limit: float | None) -> None:
     from bench import engine, worker
 
     engine.use_one_thread()
     with Monitor(packs, console, workers=1) as monitor:
         for pack in packs:
             monitor.started()
-            monitor.finished(pack, [row["status"] for row in worker.run_pack(pack, store, device)])
+            rows = worker.run_pack(pack, store, device, time_limit)
+            monitor.finished(pack, [row["status"] for row in rows])
 
 
 def _knock(address: str) -> None:
@@ -133,7 +135,13 @@ def _knock(address: str) -> None:
 
 
 def _run_ray(
-    packs: Sequence[Pack], store: Store, device: str, console: Console, address: str | None, gpus_per_pack: float
+    packs: Sequence[Pack],
+    store: Store,
+    device: str,
+    console: Console,
+    address: str | None,
+    gpus_per_pack: float,
+    time_limit: float | None,
 ) -> None:
     # Read by Ray when it is imported or started, and by the processes that it starts.
     os.environ |= {
@@ -176,7 +184,7 @@ def _run_ray(
         from bench import engine, worker
 
         engine.use_one_thread()
-        rows = worker.run_pack(packs[config["pack"]], Store(folder), device)
+        rows = worker.run_pack(packs[config["pack"]], Store(folder), device, time_limit)
         tune.report({"statuses": [row["status"] for row in rows]})
 
     class Watch(tune.Callback):
@@ -194,7 +202,7 @@ def _run_ray(
             from bench import worker
 
             pack = packs[trial.config["pack"]]
-            if {t.trial_id for t in pack.trials} <= store.finished():
+            if {t.trial_id for t in pack.trials} <= store.finished(time_limit):
                 return  # the process died after it had written its rows
             path = trial.pickled_error_file
             error = ray.cloudpickle.loads(Path(path).read_bytes()) if path else None

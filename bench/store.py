@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -62,13 +63,18 @@ class Store:
         rows.sort(key=lambda row: row["finished_at"])
         return list({row["trial_id"]: row for row in rows}.values())
 
-    def finished(self) -> set[str]:
-        """Trials that need no more training. Those whose process died (`crashed`) are not among them."""
-        return {row["trial_id"] for row in self.rows() if row["status"] != "crashed"}
+    def finished(self, time_limit: float | None = None) -> set[str]:
+        """Trials that need no more training: all but those whose process died (`crashed`), or whose time was up under a lower limit."""
 
-    def missing(self, trials: Iterable[Trial]) -> list[Trial]:
+        def again(row: dict[str, Any]) -> bool:
+            raised = time_limit is None or time_limit > row.get("time_limit", math.inf)
+            return row["status"] == "crashed" or (row["status"] == "timed-out" and raised)
+
+        return {row["trial_id"] for row in self.rows() if not again(row)}
+
+    def missing(self, trials: Iterable[Trial], time_limit: float | None = None) -> list[Trial]:
         """Those of `trials` that are not finished."""
-        finished = self.finished()
+        finished = self.finished(time_limit)
         return [trial for trial in trials if trial.trial_id not in finished]
 
     def compact(self) -> pd.DataFrame:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import metrics, plugins
-from bench.engine import CHUNK, Job, Stack
+from bench import limited, metrics, plugins
+from bench.engine import CHUNK, BrokenContract, Job, OutOfTime, Stack
 from bench.store import Store
 from bench.trials import RACE, Pack, Trial, data_seed, fingerprint, model_shape, survivors
-from datasets import Instance, oracle
+from datasets import Instance, Split, oracle
 from methods import Shape, TorchMethod
 from registry import UsageError
 
-COMMON = ("pack_id", "pack_size", "train_s", "score_s", "device")  # columns that all rows of a pack share
+COMMON = ("pack_id", "pack_size", "train_s", "score_s", "device", "time_limit")  # columns that all rows of a pack share
 SHAPE = ("domains", "n_latents", "n_observed")  # columns of every row, fields of the data set or not
 KEPT_POINTS = 500  # test points whose latents are kept beside the rows
 
@@ -31,20 +32,25 @@ KEPT_POINTS = 500  # test points whose latents are kept beside the rows
 class Outcome:
     """What became of one trial: its scores (empty unless `ok`), and the latents of its first test points."""
 
-    status: str  # ok, diverged, failed, not-applicable, crashed (the only one that the next run tries again)
+    status: (
+        str  # ok, diverged, failed, not-applicable, timed-out, crashed (the only one that the same command tries again)
+    )
     error: str | None
     scores: dict[str, Any]
     latents: dict[str, np.ndarray]
 
 
-def run_pack(pack: Pack, store: Store, device: str = "cpu") -> list[dict[str, Any]]:
-    """Runs the trials of `pack` and writes their rows to `store`. An exception becomes rows with a status, not a crash."""
+def run_pack(pack: Pack, store: Store, device: str = "cpu", time_limit: float | None = None) -> list[dict[str, Any]]:
+    """Runs the trials of `pack` and writes their rows to `store`. An exception becomes rows with a status, not a crash.
+
+    `time_limit` is the seconds of training per trial; a stack of models, which trains as one, has those of all its trials.
+    """
     start = time.perf_counter()
     plugins.load(pack.plugins)
     run = _run_torch if isinstance(pack.trials[0].make_method(), TorchMethod) else _run_estimators
     try:
-        _check_code(pack)
-        outcomes, train_s, score_s = run(pack, device)
+        check_code(pack)
+        outcomes, train_s, score_s = run(pack, device, time_limit)
     except Exception as error:
         outcomes, train_s, score_s = [_failure(error)] * len(pack.trials), time.perf_counter() - start, 0.0
     common = {
@@ -53,6 +59,7 @@ def run_pack(pack: Pack, store: Store, device: str = "cpu") -> list[dict[str, An
         "train_s": train_s / len(pack.trials),
         "score_s": score_s / len(pack.trials),
         "device": device,
+        "time_limit": time_limit,
     }
     rows = [
         row(trial, slot, outcome, common) | _verdicts(trial)
@@ -129,7 +136,7 @@ def crashed(pack: Pack, reason: str, device: str) -> list[dict[str, Any]]:
     return [row(trial, slot, Outcome("crashed", reason, {}, {}), common) for slot, trial in enumerate(pack.trials)]
 
 
-def _check_code(pack: Pack) -> None:
+def check_code(pack: Pack) -> None:
     """Raises SourceChanged if a file changed between planning and now: the result would be filed under the old code."""
     for trial in pack.trials:
         if dataclasses.replace(trial).trial_id != trial.trial_id:
@@ -144,7 +151,11 @@ class NotApplicable(Exception):
     """The method has no meaning on these data."""
 
 
-def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
+class Diverged(Exception):
+    """What the method gives is not finite."""
+
+
+def _run_torch(pack: Pack, device: str, time_limit: float | None = None) -> tuple[list[Outcome], float, float]:
     """Outcomes of the pack's trials, seconds of training, seconds of scoring."""
     start = time.perf_counter()
     method = pack.trials[0].make_method()
@@ -163,12 +174,15 @@ def _run_torch(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
             owned.append(index)
     if not jobs:
         return outcomes, time.perf_counter() - start, 0.0
+    allowed = math.inf if time_limit is None else time_limit * len(set(owned))
+    deadline = time.monotonic() + allowed
     stack = Stack(method, _shape(pack.trials[owned[0]]), jobs, device)
-    if method.restarts > 1:
-        stack.train(until=race_ends(method.steps))
-        _keep_best(stack, owned, instances, survivors(method.restarts))
-    stack.train()
-    objective = _keep_best(stack, owned, instances, 1)
+    try:
+        objective = train(stack, owned, {index: instances[index].validation for index in set(owned)}, deadline)
+    except OutOfTime as error:
+        for index in {owned[job] for job in stack.alive}:
+            outcomes[index] = _failure(OutOfTime(f"{error} after the {allowed:g} s of its pack of {len(set(owned))}"))
+        return outcomes, time.perf_counter() - start, 0.0
     train_s = time.perf_counter() - start
 
     start = time.perf_counter()
@@ -201,9 +215,9 @@ def _scored(
             scores["recon_nmse"] = _nmse(instances[index].test.x, decoded[slot])
         try:
             encoded = validation[slot], test[slot]
-            if train is not None:
-                own = train[slot][: len(instances[index].train.x)]
-                readout = stack.method.readout(trials[index].init_seed() % 2**32).fit(own)
+            readout = stack.method.readout(trials[index].init_seed() % 2**32)
+            if train is not None and readout is not None:
+                readout.fit(train[slot][: len(instances[index].train.x)])
                 encoded = readout.transform(encoded[0]), readout.transform(encoded[1])
             outcomes[index] = _outcome(instances[index], *encoded, scores)
         except Exception as error:  # this trial cannot be scored; its neighbours can
@@ -211,17 +225,30 @@ def _scored(
     return outcomes
 
 
+def train(stack: Stack, owned: list[int], validation: dict[int, Split], deadline: float = math.inf) -> np.ndarray:
+    """Trains a stack and leaves one model per trial, the best of its restarts, which race; returns their objectives.
+
+    `owned` is the trial of each job, `validation` its points. Raises what `Stack.train` raises.
+    """
+    method = stack.method
+    if method.restarts > 1:
+        stack.train(race_ends(method.steps), deadline)
+        _keep_best(stack, owned, validation, survivors(method.restarts))
+    stack.train(deadline=deadline)
+    return _keep_best(stack, owned, validation, 1)
+
+
 def race_ends(steps: int) -> int:
     """The step at which the restarts of a trial are compared and most of them stop: after a quarter, in whole chunks."""
     return max(1, steps // RACE // CHUNK) * CHUNK
 
 
-def _keep_best(stack: Stack, owned: list[int], instances: dict[int, Instance], n: int) -> np.ndarray:
+def _keep_best(stack: Stack, owned: list[int], validation: dict[int, Split], n: int) -> np.ndarray:
     """Leaves each trial's `n` models with the best validation objective, in the order of the trials; returns their objectives."""
     if not stack.alive:
         return np.zeros(0)
     owners = np.array([owned[job] for job in stack.alive])
-    objective = stack.objective([instances[index].validation for index in owners])
+    objective = stack.objective([validation[index] for index in owners])
     # What is not finite comes last: it is chosen only if its trial has nothing else.
     order = np.argsort(np.where(np.isfinite(objective), objective, np.inf), kind="stable")
     best = np.concatenate([order[owners[order] == index][:n] for index in np.unique(owners)])
@@ -229,29 +256,46 @@ def _keep_best(stack: Stack, owned: list[int], instances: dict[int, Instance], n
     return objective[best]
 
 
-def _run_estimators(pack: Pack, device: str) -> tuple[list[Outcome], float, float]:
-    outcomes, train_s, score_s = [], 0.0, 0.0
-    for trial in pack.trials:
-        start = time.perf_counter()
-        try:
-            instance = _standardised(trial)
-            train = instance.train
+def _run_estimators(pack: Pack, device: str, time_limit: float | None = None) -> tuple[list[Outcome], float, float]:
+    if time_limit is None:
+        results = [estimate(trial) for trial in pack.trials]
+    else:
+        results = [
+            (_failure(result), 0.0, 0.0) if isinstance(result, Exception) else result
+            for result in limited.run(pack, time_limit)
+        ]
+    outcomes, train_s, score_s = zip(*results, strict=True)
+    return list(outcomes), sum(train_s), sum(score_s)
+
+
+def estimate(trial: Trial, time_limit: float | None = None) -> tuple[Outcome, float, float]:
+    """Outcome of an estimator's trial, seconds of training, seconds of scoring. A limit is for `bench.limited`: it ends the process."""
+    start = time.perf_counter()
+    try:
+        instance = _standardised(trial)
+        with limited.clock(time_limit):
             estimator = trial.make_method().build(_shape(trial), trial.init_seed() % 2**32)
-            estimator.fit(train.x.copy(), train.domains.copy())
-            validation, test = (
-                np.asarray(estimator.transform(split.x.copy(), split.domains.copy()))
-                for split in (instance.validation, instance.test)
-            )
-            train_s += time.perf_counter() - start
-            start = time.perf_counter()
-            outcomes.append(_outcome(instance, validation, test, {}))
-            score_s += time.perf_counter() - start
-        except Exception as error:
-            outcomes.append(_failure(error))
-    return outcomes, train_s, score_s
+            _call(estimator.fit, instance.train)
+            validation, test = (_call(estimator.transform, split) for split in (instance.validation, instance.test))
+        trained = time.perf_counter()
+        outcome = _outcome(instance, np.asarray(validation), np.asarray(test), {})
+        return outcome, trained - start, time.perf_counter() - trained
+    except Exception as error:
+        return _failure(error), time.perf_counter() - start, 0.0
+
+
+def _call(function: Callable, split: Split) -> Any:
+    """`function(x, domains)` on copies that it must leave as they are."""
+    x, domains = split.x.copy(), split.domains.copy()
+    result = function(x, domains)
+    if not (np.array_equal(x, split.x, equal_nan=True) and np.array_equal(domains, split.domains)):
+        raise BrokenContract(f"{function.__name__} writes to the data that it is given")
+    return result
 
 
 def _outcome(instance: Instance, validation: np.ndarray, test: np.ndarray, scores: dict[str, Any]) -> Outcome:
+    for encoding, split in ((validation, instance.validation), (test, instance.test)):
+        _check_encoding(encoding, len(split.x))
     if instance.test.z.shape[1]:
         scores = scores | metrics.score(
             metrics.Encoded(instance.validation.z, validation, instance.validation.domains),
@@ -262,10 +306,26 @@ def _outcome(instance: Instance, validation: np.ndarray, test: np.ndarray, score
     return Outcome("ok", None, scores, {key: array[:KEPT_POINTS] for key, array in kept.items()})
 
 
+def _check_encoding(encoding: np.ndarray, n_points: int) -> None:
+    """Raises BrokenContract where it is no real matrix with a row per point, and Diverged where it is not finite."""
+    if encoding.dtype.kind not in "fiub" or encoding.ndim != 2 or len(encoding) != n_points or not encoding.shape[1]:
+        raise BrokenContract(
+            f"the encoding of {n_points} points is {encoding.dtype} {encoding.shape}, "
+            "and must be real numbers (n_points, n_estimated)"
+        )
+    if not np.isfinite(encoding).all():
+        raise Diverged("the encoding holds NaN or infinite values")
+
+
+STATUS = {NotApplicable: "not-applicable", Diverged: "diverged", OutOfTime: "timed-out", limited.ProcessDied: "crashed"}
+
+
 def _failure(error: Exception) -> Outcome:
     """What no repetition would mend has failed; what another moment, or the present code, may mend has crashed."""
-    if isinstance(error, NotApplicable):
-        return Outcome("not-applicable", str(error), {}, {})
+    if type(error) in STATUS:
+        return Outcome(STATUS[type(error)], str(error), {}, {})
+    if isinstance(error, BrokenContract):
+        return Outcome("failed", f"BrokenContract: {error}", {}, {})
     passing = isinstance(error, (SourceChanged, MemoryError, torch.OutOfMemoryError)) or "can't allocate" in str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}, line {where.lineno}, {where.name}"

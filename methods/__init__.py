@@ -6,10 +6,13 @@ trains many at once. Any other method (`EstimatorMethod`) builds an object with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, make_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from registry import Registry, field, lazy_module
+from registry import Registry, UsageError, field, lazy_module
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +31,7 @@ __all__ = [
     "lazy_module",
     "methods",
     "register",
+    "register_transformer",
 ]
 
 methods = Registry("method", __name__, helpers=("nets",))
@@ -139,6 +143,37 @@ class EstimatorMethod:
     def build(self, shape: Shape, seed: int) -> Estimator:
         """An estimator that is not fitted yet; all its randomness comes from `seed` (below 2^32)."""
         raise NotImplementedError
+
+
+def register_transformer(
+    name: str,
+    make: Callable[..., Any],
+    *,
+    source: str,
+    summary: str = "A scikit-learn transformer; it does not see the domains.",
+    role: str = "method",
+) -> None:
+    """Registers what `make(n_latents, seed)` gives, an unfitted scikit-learn transformer, as a method.
+
+    Further parameters of `make` are the method's fields; each has a default: a number, a word, true or false.
+    """
+    names = list(inspect.signature(make).parameters)[2:]
+    defaults = {name: inspect.signature(make).parameters[name].default for name in names}
+    fields = []
+    for key, default in defaults.items():
+        if type(default) not in (bool, int, float, str):
+            raise UsageError(f"{name}.{key}: give it a default that is a number, a word, True or False")
+        fields.append((key, type(default), field(default, help=f"as in {source}; an argument of the transformer")))
+
+    def build(self: Any, shape: Shape, seed: int) -> Estimator:
+        return Blind(make(shape.n_latents, seed, **{key: getattr(self, key) for key in names}))
+
+    namespace = {"build": build, "role": role, "__doc__": summary}
+    cls = make_dataclass(name, fields, bases=(EstimatorMethod,), namespace=namespace, frozen=True)
+    # A trial's identity follows the file of the caller.
+    caller = sys._getframe(1)
+    cls.__module__, cls.__qualname__ = caller.f_globals["__name__"], f"{name} (line {caller.f_lineno})"
+    register(name, source=source)(cls)
 
 
 @dataclass

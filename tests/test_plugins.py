@@ -183,6 +183,11 @@ def test_a_report_has_the_fields_of_a_plugins_methods_and_does_without_a_file_th
         ("import nothing_of_that_name", "No module named 'nothing_of_that_name' (line 1)"),
         ("def f(:", "invalid syntax"),
         ("x = 1", "registers no method and no data set"),
+        (METHOD.replace("@dataclass(frozen=True)", ""), "projection: write @dataclass(frozen=True) between"),
+        (
+            METHOD.replace("field(1.0", "float(1.0").replace(', help="factor on the projection"', ""),
+            "projection.gain: declare it as",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_sentence_and_code_2_and_leaves_nothing_behind(
