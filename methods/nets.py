@@ -189,29 +189,67 @@ def _bin_of(value: Tensor, bins: Tensor, edge: int) -> tuple[Tensor, ...]:
     return (bins * here[:, None]).sum(-1).unbind(1)
 
 
-def jacobian_l1(decoder: Callable[[Tensor], Tensor], z: Tensor, rng: Rng) -> Tensor:
-    """One-draw estimate of `jacobian_l1_exact`: one latent per sample, uniform, in a single forward-mode pass.
+def jacobian_strength(decoder: Callable[[Tensor], Tensor], z: Tensor, rng: Rng) -> Tensor:
+    """One-draw estimate of `jacobian_strength_exact`: one latent per sample, uniform, in a single forward-mode pass.
 
     Unbiased: the mean over draws is the exact value.
     """
-    n = z.shape[-1]
-    index = (rng.uniform(z.shape[0], 1) * n).floor()
-    tangent = (torch.arange(n, device=z.device) == index) * z.std(0)
-    return n * _tangent_l1(decoder, z, tangent)
+    n_samples, n = z.shape
+    index = (rng.uniform(n_samples, 1) * n).floor()
+    drawn = (torch.arange(n, device=z.device) == index).to(z.dtype)
+    return n / n_samples * _tangent(decoder, z, drawn * z.std(0)).T @ drawn
 
 
-def jacobian_l1_exact(decoder: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """L_s = mean over the batch of sum_{k,i} |d x_k / d z_i| * std(z_i), with x of unit variance, in n forward-mode passes.
+def jacobian_strength_exact(decoder: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """How much each observed variable depends on each latent: E |dx_k/dz_i| * std(z_i), (n_observed, n_latents).
 
-    std is over the batch and is differentiated: rescaling a latent, with the decoder to match, leaves value and gradient alone.
+    The mean is over the batch, in n forward-mode passes, with x of unit variance. std is over the batch and is differentiated:
+    rescaling a latent, with the decoder to match, leaves value and gradient alone.
     """
-    scale = z.std(0)
-    tangents = torch.diag(scale).unbind(0)
-    return torch.stack([_tangent_l1(decoder, z, tangent.expand_as(z)) for tangent in tangents]).sum()
+    tangents = torch.diag(z.std(0)).unbind(0)
+    return torch.stack([_tangent(decoder, z, tangent.expand_as(z)).mean(0) for tangent in tangents], dim=1)
 
 
-def _tangent_l1(decoder: Callable[[Tensor], Tensor], z: Tensor, tangent: Tensor) -> Tensor:
-    return torch.func.jvp(decoder, (z,), (tangent,))[1].abs().sum(-1).mean()
+def _tangent(decoder: Callable[[Tensor], Tensor], z: Tensor, tangent: Tensor) -> Tensor:
+    return torch.func.jvp(decoder, (z,), (tangent,))[1].abs()
+
+
+def jacobian_l1(decoder: Callable[[Tensor], Tensor], z: Tensor, rng: Rng) -> Tensor:
+    """One-draw unbiased estimate of L_s = E sum_{k,i} |dx_k/dz_i| * std(z_i)."""
+    return jacobian_strength(decoder, z, rng).sum()
+
+
+class Gates(nn.Module):
+    """Which latents each observed variable may depend on: hard-concrete gates in [0, 1] (Louizos et al. 2018), learned.
+
+    `forward` gives the gates (n_observed, n_latents) without noise, `sample` with it, and `n_open` the expected number that are not 0.
+    """
+
+    STRETCH, TEMPERATURE = (-0.1, 1.1), 2 / 3
+
+    def __init__(self, n_observed: int, n_latents: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.full((n_observed, n_latents), 2.0))
+
+    def forward(self) -> Tensor:
+        return self._stretched(self.logits)
+
+    def sample(self, rng: Rng) -> Tensor:
+        uniform = rng.uniform(*self.logits.shape).clamp(1e-6, 1 - 1e-6)
+        return self._stretched((torch.log(uniform) - torch.log1p(-uniform) + self.logits) / self.TEMPERATURE)
+
+    def n_open(self) -> Tensor:
+        low, high = self.STRETCH
+        return torch.sigmoid(self.logits - self.TEMPERATURE * math.log(-low / high)).sum()
+
+    def _stretched(self, logits: Tensor) -> Tensor:
+        low, high = self.STRETCH
+        return (low + (high - low) * torch.sigmoid(logits)).clamp(0, 1)
+
+
+def gated(decoder: Callable[[Tensor], Tensor], z: Tensor, gates: Tensor) -> Tensor:
+    """x_k = decoder(gates_k * z)_k for every observed variable k: (batch, n_observed), by n_observed passes."""
+    return torch.diagonal(decoder(z[..., None, :] * gates), dim1=-2, dim2=-1)
 
 
 def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std: Tensor) -> Tensor:

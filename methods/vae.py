@@ -12,6 +12,7 @@ nets = lazy_module("methods.nets")
 # exp(-1) of the data's standard deviation: from a louder start the sparsity term removes latents before they explain anything,
 # from a quieter one training ends in local optima more often.
 INITIAL_LOG_NOISE = -1.0
+EDGE = 0.1  # standard deviations of x: what counts as a strong edge
 BOOSTED = (0.3, 0.6)  # from where to where in training the sparsity term has its greater weight
 
 
@@ -48,7 +49,7 @@ class FlowVAE(TorchMethod):
         mean, log_std = self.posterior(model, batch.x, batch.u)
         noise = rng.normal(*mean.shape)
         z = mean + torch.exp(log_std) * noise
-        log_likelihood = nets.normal_log_density(batch.x, model.decoder(z), model.log_noise).sum(-1)
+        log_likelihood = nets.normal_log_density(batch.x, self.generate(model, z, rng), model.log_noise).sum(-1)
         log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
         kl = log_posterior - self.log_prior(model, z, batch.u)
         return (-log_likelihood + self.beta * kl).mean(), z
@@ -59,6 +60,10 @@ class FlowVAE(TorchMethod):
 
     def log_prior(self, model, z, u):
         return model.prior.log_density(z, u)
+
+    def generate(self, model, z, rng):
+        """The mean of x given z while training."""
+        return model.decoder(z)
 
     def encode(self, model, x, u):
         return self.posterior(model, x, u)[0]
@@ -85,29 +90,68 @@ class VAE(FlowVAE):
         return model.prior.log_density(z, torch.ones_like(u[:, :1]))
 
 
+@register("beta-vae", source="Higgins et al. 2017")
+@dataclass(frozen=True)
+class BetaVAE(VAE):
+    """VAE whose KL term weighs more than the evidence lower bound says: independence pressed harder, neither assumption.
+
+    The loss of vae with another beta.
+    """
+
+    beta: float = field(4.0, help="weight of the KL term; 1 is the evidence lower bound", low=0)
+
+
 @dataclass(frozen=True)
 class _Sparse(FlowVAE):
-    """Adds alpha * L_s, L_s = E sum_{k,i} |dx_k/dz_i| * std(z_i).
+    """Adds alpha * L_s, L_s = sum_{k,i} A_ki, A_ki = E |dx_k/dz_i| * std(z_i).
 
     Once the data are explained and before the learning rate falls, alpha is `boost` times as large: latents that are entangled by
     twos and threes come apart, which they rarely do at the weight that is right in the end. Earlier, it would remove weak latents.
+
+    Two variants of the term count edges rather than measure them. `log`: sum_{k,i} EDGE * log(1 + A_ki / EDGE), which presses weak
+    edges as L1 does and leaves strong ones alone. `gate`: the expected number of open gates of a decoder whose output k sees
+    gates_k * z (an L0 norm).
     """
 
     cost = 1.7
     min_domains = 1
     promise = "promised_both"
-    alpha: float = field(0.1, help="weight of the L1 penalty on the decoder's Jacobian", low=0)
+    alpha: float = field(0.1, help="weight of the sparsity term", low=0)
     boost: float = field(
         5.0, help="factor on alpha between 30 and 60 % of the steps; the objective has alpha itself", low=0
     )
+    penalty: str = field("l1", help="form of the sparsity term on the decoder", choices=("l1", "log", "gate"))
     exact_jacobian: bool = field(False, help="the penalty from every latent; false: from one random latent per sample")
+
+    def build(self, shape: Shape):
+        model = super().build(shape)
+        if self.penalty == "gate":
+            model.gates = nets.Gates(shape.n_observed, shape.n_latents)
+        return model
 
     def loss(self, model, batch: Batch, rng):
         loss, z = self.elbo_loss(model, batch, rng)
-        alpha = self.alpha * (self.boost if BOOSTED[0] <= batch.progress < BOOSTED[1] else 1)
-        if self.exact_jacobian:
-            return loss + alpha * nets.jacobian_l1_exact(model.decoder, z)
-        return loss + alpha * nets.jacobian_l1(model.decoder, z, rng)
+        return loss + self.weight(batch.progress) * self.sparsity(model, z, rng)
+
+    def weight(self, progress: float) -> float:
+        """That of the sparsity term when `progress` of the steps are done."""
+        return self.alpha * (self.boost if BOOSTED[0] <= progress < BOOSTED[1] else 1)
+
+    def sparsity(self, model, z, rng):
+        if self.penalty == "gate":
+            return model.gates.n_open()
+        strength = (
+            nets.jacobian_strength_exact(model.decoder, z)
+            if self.exact_jacobian
+            else nets.jacobian_strength(model.decoder, z, rng)
+        )
+        return strength.sum() if self.penalty == "l1" else EDGE * torch.log1p(strength / EDGE).sum()
+
+    def generate(self, model, z, rng):
+        return nets.gated(model.decoder, z, model.gates.sample(rng)) if self.penalty == "gate" else model.decoder(z)
+
+    def decode(self, model, z):
+        return nets.gated(model.decoder, z, model.gates()) if self.penalty == "gate" else model.decoder(z)
 
 
 @register("synergy-vae", source="Li et al. 2025")
@@ -153,7 +197,7 @@ class IVAE(FlowVAE):
     def elbo_loss(self, model, batch: Batch, rng):
         mean, log_std = self.posterior(model, batch.x, batch.u)
         z = mean + torch.exp(log_std) * rng.normal(*mean.shape)
-        log_likelihood = nets.normal_log_density(batch.x, model.decoder(z), model.log_noise).sum(-1)
+        log_likelihood = nets.normal_log_density(batch.x, self.generate(model, z, rng), model.log_noise).sum(-1)
         prior_log_std = batch.u @ model.prior_log_std
         kl = nets.gaussian_kl(mean, log_std, batch.u @ model.prior_mean, prior_log_std).sum(-1)
         return (-log_likelihood + self.beta * kl).mean(), z

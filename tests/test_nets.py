@@ -75,8 +75,8 @@ def decoder_and_latents():
 def test_the_exact_jacobian_penalty_is_that_of_autograd_in_float64():
     decoder, z = decoder_and_latents()
     jacobians = torch.stack([torch.autograd.functional.jacobian(decoder, point) for point in z])
-    expected = (jacobians.abs() * z.std(0)).sum((1, 2)).mean()
-    torch.testing.assert_close(nets.jacobian_l1_exact(decoder, z), expected, rtol=1e-12, atol=0)
+    expected = (jacobians.abs() * z.std(0)).mean(0)
+    torch.testing.assert_close(nets.jacobian_strength_exact(decoder, z), expected, rtol=1e-12, atol=0)
 
 
 def test_the_estimated_jacobian_penalty_has_the_exact_one_as_its_expectation():
@@ -89,14 +89,14 @@ def test_the_estimated_jacobian_penalty_has_the_exact_one_as_its_expectation():
         def uniform(self, *shape):
             return torch.full(shape, (self.latent + 0.5) / 4, dtype=torch.float64)
 
-    mean = sum(nets.jacobian_l1(decoder, z, EveryLatentInTurn(latent)) for latent in range(4)) / 4
-    torch.testing.assert_close(mean, nets.jacobian_l1_exact(decoder, z), rtol=1e-12, atol=0)
+    mean = sum(nets.jacobian_strength(decoder, z, EveryLatentInTurn(latent)) for latent in range(4)) / 4
+    torch.testing.assert_close(mean, nets.jacobian_strength_exact(decoder, z), rtol=1e-12, atol=0)
 
 
 def test_the_estimated_jacobian_penalty_draws_every_latent_alike():
     decoder, z = decoder_and_latents()
     draws = torch.stack([nets.jacobian_l1(decoder, z, nets.CountingRng()) for _ in range(400)])
-    error = (draws.mean() - nets.jacobian_l1_exact(decoder, z)).abs().item()
+    error = (draws.mean() - nets.jacobian_strength_exact(decoder, z).sum()).abs().item()
     assert error < 4 * draws.std().item() / math.sqrt(400)
 
 
@@ -109,7 +109,7 @@ def test_rescaling_a_latent_leaves_the_jacobian_penalty_and_its_gradient_alone()
     def penalty(scale):
         z = (x @ weights.T) * torch.tensor([1.0, scale], dtype=torch.float64)
         unscale = torch.tensor([1.0, 1 / scale], dtype=torch.float64)
-        value = nets.jacobian_l1_exact(lambda z: torch.tanh((z * unscale) @ outer.T), z)
+        value = nets.jacobian_strength_exact(lambda z: torch.tanh((z * unscale) @ outer.T), z).sum()
         return value, torch.autograd.grad(value, weights)[0]
 
     (value, gradient), (value3, gradient3) = penalty(1.0), penalty(3.0)
@@ -122,7 +122,7 @@ def test_the_penalty_does_not_shrink_by_growing_a_latent():
     z = torch.randn(64, 2, dtype=torch.float64)
     log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
     scaled = z * log_scale.exp()
-    value = nets.jacobian_l1_exact(lambda s: torch.sin(s / log_scale.exp()), scaled)
+    value = nets.jacobian_strength_exact(lambda s: torch.sin(s / log_scale.exp()), scaled).sum()
     assert abs(torch.autograd.grad(value, log_scale)[0].item()) < 1e-12
 
 
@@ -143,3 +143,26 @@ def test_an_encoder_sees_white_data_and_does_not_blow_up_what_hardly_varies():
     assert values[0] < 0.1
     torch.testing.assert_close(encoder.whitening, encoder.whitening.T)
     assert "whitening" not in dict(encoder.named_parameters())
+
+
+def test_gates_count_themselves_and_open_as_often_as_they_say():
+    gates = nets.Gates(3, 2).double()
+    gates.logits.data = torch.tensor([[-3.0, 0.0], [1.0, 2.0], [5.0, -8.0]], dtype=torch.float64)
+    rng = nets.CountingRng()
+    draws = torch.stack([gates.sample(rng) for _ in range(4000)]).detach()
+    share = (draws > 0).double().mean(0)
+    assert (draws >= 0).all() and (draws <= 1).all()
+    assert abs(share.sum().item() - gates.n_open().item()) < 0.05
+    assert gates()[2, 1] == 0 and gates()[2, 0] == 1
+
+
+def test_a_closed_gate_cuts_one_edge_of_the_decoder_and_no_other():
+    decoder, z = decoder_and_latents()
+    gates = torch.ones(6, 4, dtype=torch.float64)
+    torch.testing.assert_close(nets.gated(decoder, z, gates), decoder(z))
+    gates[2, 1] = 0
+    jacobian = torch.autograd.functional.jacobian(lambda point: nets.gated(decoder, point, gates), z[0])
+    full = torch.autograd.functional.jacobian(decoder, z[0])
+    assert jacobian[2, 1] == 0
+    kept = [row for row in range(6) if row != 2]
+    torch.testing.assert_close(jacobian[kept], full[kept])
