@@ -100,9 +100,9 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Sequence[str] = (HE
     rows["n_not_applicable"] = rows["n_trials"] - rows["n_ok"] - rows["n_failed"]
     for score in scores:
         by_seed = trials[score].where(ok).groupby([group, trials["seed"]]).mean().unstack()
-        mean, low, high = mean_interval(by_seed.to_numpy(float).T)
+        mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T)
         rows[[score, f"{score}_half", f"{score}_low", f"{score}_high"]] = np.stack(
-            [mean, high - mean, low, high], axis=1
+            [mean, (high - low) / 2, low, high], axis=1
         )
     return rows.reset_index(drop=True)
 
