@@ -108,7 +108,7 @@ class _Sparse(FlowVAE):
     Once the data are explained and before the learning rate falls, alpha is `boost` times as large: latents that are entangled by
     twos and threes come apart, which they rarely do at the weight that is right in the end. Earlier, it would remove weak latents.
 
-    Two variants of the term count edges rather than measure them. `log`: sum_{k,i} EDGE * log(1 + A_ki / EDGE), which presses weak
+    Two forms of the term count edges rather than measure them. `log`: sum_{k,i} EDGE * log(1 + A_ki / EDGE), which presses weak
     edges as L1 does and leaves strong ones alone. `gate`: the expected number of open gates of a decoder whose output k sees
     gates_k * z (an L0 norm).
     """
@@ -161,6 +161,23 @@ class SynergyVAE(_Sparse):
 
     Loss per sample (nats): -log p(x|z) + beta * KL(q(z|x,u) || p(z|u)) + alpha * L_s, with x of unit variance.
     """
+
+
+@register("adaptive-synergy-vae", source="this project")
+@dataclass(frozen=True)
+class AdaptiveSynergyVAE(SynergyVAE):
+    """Synergy-VAE whose sparsity term does not fight the changes: it counts edges, and leaves once the latents have come apart.
+
+    Where j is in the shadow of i, z_i + c z_j has as many edges as z_i for every c, but an L1 norm prefers some wrong c against what
+    the changes say. Here the term is the concave one of `penalty`, nearly flat in c, and its weight is 0 after the boost: the last
+    part of training, and the objective, are those of flow-vae.
+    """
+
+    alpha: float = field(0.3, help="weight of the sparsity term, until its boost ends", low=0)
+    penalty: str = field("log", help="form of the sparsity term on the decoder", choices=("l1", "log", "gate"))
+
+    def weight(self, progress: float) -> float:
+        return super().weight(progress) if progress < BOOSTED[1] else 0.0
 
 
 @register("sparse-vae", source="Zheng, Ng & Zhang 2022, penalty; Kingma & Welling 2014, model")

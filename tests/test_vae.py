@@ -145,3 +145,35 @@ def test_the_sparsity_term_weighs_more_in_the_middle_of_training_and_not_in_the_
     ):
         assert loss(method, progress) == pytest.approx(loss(other, 1.0), rel=1e-6)
     assert loss(free, 0.5) == loss(free, 1.0) < loss(method, 1.0) < loss(method, 0.5)
+
+
+def test_the_adaptive_terms_weight_ends_with_its_boost():
+    method = methods["adaptive-synergy-vae"].make({"alpha": 0.2, "boost": 5.0})
+    assert [method.weight(progress) for progress in (0.0, 0.29, 0.3, 0.59, 0.6, 1.0)] == [0.2, 0.2, 1.0, 1.0, 0.0, 0.0]
+    l1 = methods["synergy-vae"].make({"alpha": 0.2, "boost": 5.0})
+    assert [l1.weight(progress) for progress in (0.29, 0.3, 0.6, 1.0)] == [0.2, 1.0, 0.2, 0.2]
+
+
+def test_the_concave_term_presses_weak_edges_as_l1_does_and_hardly_strong_ones():
+    """Of a linear decoder, whose strengths are its weights: the derivative is alpha at 0 and EDGE / A where A is large."""
+    method = methods["synergy-vae"].make({"penalty": "log", "exact_jacobian": True})
+    model = torch.nn.Module()
+    weights = torch.tensor([[1e-6, 10.0]], dtype=torch.float64, requires_grad=True)
+    model.decoder = lambda z: z @ weights.T
+    z = torch.randn(5000, 2, dtype=torch.float64)
+    z = z / z.std(0)
+    slope = torch.autograd.grad(method.sparsity(model, z, Numbers(0)), weights)[0][0]
+    torch.testing.assert_close(slope, torch.tensor([1.0, 0.1 / 10.1], dtype=torch.float64), rtol=1e-4, atol=0)
+
+
+def test_the_gated_decoder_is_trained_and_read_through_its_gates():
+    method = methods["synergy-vae"].make({"penalty": "gate", "width": 8})
+    torch.manual_seed(0)
+    model = method.build(SHAPE)
+    model.gates.logits.data[1, 0] = -20.0  # surely closed, with noise or without
+    z = torch.randn(2)
+    rng = nets.CountingRng()
+    for decode in (lambda z: method.decode(model, z[None])[0], lambda z: method.generate(model, z[None], rng)[0]):
+        jacobian = torch.autograd.functional.jacobian(decode, z)
+        assert jacobian[1, 0] == 0 and jacobian[0, 0] != 0
+    assert method.sparsity(model, z, rng) == model.gates.n_open()
