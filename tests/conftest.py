@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench import plugins
+from bench import engine, plugins
 
 
 def pytest_addoption(parser):
@@ -10,6 +10,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     plugins.load(config.getoption("--plugin"))
+    engine.use_one_thread()  # as every process that trains packs: rounding depends on the number
 
 
 @pytest.fixture(scope="session")
