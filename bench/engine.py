@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -267,7 +268,9 @@ def use_one_thread() -> None:
     Without the second, page faults cost as much as stacking gains (glibc trims and unmaps the freed activations at every step).
     """
     torch.set_num_threads(1)
-    threadpool_limits(1)  # of scipy's and numpy's linear algebra, whose rounding depends on the number
+    # scipy's and numpy's linear algebra, whose rounding depends on the number: what is loaded, and what will be.
+    threadpool_limits(1)
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
