@@ -170,14 +170,14 @@ class AdaptiveSynergyVAE(SynergyVAE):
 
     Where j is in the shadow of i, z_i + c z_j has as many edges as z_i for every c, but an L1 norm prefers some wrong c against what
     the changes say. Here the term is the concave one of `penalty`, nearly flat in c, and its weight is 0 after the boost: the last
-    part of training, and the objective, are those of flow-vae.
+    part of training is that of flow-vae. The objective, which picks among restarts, has alpha itself.
     """
 
     alpha: float = field(0.3, help="weight of the sparsity term, until its boost ends", low=0)
     penalty: str = field("log", help="form of the sparsity term on the decoder", choices=("l1", "log", "gate"))
 
     def weight(self, progress: float) -> float:
-        return super().weight(progress) if progress < BOOSTED[1] else 0.0
+        return 0.0 if BOOSTED[1] <= progress < 1 else super().weight(progress)
 
 
 @register("sparse-vae", source="Zheng, Ng & Zhang 2022, penalty; Kingma & Welling 2014, model")

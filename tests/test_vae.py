@@ -149,7 +149,15 @@ def test_the_sparsity_term_weighs_more_in_the_middle_of_training_and_not_in_the_
 
 def test_the_adaptive_terms_weight_ends_with_its_boost():
     method = methods["adaptive-synergy-vae"].make({"alpha": 0.2, "boost": 5.0})
-    assert [method.weight(progress) for progress in (0.0, 0.29, 0.3, 0.59, 0.6, 1.0)] == [0.2, 0.2, 1.0, 1.0, 0.0, 0.0]
+    assert [method.weight(progress) for progress in (0.0, 0.29, 0.3, 0.59, 0.6, 0.99, 1.0)] == [
+        0.2,
+        0.2,
+        1.0,
+        1.0,
+        0.0,
+        0.0,
+        0.2,
+    ]
     l1 = methods["synergy-vae"].make({"alpha": 0.2, "boost": 5.0})
     assert [l1.weight(progress) for progress in (0.29, 0.3, 0.6, 1.0)] == [0.2, 1.0, 0.2, 0.2]
 
