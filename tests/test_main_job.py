@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--grid", "domains=2,3", "--profile", "quick", "--grid", "steps=30"]
 TIMING = ["train_s", "score_s", "finished_at"]
 
+pytestmark = pytest.mark.xdist_group("ray")  # one process, for one Ray session
+
 
 @pytest.fixture(scope="session")
 def ray_session():
