@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from methods import Batch, Shape, methods, nets
+from methods import Batch, Shape, methods
 
 LADDER = ("flow", "sparse-flow", "domain-flow", "synergy-flow")
 SHAPE = Shape(n_observed=5, n_latents=3, n_domains=2)
