@@ -30,6 +30,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
 from bench.leaderboard import HEADLINE, ROLES, cells, is_failed, is_ok, labels, number, seeds_text, summary, value_text
+from bench.statistics import interval_name
 
 WIDTH = 5.5  # inches: the text width of ICLR, NeurIPS and JMLR
 MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
@@ -681,7 +682,8 @@ def _is_bounded(score: str) -> bool:
 
 
 def _interval(rows: pd.DataFrame, what: str) -> str:
-    return f"{what}: 95 % Student-t intervals over data seeds. " if rows["n_seeds"].max() > 1 else ""
+    n_seeds = int(rows["n_seeds"].max())
+    return f"{what}: 95 % {interval_name(n_seeds)} intervals over data seeds. " if n_seeds > 1 else ""
 
 
 def _averaged(trials: pd.DataFrame, dataset_fields: Sequence[str], shown: Sequence[str]) -> str:

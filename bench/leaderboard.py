@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
-from bench.statistics import mean_interval
+from bench.statistics import interval_name, mean_interval
 
 HEADLINE = "mcc_spearman"
 ROLES = ("method", "ceiling", "floor")  # in the order of the table; only methods are ranked
@@ -149,7 +149,8 @@ def render(table: pd.DataFrame) -> str:
 
 def notes(table: pd.DataFrame) -> list[str]:
     """What a reader must know beside the table: what the numbers are, which are not comparable, what failed and why."""
-    interval = " ± half-width of the 95 % t interval" if table["n_seeds"].max() > 1 else ""
+    n_seeds = int(table["n_seeds"].max())
+    interval = f" ± half-width of the 95 % {interval_name(n_seeds)} interval" if n_seeds > 1 else ""
     lines = [f"Mean{interval} over {seeds_text(table)}; test split; ranked by MCC (Spearman)."]
     if not table["comparable"].all():
         lines.append(f"{MARK} {MARK_MEANING}.")

@@ -30,11 +30,12 @@ KEPT_POINTS = 500  # test points whose latents are kept beside the rows
 
 @dataclass
 class Outcome:
-    """What became of one trial: its scores (empty unless `ok`), and the latents of its first test points."""
+    """What became of one trial: its scores (empty unless `ok`), and the latents of its first test points.
 
-    status: (
-        str  # ok, diverged, failed, not-applicable, timed-out, crashed (the only one that the same command tries again)
-    )
+    The status is ok, diverged, failed, not-applicable, timed-out or crashed, the only one that the same command tries again.
+    """
+
+    status: str
     error: str | None
     scores: dict[str, Any]
     latents: dict[str, np.ndarray]

@@ -214,11 +214,6 @@ def _tangent(decoder: Callable[[Tensor], Tensor], z: Tensor, tangent: Tensor) ->
     return torch.func.jvp(decoder, (z,), (tangent,))[1].abs()
 
 
-def jacobian_l1(decoder: Callable[[Tensor], Tensor], z: Tensor, rng: Rng) -> Tensor:
-    """One-draw unbiased estimate of L_s = E sum_{k,i} |dx_k/dz_i| * std(z_i)."""
-    return jacobian_strength(decoder, z, rng).sum()
-
-
 class Gates(nn.Module):
     """Which latents each observed variable may depend on: hard-concrete gates in [0, 1] (Louizos et al. 2018), learned.
 
