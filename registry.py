@@ -39,6 +39,36 @@ class lazy_module:
         return getattr(importlib.import_module(self._name), attribute)
 
 
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """Where a search looks for the value of a field: a distribution over `values`, its ends or its options."""
+
+    kind: str  # uniform, loguniform or choice
+    values: tuple
+
+    def quantile(self, p: float) -> Any:
+        """The value below which a fraction `p` in [0, 1) of the distribution lies."""
+        if self.kind == "choice":
+            return self.values[int(p * len(self.values))]
+        low, high = self.values
+        return low * (high / low) ** p if self.kind == "loguniform" else low + (high - low) * p
+
+    def __str__(self) -> str:
+        return f"{self.kind}({', '.join(map(str, self.values))})"
+
+
+def uniform(low: float, high: float) -> Space:
+    return Space("uniform", (low, high))
+
+
+def loguniform(low: float, high: float) -> Space:
+    return Space("loguniform", (low, high))
+
+
+def choice(*options: Any) -> Space:
+    return Space("choice", options)
+
+
 def field(
     default: Any,
     *,
@@ -47,13 +77,16 @@ def field(
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
     is_path: bool = False,
+    tune: Space | None = None,
+    neutral: Any = None,
 ) -> Any:
     """A dataclass field that can be set from the command line; `low` and `high` are included in its range.
 
-    A path becomes absolute, since a trial may run elsewhere than where the command was given.
+    A path becomes absolute, since a trial may run elsewhere than where the command was given. `tune` is where a hyper-parameter
+    search looks. `neutral` is the value at which a method's objective measures fit alone: 0 of the weight of a penalty.
     """
     metadata = {"help": help, "low": low, "high": high, "choices": choices, "is_path": is_path}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata | {"tune": tune, "neutral": neutral})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +108,16 @@ class Entry:
     @property
     def defaults(self) -> dict[str, Any]:
         return {name: f.default for name, f in self.fields.items()}
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """The search spaces of the fields that have one."""
+        return {name: f.metadata["tune"] for name, f in self.fields.items() if f.metadata["tune"]}
+
+    @property
+    def neutral(self) -> dict[str, Any]:
+        """The values at which the objective measures fit alone."""
+        return {name: f.metadata["neutral"] for name, f in self.fields.items() if f.metadata["neutral"] is not None}
 
     @functools.cache  # noqa: B019 - entries live as long as the program
     def types(self) -> dict[str, Any]:

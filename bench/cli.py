@@ -15,12 +15,12 @@ from typing import Any
 from bench import plugins
 from bench.grid import parse_grid, parse_settings
 from bench.profiles import PROFILES
-from bench.trials import Pack, Trial, digest, duration, expected_time, make_packs, plan, plan_cells
+from bench.trials import ROOT_SEEDS, Pack, Trial, digest, duration, expected_time, make_packs, plan, plan_cells
 from datasets import datasets
 from methods import methods
 from registry import Entry, UsageError, nearest
 
-RUNS = Path("results/runs")
+RUNS, TUNING = Path("results/runs"), Path("results/tuning")
 DEFAULT_METHODS = (
     "vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae", "supervised", "identity", "pca", "fastica", "random",
 )  # fmt: skip
@@ -63,14 +63,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     _add_data_options(parser, "any field of the data set or of a method", "by profile")
     add("--methods", default=",".join(DEFAULT_METHODS), metavar="A,B,C", help="methods to run (default: %(default)s)")
-    add(
-        "--profile",
-        choices=PROFILES,
-        default="default",
-        help="; ".join(
+    _add_profile_option(
+        parser,
+        [
             f"{k}: {p.seeds} seeds, {p.steps} steps of {p.batch_size} points, restarts {p.restarts}"
             for k, p in PROFILES.items()
-        ),
+        ],
     )
     add("--name", help="folder of the run under results/runs (default: from data set, profile and grid)")
     add(
@@ -80,19 +78,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="where packs train: in this process, or on Ray (auto: Ray if there are several packs and cores)",
     )
     add(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="an existing Ray cluster, or auto; it must share this folder (implies Ray)",
-    )
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what a pack trains on (default: auto)")
-    add("--gpus-per-pack", type=_fraction, metavar="F", help="GPUs that a pack holds (default: 1 on cuda, 0 on cpu)")
-    add(
         "--time-limit",
         type=_seconds,
         metavar="SECONDS",
         help="that a trial may train; one that takes longer is timed-out, and tried again only under a higher limit (default: none)",
     )
-    add("--dry-run", action="store_true", help="say what would run and for about how long, and start nothing")  # fmt: skip
+    _add_placement_options(parser)
 
     commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
     command = commands.add_parser("list", help="methods and data sets, a line each", allow_abbrev=False)
@@ -109,6 +100,21 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     _add_data_options(command, "any field of the data set", "5")
     command.add_argument("--out", metavar="FILE.csv", help="write the table there, and the promise maps beside it")
     command = commands.add_parser(
+        "tune",
+        help="search hyper-parameters, on data that no leaderboard uses and with the same budget for every method",
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=command_tune)
+    _add_data_options(command, "any field of the data set", "3")
+    add = command.add_argument
+    add("--methods", default="all", metavar="A,B,C", help="methods to tune (default: all that declare a search space)")
+    add("--budget", type=_positive, required=True, metavar="N", help="model-steps for each method: steps times models")
+    _add_profile_option(command, [f"{k}: {p.steps} steps of {p.batch_size} points" for k, p in PROFILES.items()])
+    add("--rungs", type=_positive, default=2, metavar="N", help="times that configurations are compared, the end included; "
+        "1 trains every one to the end (default: %(default)s)")  # fmt: skip
+    add("--name", help="folder of the search under results/tuning (default: from data set, profile and grid)")
+    _add_placement_options(command)
+    command = commands.add_parser(
         "score", help="score latents that were estimated elsewhere, by the same definitions", allow_abbrev=False
     )
     command.add_argument(
@@ -121,7 +127,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     command.add_argument("name", metavar="RUN", help="a folder, or a name under results/runs")
     command.set_defaults(run=command_report)
     _add_plugins(parser, "plugins")
-    for name in ("list", "show", "audit", "report"):
+    for name in ("list", "show", "audit", "tune", "report"):
         _add_plugins(commands.choices[name], "more_plugins")  # before the command's name or after it: both count
 
     parsers = [parser, *commands.choices.values()]
@@ -131,6 +137,22 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         if option.startswith("--") and option not in options:
             raise UsageError(f"there is no option {option!r}; {nearest(option, sorted(options))}")
     return parser.parse_args(argv)
+
+
+def _add_profile_option(parser: argparse.ArgumentParser, profiles: Sequence[str]) -> None:
+    parser.add_argument("--profile", choices=PROFILES, default="default", help="; ".join(profiles))
+
+
+def _add_placement_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="an existing Ray cluster, or auto; it must share this folder (implies Ray)",
+    )
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what a pack trains on (default: auto)")
+    add("--gpus-per-pack", type=_fraction, metavar="F", help="GPUs that a pack holds (default: 1 on cuda, 0 on cpu)")
+    add("--dry-run", action="store_true", help="say what would run and for about how long, and start nothing")
 
 
 def _add_data_options(parser: argparse.ArgumentParser, fields: str, n_seeds: str) -> None:
@@ -179,10 +201,8 @@ class Request:
 def resolve(arguments: argparse.Namespace) -> Request:
     """Raises UsageError for the first mistake."""
     dataset = datasets[arguments.dataset]
-    names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
+    names = _method_names(arguments)
     entries = [methods[name] for name in names]
-    if not entries or len(set(names)) < len(names):
-        raise UsageError("--methods must name at least one method, and none twice")
     profile = PROFILES[arguments.profile]
     axes = parse_grid(arguments.grid, dataset, entries)
     settings = parse_settings(arguments.settings, dataset, entries)
@@ -196,9 +216,7 @@ def resolve(arguments: argparse.Namespace) -> Request:
     values = {field: list(dict.fromkeys(trial.dataset_fields[field] for trial in trials)) for field in dataset.fields}
     asked = axes.get(dataset.name, {})
     axes[dataset.name] = {field: found for field, found in values.items() if len(found) > 1 or field in asked}
-    name = default_name(arguments) if arguments.name is None else arguments.name
-    if not re.fullmatch(r"[\w.=,+-]{1,200}", name) or name.startswith("."):
-        raise UsageError(f"--name {name!r}: use letters, digits and . _ - = + only, at most 200 of them")
+    name = _folder_name(arguments)
     _check_placement(arguments)
     config = {
         "dataset": dataset.name,
@@ -212,6 +230,22 @@ def resolve(arguments: argparse.Namespace) -> Request:
         "time_limit": arguments.time_limit,
     }
     return Request(name, config, trials, _device(arguments))
+
+
+def _method_names(arguments: argparse.Namespace) -> list[str]:
+    names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
+    for name in names:
+        methods[name]  # raises UsageError
+    if not names or len(set(names)) < len(names):
+        raise UsageError("--methods must name at least one method, and none twice")
+    return names
+
+
+def _folder_name(arguments: argparse.Namespace) -> str:
+    name = default_name(arguments) if arguments.name is None else arguments.name
+    if not re.fullmatch(r"[\w.=,+-]{1,200}", name) or name.startswith("."):
+        raise UsageError(f"--name {name!r}: use letters, digits and . _ - = + only, at most 200 of them")
+    return name
 
 
 def _check_apart(axes: dict[str, dict], settings: dict[str, dict]) -> None:
@@ -252,9 +286,6 @@ def command_run(arguments: argparse.Namespace) -> int:
 
         worker.check_columns(request.trials)
     console = Console(highlight=False)
-    gpus = arguments.gpus_per_pack
-    if gpus is None:
-        gpus = 1.0 if request.device == "cuda" else 0.0
     with store.lock():
         missing = store.missing(request.trials, arguments.time_limit)
         packs = make_packs(missing, request.device, arguments.plugins)
@@ -262,7 +293,7 @@ def command_run(arguments: argparse.Namespace) -> int:
         if executor == "auto":
             several = len(packs) > 1 and (os.cpu_count() or 1) > 1
             executor = "ray" if arguments.ray_address or several else "serial"
-        report.record(store, request.config, request.trials, shlex.join(["run_bench.py", *sys.argv[1:]]))
+        report.record(store, request.config, request.trials, _command(), report.definitions())
         skipped = len(request.trials) - len(missing)
         note = f", {skipped} of them finished before" if skipped else ""
         console.print(
@@ -271,7 +302,8 @@ def command_run(arguments: argparse.Namespace) -> int:
         if packs:
             runner.run(
                 packs, store, executor=executor, device=request.device, console=console,
-                ray_address=arguments.ray_address, gpus_per_pack=gpus, time_limit=arguments.time_limit,
+                ray_address=arguments.ray_address, gpus_per_pack=_gpus(arguments, request.device),
+                time_limit=arguments.time_limit,
             )  # fmt: skip
         rows = report.write(store, console)
     asked = rows[rows.trial_id.isin([trial.trial_id for trial in request.trials])]
@@ -322,6 +354,7 @@ def command_show(arguments: argparse.Namespace) -> int:
         kind = getattr(kinds[name], "__name__", None) or str(kinds[name])
         bounds = [f"at least {field.metadata['low']}"] if field.metadata["low"] is not None else []
         bounds += [f"at most {field.metadata['high']}"] if field.metadata["high"] is not None else []
+        bounds += [f"search: {field.metadata['tune']}"] if field.metadata["tune"] else []
         note = f" ({', '.join(bounds)})" if bounds else ""
         default = "none" if field.default is None else field.default
         print(f"  {name} = {default}  [{kind}]\n      {field.metadata['help']}{note}")
@@ -356,6 +389,69 @@ def command_audit(arguments: argparse.Namespace) -> int:
         rows.to_csv(out, index=False)
         print("\n".join([f"\nwritten: {out}", *map(str, audit.draw(rows, varying, out))]))
     return 0
+
+
+def command_tune(arguments: argparse.Namespace) -> int:
+    from bench import selection, tuning
+
+    dataset = datasets[arguments.dataset]
+    names = tuning.tunable() if arguments.methods == "all" else _method_names(arguments)
+    axes = parse_grid(arguments.grid, dataset, [])
+    settings = parse_settings(arguments.settings, dataset, [methods[name] for name in names])
+    _check_apart(axes, settings)
+    named = {**axes.get(dataset.name, {}), **settings.get(dataset.name, {})}
+    usual = {field: values for field, values in tuning.CELLS.get(dataset.name, {}).items() if field not in named}
+    axes[dataset.name] = usual | axes.get(dataset.name, {})
+    cells = plan_cells(dataset.name, axes, settings)
+    profile = PROFILES[arguments.profile]
+    for name in names:
+        settings[name] = {"steps": profile.steps, "batch_size": profile.batch_size} | settings.get(name, {})
+    searches = tuning.plan_searches(
+        names,
+        settings,
+        dataset.name,
+        cells,
+        arguments.seeds or 3,
+        arguments.root_seed,
+        arguments.rungs,
+        arguments.budget,
+    )
+    device = _device(arguments)
+    from bench.store import Store
+
+    store = Store(TUNING / _folder_name(arguments))
+    if arguments.dry_run:
+        print(tuning.describe(tuning.ledgers(searches, arguments.budget, store), _workers(arguments)))
+        return 0
+
+    from rich.console import Console
+
+    from bench import report
+
+    console = Console(highlight=False)
+    config = {
+        "dataset": dataset.name,
+        "methods": names,
+        "profile": arguments.profile,
+        "seeds": arguments.seeds or 3,
+        "root_seed": arguments.root_seed,
+        "grid": axes,
+        "settings": settings,
+        "budget": arguments.budget,
+        "plugins": arguments.plugins,
+        "rungs": {search.method: search.rungs for search in searches},
+    }
+    with store.lock():
+        ledgers = tuning.ledgers(searches, arguments.budget, store)
+        first = [search.trials(search.fields(0))[0] for search in searches]
+        report.record(store, config, first, _command(), selection.DEFINITIONS)
+        console.print(tuning.describe(ledgers, _workers(arguments)), soft_wrap=True)
+        tuning.run(
+            ledgers, store, device=device, console=console, ray_address=arguments.ray_address,
+            gpus_per_pack=_gpus(arguments, device), plugins=arguments.plugins,
+        )  # fmt: skip
+        rows = tuning.write(store, searches, console)
+    return 0 if (rows.status == "ok").any() else 1
 
 
 def command_score(arguments: argparse.Namespace) -> int:
@@ -414,6 +510,16 @@ def _device(arguments: argparse.Namespace) -> str:
     return "cpu"
 
 
+def _gpus(arguments: argparse.Namespace, device: str) -> float:
+    if arguments.gpus_per_pack is not None:
+        return arguments.gpus_per_pack
+    return 1.0 if device == "cuda" else 0.0
+
+
+def _command() -> str:
+    return shlex.join(["run_bench.py", *sys.argv[1:]])
+
+
 def _workers(arguments: argparse.Namespace) -> int:
     return 1 if arguments.executor == "serial" else os.cpu_count() or 1
 
@@ -433,7 +539,7 @@ def _at_least(text: str, low: int) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if value < low:
         raise argparse.ArgumentTypeError(f"{value} is less than {low}")
-    if value >= 2**63:
+    if value >= ROOT_SEEDS:
         raise argparse.ArgumentTypeError(f"{value} is not below 2^63")
     return value
 

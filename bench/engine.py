@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import functools
 import math
 import os
 import platform
@@ -26,7 +27,7 @@ from torch.nn.functional import one_hot
 
 from datasets import Split
 from methods import Batch, Shape, TorchMethod
-from methods.nets import CountingRng, Rng
+from methods.nets import CountingRng, Rng, jacobian_strength_exact
 
 CHUNK = 32  # steps whose batches and noise are drawn together; part of the random stream
 CHECK = 16  # chunks between two looks for diverged models
@@ -127,12 +128,16 @@ class Stack:
             self._optimiser.state[self._state[name]] = kept
 
     @torch.no_grad()
-    def objective(self, points: Sequence[Split]) -> np.ndarray:
-        """The method's objective of each model in the stack on its own `points`, all of one size, with the same noise for all."""
+    def objective(self, points: Sequence[Split], method: TorchMethod | None = None) -> np.ndarray:
+        """The method's objective of each model in the stack on its own `points`, all of one size, with the same noise for all.
+
+        `method` stands in for the one that the models were trained with: with other weights of its terms, say.
+        """
+        judge = method or self.method
         data = torch.stack([self._columns(p) for p in points])
-        n_normal, n_uniform = self._numbers_needed(data.shape[1], self.method.objective)
+        n_normal, n_uniform = self._numbers_needed(data.shape[1], judge.objective)
         loss = self._map(
-            lambda model, batch, normal, uniform: self.method.objective(model, Batch(*batch), Rng(normal, uniform)),
+            lambda model, batch, normal, uniform: judge.objective(model, Batch(*batch), Rng(normal, uniform)),
             (0, 0, None, None),
         )
         generator = torch.Generator().manual_seed(0)
@@ -175,6 +180,18 @@ class Stack:
         latents = torch.tensor(z, device=self.device)
         with _left_alone(latents, "decode"):
             return self._map(self.method.decode)(self._state, latents).cpu().numpy()
+
+    @torch.no_grad()
+    def jacobian_l1(self, z: np.ndarray) -> np.ndarray | None:
+        """L_s of each model's decoder, sum_{k,i} E |dx_k/dz_i| * std(z_i), (n_models,), if the method has one.
+
+        At `z` (n_models, n_samples, n_estimated); x has unit variance.
+        """
+        if type(self.method).decode is TorchMethod.decode:
+            return None
+        decode: Callable = self.method.decode
+        strength = self._map(lambda model, z: jacobian_strength_exact(functools.partial(decode, model), z).sum())
+        return strength(self._state, torch.as_tensor(z).to(self.device)).cpu().numpy()
 
     def _map(self, function: Callable, in_dims: tuple = (0, 0, 0, 0)) -> Callable:
         """`function(model, *args)` over the stack: called with the stacked state and stacked arguments."""

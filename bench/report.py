@@ -30,11 +30,24 @@ DEFINITIONS = {
 }
 
 
-def record(store: Store, config: dict[str, Any], trials: Sequence[Trial], command: str) -> None:
-    """Adds a command to the run's manifest, with everything needed to repeat it and to read its numbers."""
+SPLITS = (
+    "train, validation and test are drawn independently from one generator; all scores are on test, "
+    "from posterior means; matchings and probes are fitted on validation."
+)
+
+
+def definitions() -> dict[str, str]:
+    """What each score of a run is."""
     from bench import metrics
     from datasets import oracle
 
+    return metrics.DEFINITIONS | DEFINITIONS | oracle.DEFINITIONS
+
+
+def record(
+    store: Store, config: dict[str, Any], trials: Sequence[Trial], command: str, definitions: dict[str, str]
+) -> None:
+    """Adds a command to the run's manifest, with everything needed to repeat it and to read its numbers."""
     try:
         history = store.manifest()["commands"]
     except UsageError:
@@ -54,9 +67,8 @@ def record(store: Store, config: dict[str, Any], trials: Sequence[Trial], comman
         {
             "name": store.folder.name,
             "commands": [*history, entry],
-            "definitions": metrics.DEFINITIONS | DEFINITIONS | oracle.DEFINITIONS,
-            "splits": "train, validation and test are drawn independently from one generator; all scores are on test, "
-            "from posterior means; matchings and probes are fitted on validation.",
+            "definitions": definitions,
+            "splits": SPLITS,
         }
     )
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bench.store import Store
-from bench.trials import Pack, duration, expected_time
+from bench.trials import Pack, Work, duration, expected_time
 from registry import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,13 +30,14 @@ ROOT = Path(__file__).resolve().parent.parent
 class Monitor:
     """Counts packs and says how far the run is: one live line on a terminal, a line now and then elsewhere."""
 
-    packs: Sequence[Pack]
+    packs: Sequence[Work]
     console: Console
     workers: int
+    unit: str = "packs"
     running: int = 0
     done: int = 0
     failed: int = 0
-    _left: list[Pack] = field(init=False)
+    _left: list[Work] = field(init=False)
     _started: float = field(default_factory=time.monotonic)
     _last_finish: float = field(default_factory=time.monotonic)
     _pace: float = 1.0  # seconds per expected second, from the packs that finished
@@ -45,7 +46,7 @@ class Monitor:
     def __post_init__(self):
         self._left = list(self.packs)
         self._bar = Progress(
-            TextColumn("packs"),
+            TextColumn(self.unit),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.description}"),
@@ -64,14 +65,14 @@ class Monitor:
         if self.console.is_terminal:
             self._live.stop()
         self.console.print(
-            f"packs: {self.done} done, {self.failed} of them with failed trials, in {duration(self._elapsed)}"
+            f"{self.unit}: {self.done} done, {self.failed} of them with failed trials, in {duration(self._elapsed)}"
         )
 
     def started(self) -> None:
         self.running += 1
         self.update()
 
-    def finished(self, pack: Pack, statuses: Sequence[str]) -> None:
+    def finished(self, pack: Work, statuses: Sequence[str]) -> None:
         if pack not in self._left:
             return
         self.running -= 1
@@ -94,7 +95,7 @@ class Monitor:
         if self.console.is_terminal:
             self._bar.update(self._task, completed=self.done, description=text)
         elif time.monotonic() - self._last_line > 30:
-            self.console.print(f"packs: {self.done} of {len(self.packs)} done, {text}")
+            self.console.print(f"{self.unit}: {self.done} of {len(self.packs)} done, {text}")
             self._last_line = time.monotonic()
 
 
@@ -134,15 +135,9 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def _run_ray(
-    packs: Sequence[Pack],
-    store: Store,
-    device: str,
-    console: Console,
-    address: str | None,
-    gpus_per_pack: float,
-    time_limit: float | None,
-) -> None:
+@contextmanager
+def ray_session(address: str | None, gpus_per_pack: float) -> Iterator[int]:
+    """Ray on this machine, on the cluster at `address`, or as it runs already; gives the number of its cores."""
     # Read by Ray when it is imported or started, and by the processes that it starts.
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -155,7 +150,6 @@ def _run_ray(
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     import ray
-    from ray import tune
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # the progress display and the rows say what there is to say
     mine = not ray.is_initialized()
@@ -177,6 +171,47 @@ def _run_ray(
             log_to_driver=False,
             logging_level=logging.CRITICAL,
         )
+    try:
+        gpus = ray.cluster_resources().get("GPU", 0)
+        if gpus_per_pack > gpus:
+            raise UsageError(f"a pack asks for {gpus_per_pack:g} GPUs, and Ray has {gpus:g}; see --gpus-per-pack")
+        yield int(ray.cluster_resources().get("CPU", 1))
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory:
+    """Where Tune writes what nobody reads: rows go to the store."""
+    return tempfile.TemporaryDirectory(prefix="ray-tune-", ignore_cleanup_errors=True)
+
+
+def _run_ray(
+    packs: Sequence[Pack],
+    store: Store,
+    device: str,
+    console: Console,
+    address: str | None,
+    gpus_per_pack: float,
+    time_limit: float | None,
+) -> None:
+    with ray_session(address, gpus_per_pack) as cores, scratch_folder() as scratch:
+        workers = max(1, min(len(packs), cores))
+        with Monitor(packs, console, workers) as monitor:
+            _tune_packs(packs, store, device, monitor, scratch, gpus_per_pack, time_limit)
+
+
+def _tune_packs(
+    packs: Sequence[Pack],
+    store: Store,
+    device: str,
+    monitor: Monitor,
+    scratch: str,
+    gpus_per_pack: float,
+    time_limit: float | None,
+) -> None:
+    import ray
+    from ray import tune
 
     folder = str(store.folder.resolve())
 
@@ -215,23 +250,11 @@ def _run_ray(
         def on_step_end(self, iteration, trials, **info):
             monitor.update()
 
-    scratch = tempfile.mkdtemp(prefix="ray-tune-")
-    try:
-        gpus = ray.cluster_resources().get("GPU", 0)
-        if gpus_per_pack > gpus:
-            raise UsageError(f"a pack asks for {gpus_per_pack:g} GPUs, and Ray has {gpus:g}; see --gpus-per-pack")
-        workers = max(1, min(len(packs), int(ray.cluster_resources().get("CPU", 1))))
-        with Monitor(packs, console, workers) as monitor:
-            tuner = tune.Tuner(
-                tune.with_resources(tune.with_parameters(train, packs=packs), {"cpu": 1, "gpu": gpus_per_pack}),
-                param_space={"pack": tune.grid_search(list(range(len(packs))))},
-                tune_config=tune.TuneConfig(reuse_actors=True),
-                run_config=tune.RunConfig(storage_path=scratch, verbose=0, callbacks=[Watch()]),
-            )
-            tuner.fit()
-            if monitor.done < len(packs):
-                raise KeyboardInterrupt
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        if mine:
-            ray.shutdown()
+    tune.Tuner(
+        tune.with_resources(tune.with_parameters(train, packs=packs), {"cpu": 1, "gpu": gpus_per_pack}),
+        param_space={"pack": tune.grid_search(list(range(len(packs))))},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=scratch, verbose=0, callbacks=[Watch()]),
+    ).fit()
+    if monitor.done < len(packs):
+        raise KeyboardInterrupt

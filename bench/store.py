@@ -92,8 +92,10 @@ class Store:
             return {key: file[f"{row.trial_id}.{key}"] for key in ("z_hat", "z", "domains")}
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        text = json.dumps(manifest, indent=2) + "\n"
-        _write_atomically(self.folder / "manifest.json", lambda file: file.write(text.encode()))
+        self.write_text("manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        _write_atomically(self.folder / name, lambda file: file.write(text.encode()))
 
     def manifest(self) -> dict[str, Any]:
         """Raises UsageError if the folder holds no run."""

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,7 +34,8 @@ RACE = 4  # after one part in so many of the steps, one restart in so many goes 
 MODEL_STEPS_PER_SECOND, SECONDS_PER_SCORE = 1200, 0.1
 
 # Independent random streams below a root seed.
-DATA, INIT, NOISE = range(3)
+DATA, INIT, NOISE, TUNING = range(4)
+ROOT_SEEDS = 2**63  # root seeds of runs are below: those above belong to hyper-parameter searches
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,26 @@ def fingerprint(trial: Trial) -> str | None:
 def data_seed(root_seed: int, seed: int) -> np.random.SeedSequence:
     """The same for every method and cell, so that comparisons are paired."""
     return np.random.SeedSequence(root_seed, spawn_key=(DATA, seed))
+
+
+def tuning_root(root_seed: int) -> int:
+    """The root seed of all data, initialisations and noise of a hyper-parameter search: one that no run takes."""
+    return ROOT_SEEDS + _seed(root_seed, TUNING)
+
+
+def tuning_quantile(root_seed: int, number: int, name: str) -> float:
+    """Where in the search space of field `name` configuration `number` lies: uniform in [0, 1)."""
+    key = (TUNING, number, int(digest(name), 16))
+    return np.random.default_rng(np.random.SeedSequence(root_seed, spawn_key=key)).random()
+
+
+class Work(Protocol):
+    """What takes time: a pack, or another part of a run."""
+
+    @property
+    def expected_s(self) -> float:
+        """A rough guess of its seconds on one core."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -173,7 +194,7 @@ def survivors(restarts: int) -> int:
     return max(1, restarts // RACE)
 
 
-def expected_time(packs: Sequence[Pack], workers: int) -> float:
+def expected_time(packs: Sequence[Work], workers: int) -> float:
     """Seconds until `packs` are done on so many workers: their sum shared out, and no less than the longest."""
     seconds = [pack.expected_s for pack in packs]
     return max(sum(seconds) / workers, max(seconds, default=0.0))

@@ -166,7 +166,7 @@ def _run_torch(pack: Pack, device: str, time_limit: float | None = None) -> tupl
     owned: list[int] = []
     for index, trial in enumerate(pack.trials):
         try:
-            instance = instances[index] = _standardised(trial)
+            instance = instances[index] = standardised(trial)
         except Exception as error:  # this trial has no data; its neighbours train
             outcomes[index] = _failure(error)
             continue
@@ -206,8 +206,7 @@ def _scored(
     validation = stack.encode([instances[index].validation for index in owners])
     test = stack.encode([instances[index].test for index in owners])
     decoded = stack.decode(test)
-    reads = type(stack.method).readout is not TorchMethod.readout
-    train = stack.encode([instances[index].train for index in owners]) if reads else None
+    train = stack.encode([instances[index].train for index in owners]) if has_readout(stack.method) else None
     for slot, index in enumerate(owners):
         if not (np.isfinite(validation[slot]).all() and np.isfinite(test[slot]).all()):
             continue
@@ -215,15 +214,27 @@ def _scored(
         if decoded is not None:
             scores["recon_nmse"] = _nmse(instances[index].test.x, decoded[slot])
         try:
-            encoded = validation[slot], test[slot]
-            readout = stack.method.readout(trials[index].init_seed() % 2**32)
-            if train is not None and readout is not None:
-                readout.fit(train[slot][: len(instances[index].train.x)])
-                encoded = readout.transform(encoded[0]), readout.transform(encoded[1])
+            own = None if train is None else train[slot][: len(instances[index].train.x)]
+            encoded = read_out(stack.method, trials[index].init_seed(), own, validation[slot], test[slot])
             outcomes[index] = _outcome(instances[index], *encoded, scores)
         except Exception as error:  # this trial cannot be scored; its neighbours can
             outcomes[index] = _failure(error)
     return outcomes
+
+
+def has_readout(method: TorchMethod) -> bool:
+    return type(method).readout is not TorchMethod.readout
+
+
+def read_out(
+    method: TorchMethod, seed: int, train: np.ndarray | None, validation: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The encodings of validation and test through the method's read-out, fitted on those of `train`; without `train`, as they are."""
+    readout = None if train is None else method.readout(seed % 2**32)
+    if readout is None:
+        return validation, test
+    readout.fit(train)
+    return readout.transform(validation), readout.transform(test)
 
 
 def train(stack: Stack, owned: list[int], validation: dict[int, Split], deadline: float = math.inf) -> np.ndarray:
@@ -273,7 +284,7 @@ def estimate(trial: Trial, time_limit: float | None = None) -> tuple[Outcome, fl
     """Outcome of an estimator's trial, seconds of training, seconds of scoring. A limit is for `bench.limited`: it ends the process."""
     start = time.perf_counter()
     try:
-        instance = _standardised(trial)
+        instance = standardised(trial)
         with limited.clock(time_limit):
             estimator = trial.make_method().build(_shape(trial), trial.init_seed() % 2**32)
             _call(estimator.fit, instance.train)
@@ -333,7 +344,7 @@ def _failure(error: Exception) -> Outcome:
     return Outcome("crashed" if passing else "failed", f"{type(error).__name__}: {error} ({place})", {}, {})
 
 
-def _standardised(trial: Trial) -> Instance:
+def standardised(trial: Trial) -> Instance:
     """The trial's data. Raises NotApplicable where its method cannot use them."""
     method, dataset = trial.make_method(), trial.make_dataset()
     needed, there = method.min_domains, dataset.shape[2]

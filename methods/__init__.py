@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from registry import Registry, UsageError, field, lazy_module
+from registry import Registry, UsageError, choice, field, lazy_module, loguniform, uniform
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +27,14 @@ __all__ = [
     "EstimatorMethod",
     "Shape",
     "TorchMethod",
+    "choice",
     "field",
     "lazy_module",
+    "loguniform",
     "methods",
     "register",
     "register_transformer",
+    "uniform",
 ]
 
 methods = Registry("method", __name__, helpers=("nets",))
@@ -85,7 +88,9 @@ class TorchMethod:
         low=1,
     )
     batch_size: int = field(128, help="points per step", low=2)
-    learning_rate: float = field(2e-2, help="peak of the one-cycle schedule of Adam", low=0)
+    learning_rate: float = field(
+        2e-2, help="peak of the one-cycle schedule of Adam", low=0, tune=loguniform(3e-3, 5e-2)
+    )
     width: int = field(64, help="units of each hidden layer", low=1)
     depth: int = field(2, help="hidden layers of encoder and decoder", low=1)
 

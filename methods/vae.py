@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods import Batch, Shape, TorchMethod, field, lazy_module, register
+from methods import Batch, Shape, TorchMethod, choice, field, lazy_module, loguniform, register
 
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
@@ -28,7 +28,9 @@ class FlowVAE(TorchMethod):
     cost = 1.0
     min_domains = 2
     promise = "promised_changes"
-    beta: float = field(1.0, help="weight of the KL term; 1 is the evidence lower bound", low=0)
+    beta: float = field(
+        1.0, help="weight of the KL term; 1 is the evidence lower bound", low=0, tune=loguniform(0.3, 3), neutral=1
+    )
 
     def n_prior_domains(self, shape: Shape) -> int:
         return shape.n_domains
@@ -98,7 +100,9 @@ class BetaVAE(VAE):
     The loss of vae with another beta.
     """
 
-    beta: float = field(4.0, help="weight of the KL term; 1 is the evidence lower bound", low=0)
+    beta: float = field(
+        4.0, help="weight of the KL term; 1 is the evidence lower bound", low=0, tune=loguniform(1, 10), neutral=1
+    )
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,12 @@ class _Sparse(FlowVAE):
     cost = 1.7
     min_domains = 1
     promise = "promised_both"
-    alpha: float = field(0.1, help="weight of the sparsity term", low=0)
+    alpha: float = field(0.1, help="weight of the sparsity term", low=0, tune=loguniform(1e-2, 1), neutral=0)
     boost: float = field(
-        5.0, help="factor on alpha between 30 and 60 % of the steps; the objective has alpha itself", low=0
+        5.0,
+        help="factor on alpha between 30 and 60 % of the steps; the objective has alpha itself",
+        low=0,
+        tune=choice(1.0, 2.0, 5.0, 10.0),
     )
     penalty: str = field("l1", help="form of the sparsity term on the decoder", choices=("l1", "log", "gate"))
     exact_jacobian: bool = field(False, help="the penalty from every latent; false: from one random latent per sample")
@@ -173,7 +180,13 @@ class AdaptiveSynergyVAE(SynergyVAE):
     part of training is that of flow-vae. The objective, which picks among restarts, has alpha itself.
     """
 
-    alpha: float = field(0.3, help="weight of the sparsity term, until its boost ends", low=0)
+    alpha: float = field(
+        0.3,
+        help="weight of the sparsity term, until its boost ends",
+        low=0,
+        tune=loguniform(1e-2, 1),
+        neutral=0,
+    )
     penalty: str = field("log", help="form of the sparsity term on the decoder", choices=("l1", "log", "gate"))
 
     def weight(self, progress: float) -> float:

@@ -1,7 +1,12 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from bench import engine, plugins
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser):
@@ -11,6 +16,24 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     plugins.load(config.getoption("--plugin"))
     engine.use_one_thread()  # as every process that trains packs: rounding depends on the number
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    import logging
+
+    import ray
+
+    os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=128 * 2**20,
+        logging_level=logging.CRITICAL,
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

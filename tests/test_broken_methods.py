@@ -197,14 +197,14 @@ def test_a_torch_method_that_breaks_the_contract_has_failed_and_says_how(how, me
 def test_what_a_method_does_to_its_data_reaches_no_other(tmp_path):
     """The instance is shared by all methods of a process."""
     (trial,) = (Trial("sparse-mixing", DATA, "wrong-torch", methods["wrong-torch"].defaults, 0, 0),)
-    before = pickle.dumps(worker._standardised(trial))
+    before = pickle.dumps(worker.standardised(trial))
     for name, how in (
         ("wrong-torch", "prepare writes x"),
         ("wrong-torch", "loss writes x"),
         ("wrong-estimator", WRITES[0]),
     ):
         rows(name, how, tmp_path)
-    assert pickle.dumps(worker._standardised(trial)) == before
+    assert pickle.dumps(worker.standardised(trial)) == before
 
 
 class TestTimeLimit:
@@ -214,7 +214,7 @@ class TestTimeLimit:
         trials = tuple(Trial("sparse-mixing", DATA, "sleeper", {"how": "sleep"}, seed, 0) for seed in range(3))
         (tmp_path / "slow.py").write_text(SLOW + "FIRST = 0.0")
         files = plugins.load([tmp_path / "slow.py"])
-        first = worker._standardised(trials[0]).train.x[0, 0]
+        first = worker.standardised(trials[0]).train.x[0, 0]
         (tmp_path / "slow.py").write_text(SLOW + f"FIRST = {float(first)!r}")
         return Pack(tuple(map(replace, trials)), tuple(plugins.load(files)))
 

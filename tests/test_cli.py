@@ -50,10 +50,29 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         (["--profile", "qick"], "choose from 'quick', 'default', 'paper'"),
         (["--executor", "ry"], "choose from 'auto', 'serial', 'ray'"),
         (["--grid"], "expected one argument"),
-        (["lst"], "choose from 'list', 'show', 'audit', 'score', 'report'"),
+        (["lst"], "choose from 'list', 'show', 'audit', 'tune', 'score', 'report'"),
         (["show"], "required: NAME"),
         (["show", "ivea"], "did you mean 'ivae'?"),
         (["report", "nothing"], "there are no runs yet"),
+        (["tune"], "required: --budget"),
+        (["tune", "--budget", "100"], "is too small: one configuration of"),
+        (["tune", "--budget", "1000000", "--methods", "pca"], "pca has nothing to tune"),
+        (["tune", "--budget", "1000000", "--methods", "supervised"], "supervised has nothing to tune"),
+        (["tune", "--budget", "1000000", "--methods", "ivea"], "did you mean 'ivae'?"),
+        (
+            ["tune", "--budget", "1000000", "--grid", "alpha=1,2"],
+            "no data set or method of this run has a field 'alpha'",
+        ),
+        (
+            ["tune", "--budget", "1000000", "--grid", "domains=1,2", "--methods", "ivae"],
+            "ivae needs at least 2 domains",
+        ),
+        (["tune", "--budget", "1000000", "--methods", "ivae", "--set", "ivae.steps=31"], "multiples of 32 steps"),
+        (["tune", "--budget", "1000000", "--methods", "ivae", "--set", "ivae.restarts=8"], "compares single starts"),
+        (
+            ["tune", "--budget", "1000000", "--methods", "tcl", "--set", "tcl.learning_rate=0.01"],
+            "tcl has nothing left to tune",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_with_the_nearest_name_and_code_2_and_starts_nothing(capsys, words, message):

@@ -72,7 +72,7 @@ def test_a_method_leaves_its_data_alone_and_sees_no_truth_it_does_not_declare(na
             instance = dataclasses.replace(instance, **splits, support=np.zeros_like(instance.support))
         before = [split.x.copy() for split in (instance.train, instance.validation, instance.test)]
         seen = []
-        monkeypatch.setattr(worker, "_standardised", lambda trial: instance)
+        monkeypatch.setattr(worker, "standardised", lambda trial: instance)
         monkeypatch.setattr(
             worker, "_outcome", lambda i, validation, test, s: seen.append(test) or worker.Outcome("ok", None, {}, {})
         )
@@ -176,7 +176,7 @@ class TestDatasets:
 
 def test_all_methods_see_the_same_data():
     trials = [pack(name, n_seeds=1).trials[0] for name in methods.names()]
-    first, *others = (worker._standardised(trial) for trial in trials)
+    first, *others = (worker.standardised(trial) for trial in trials)
     assert all(np.array_equal(first.train.x, other.train.x) for other in others)
 
 
@@ -199,7 +199,7 @@ def test_a_torch_method_that_fails_is_rows_with_its_reason(tmp_path, monkeypatch
 
 
 def test_a_diverged_trial_is_a_row_and_its_neighbours_are_ok(tmp_path, monkeypatch):
-    generate = worker._standardised
+    generate = worker.standardised
 
     def poisoned(trial):
         instance = generate(trial)
@@ -207,7 +207,7 @@ def test_a_diverged_trial_is_a_row_and_its_neighbours_are_ok(tmp_path, monkeypat
             return instance
         return dataclasses.replace(instance, train=dataclasses.replace(instance.train, x=instance.train.x * np.nan))
 
-    monkeypatch.setattr(worker, "_standardised", poisoned)
+    monkeypatch.setattr(worker, "standardised", poisoned)
     rows = worker.run_pack(pack("synergy-vae", n_seeds=3), Store(tmp_path))
     assert [row["status"] for row in rows] == ["ok", "diverged", "ok"]
     assert rows[1]["mcc_spearman"] is None and rows[1]["error"]
@@ -247,14 +247,14 @@ def test_a_restart_that_goes_on_trains_as_if_the_others_had_never_been():
 
 
 def test_a_trial_without_data_fails_alone(tmp_path, monkeypatch):
-    generate = worker._standardised
+    generate = worker.standardised
 
     def broken(trial):
         if trial.seed == 1:
             raise RuntimeError("no mixing here")
         return generate(trial)
 
-    monkeypatch.setattr(worker, "_standardised", broken)
+    monkeypatch.setattr(worker, "standardised", broken)
     rows = worker.run_pack(pack("ivae", n_seeds=3), Store(tmp_path))
     assert [row["status"] for row in rows] == ["ok", "failed", "ok"] and "no mixing here" in rows[1]["error"]
 

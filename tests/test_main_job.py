@@ -23,24 +23,6 @@ TIMING = ["train_s", "score_s", "finished_at"]
 pytestmark = pytest.mark.xdist_group("ray")  # one process, for one Ray session
 
 
-@pytest.fixture(scope="session")
-def ray_session():
-    import logging
-
-    import ray
-
-    os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=128 * 2**20,
-        logging_level=logging.CRITICAL,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture(scope="module")
 def serial_run(tmp_path_factory):
     """The folder of a finished run."""
