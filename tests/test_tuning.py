@@ -200,6 +200,7 @@ def test_rules_choose_among_the_configurations_that_got_furthest():
 # --- the real command
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_search_spends_the_same_on_every_method_leaves_what_it_promises_and_goes_on(
     ray_session, tmp_path, monkeypatch, capsys
 ):
