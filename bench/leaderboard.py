@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ def labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
     """The label of each trial: its method, and in brackets those `method_fields` that vary within it in `trials`."""
     fields = [field for field in method_fields if field in trials]
     varied = {
-        str(method): [field for field in fields if _n_values(rows[field]) > 1]
+        str(method): [field for field in fields if n_values(rows[field]) > 1]
         for method, rows in trials.groupby("method")
     }
     return pd.Series([_label(row, varied[row["method"]]) for row in trials.to_dict("records")], index=trials.index)
@@ -56,10 +56,11 @@ def _label(row: Mapping[Any, Any], fields: Sequence[str]) -> str:
 def cells(trials: pd.DataFrame, dataset_fields: Sequence[str]) -> list[str]:
     """What distinguishes the cells of `trials`: those of "dataset" and `dataset_fields` that take several values."""
     fields = dict.fromkeys(("dataset", *dataset_fields))
-    return [field for field in fields if field in trials and _n_values(trials[field]) > 1]
+    return [field for field in fields if field in trials and n_values(trials[field]) > 1]
 
 
-def _n_values(values: pd.Series) -> int:
+def n_values(values: pd.Series) -> int:
+    """How many values a field takes, none being one."""
     return int(values.nunique() + values.isna().any())
 
 
@@ -105,6 +106,39 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Sequence[str] = (HE
             [mean, (high - low) / 2, low, high], axis=1
         )
     return rows.reset_index(drop=True)
+
+
+class ScoreArray(NamedTuple):
+    """`values` (n_labels, n_seeds, n_cells), NaN where no trial is ok; what its axes stand for, the cells as a row each."""
+
+    values: np.ndarray
+    labels: list[str]
+    seeds: list[int]
+    cells: pd.DataFrame
+
+
+def score_array(trials: pd.DataFrame, fields: Sequence[str], score: str = HEADLINE) -> ScoreArray:
+    """The scores of `trials`, which have a column `label`, by label, data seed and cell: what the columns `fields` tell apart.
+
+    Several trials in one place, which differ in another field, are averaged.
+    """
+    trials = trials.reset_index(drop=True)
+    texts = trials[list(fields)].map(value_text).agg(" ".join, axis=1) if fields else pd.Series("", trials.index)
+    places = (
+        trials.loc[~texts.duplicated(), list(fields)].sort_values(list(fields))
+        if fields
+        else pd.DataFrame(index=trials.index[:1])
+    )
+    cell_of = {texts[index]: cell for cell, index in enumerate(places.index)}
+    label, labels = pd.factorize(trials["label"])
+    seed, seeds = pd.factorize(trials["seed"], sort=True)
+    shape = (len(labels), len(seeds), len(places))
+    at = np.ravel_multi_index((label, seed, texts.map(cell_of).to_numpy()), shape)
+    ok = (is_ok(trials) & trials[score].notna()).to_numpy()
+    total = np.bincount(at[ok], trials[score].to_numpy(float)[ok], minlength=np.prod(shape))
+    with np.errstate(invalid="ignore"):
+        values = (total / np.bincount(at[ok], minlength=np.prod(shape))).reshape(shape)
+    return ScoreArray(values, list(labels), list(seeds), places.reset_index(drop=True))
 
 
 def table(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.DataFrame:

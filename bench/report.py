@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from bench import figures, leaderboard, plugins
+from bench import figures, html, leaderboard, plugins, recovery, synergy
 from bench.store import Store
 from bench.trials import ENGINE_VERSION, Trial
 from datasets import DATA_VERSION, datasets
@@ -73,8 +73,11 @@ def record(
     )
 
 
-def write(store: Store, console: Console) -> pd.DataFrame:
-    """Compacts the rows, writes leaderboard and figures, prints the leaderboard. Returns all rows."""
+def write(store: Store, console: Console, style: str | None = None) -> pd.DataFrame:
+    """Compacts the rows, writes leaderboard, figures and report.html, prints the leaderboard. Returns all rows.
+
+    `style` is a matplotlib style for the figures, by name or file.
+    """
     rows = store.compact()
     if rows.empty:
         raise UsageError(f"the run {store.folder.name!r} has no finished trials yet")
@@ -88,16 +91,21 @@ def write(store: Store, console: Console) -> pd.DataFrame:
         sorted({f for name in trials[kind].unique() if name in registry.names() for f in registry[name].fields})
         for kind, registry in (("method", methods), ("dataset", datasets))
     )
-    leaderboard.write(trials, method_fields, dataset_fields, store.folder)
-    representations, where = example(store, trials, method_fields, dataset_fields)
-    folder = store.folder / "figures"
-    figures.draw_all(trials, method_fields, dataset_fields, representations, folder, where)
+    fields = method_fields, dataset_fields
+    leaderboard.write(trials, *fields, store.folder)
+    verdicts = synergy.write(trials, *fields, store.folder)
+    recovery.write(trials, method_fields, store.folder)
+    representations, where = example(store, trials, *fields)
+    figures.draw_all(trials, *fields, representations, store.folder / "figures", where, style)
+    html.write(trials, *fields, store.manifest(), store.folder, verdicts)
     console.print(leaderboard.render(leaderboard.table(trials, method_fields)), soft_wrap=True, markup=False)
+    for verdict in verdicts:
+        console.print(verdict, soft_wrap=True, markup=False)
     if superseded:
         console.print(
             f"{superseded} trials of an earlier version of the code or the data are kept in trials.parquet and left out here"
         )
-    console.print(f"tables and figures: {store.folder}", soft_wrap=True)
+    console.print(f"tables, figures and report.html: {store.folder}", soft_wrap=True)
     return rows
 
 

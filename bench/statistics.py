@@ -46,7 +46,7 @@ def mean_interval(scores: np.ndarray, level: float = LEVEL, replicates: int = RE
     if scores.ndim < 2:
         raise ValueError(f"scores must be (..., n_seeds, n_cells), not of shape {scores.shape}")
     n_seeds = scores.shape[-2]
-    columns = np.moveaxis(scores, -2, 0).reshape(n_seeds, -1)
+    columns = np.moveaxis(scores, -2, 0).reshape(n_seeds, int(np.prod(scores.shape[:-2] + scores.shape[-1:])))
     present = ~np.isnan(columns)
     n = present.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -59,10 +59,9 @@ def mean_interval(scores: np.ndarray, level: float = LEVEL, replicates: int = RE
         ends = np.stack([-quantile, quantile])
         p = 2 * stats.t.sf(np.abs(t), n - 1)
     resampled = np.flatnonzero((n >= FEWEST_TO_RESAMPLE) & (error > 0))
-    weights = _resamples(n_seeds, replicates)
     for start in range(0, len(resampled), CHUNK):
         chosen = resampled[start : start + CHUNK]
-        values = _t_values(centred[:, chosen], present[:, chosen], weights)
+        values = _t_values(centred[:, chosen], present[:, chosen], _resamples(n_seeds, replicates))
         ends[:, chosen], p[chosen] = _read(values, t[chosen], level)
     unknown = np.where(n < 2, np.nan, 0.0)
     found = (mean, mean - ends[1] * error + unknown, mean - ends[0] * error + unknown, p + unknown)

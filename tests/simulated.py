@@ -56,3 +56,26 @@ def fail(trials, **where):
     trials.loc[hit, list(SCORES)] = np.nan
     trials.loc[hit, ["status", "error"]] = ["diverged", "every restart became NaN"]
     return trials
+
+
+def ladder_trials(
+    both=0.0, changes=0.0, sparsity=0.0, neither=-0.1, cells=6, seeds=10, noise=0.03, seed=0, names=("vae", "flow-vae", "sparse-vae", "synergy-vae")
+):  # fmt: skip
+    """Trials of a ladder whose four corners score 0.7 plus so much in every cell (a number, or one per cell), and noise.
+
+    Half of the variance is the data seed's, shared by the methods: as in reality, comparisons must be paired.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    shared = noise * rng.normal(size=(seeds, cells))
+    for name, level in zip(names, (neither, changes, sparsity, both), strict=True):
+        scores = 0.7 + np.broadcast_to(level, cells) + shared + noise * rng.normal(size=(seeds, cells))
+        for (own_seed, cell), score in np.ndenumerate(scores):
+            rows.append(
+                {
+                    "trial_id": f"{name}-{cell}-{own_seed}", "method": name, "role": "method", "dataset": "sparse-mixing",
+                    "domains": 2 + cell, "seed": own_seed, "status": "ok", "error": None, "train_s": 1.0,
+                    "alpha": 0.1 if name == "synergy-vae" else np.nan, "steps": 100, **dict.fromkeys(SCORES, score),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -6,8 +6,9 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from bench import figures
+from bench.figures import comparisons, latents, maps, page
 from methods import methods
-from tests.simulated import DATASET_FIELDS, METHOD_FIELDS, fail, simulated_trials
+from tests.simulated import DATASET_FIELDS, METHOD_FIELDS, fail, ladder_trials, simulated_trials
 
 TEN = (
     *("vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae"),
@@ -31,8 +32,8 @@ def paths(tmp_path_factory):
 
 
 def test_every_figure_has_pdf_png_numbers_and_caption(paths):
-    names = ("score_lines", "heat_map", "recovered_latents")
-    assert {path.name for path in paths} == {f"{n}.{kind}" for n in names for kind in ("pdf", "png", "csv", "txt")}
+    names = ("score_lines", "phase_diagram", "recovered_latents", "performance_profiles", "cost_score")
+    assert {path.name for path in paths} == {f"{n}.{kind}" for n in names for kind in page.FORMATS}
     assert all(path.stat().st_size > 0 for path in paths)
 
 
@@ -50,12 +51,12 @@ def test_a_figure_is_as_wide_as_the_page_at_300_dots_per_inch(paths):
         if path.suffix == ".png":
             with Image.open(path) as image:
                 assert abs(image.width / 300 - figures.WIDTH) < 0.02
-                assert image.height / 300 <= figures.MAX_HEIGHT + 0.02
+                assert image.height / 300 <= page.MAX_HEIGHT + 0.02
 
 
 def test_the_numbers_beside_a_figure_are_the_means_of_its_cells(paths):
     trials, folder = simulated_trials(), paths[0].parent
-    for name in ("score_lines", "heat_map"):
+    for name in ("score_lines", "phase_diagram"):
         rows = pd.read_csv(folder / f"{name}.csv").set_index(["label", "domains", "violation"])
         expected = trials.groupby(["method", "domains", "violation"]).mcc_spearman.mean()
         assert len(rows) == len(expected)
@@ -101,10 +102,10 @@ def test_the_colours_of_the_ladder_differ_in_grey_and_for_the_colour_blind():
 
 
 def test_no_spare_colour_or_marker_belongs_to_a_known_method():
-    known = figures.KNOWN.values()
-    spare = {colour.lower() for colours in figures.SPARE_COLOURS.values() for colour in colours}
+    known = page.KNOWN.values()
+    spare = {colour.lower() for colours in page.SPARE_COLOURS.values() for colour in colours}
     assert not spare & {look.colour.lower() for look in known}
-    assert not set(figures.SPARE_MARKERS) & {look.marker for look in known}
+    assert not set(page.SPARE_MARKERS) & {look.marker for look in known}
 
 
 def test_variants_of_one_method_differ_in_colour_marker_and_line():
@@ -136,7 +137,7 @@ def test_the_same_colour_stands_for_a_method_in_both_forms_of_the_score_figure(t
 def captured(monkeypatch):
     """The figures about to be saved, as they come."""
     drawn = []
-    monkeypatch.setattr(figures, "_save", lambda figure, *rest: drawn.append(figure) or [])
+    monkeypatch.setattr(page, "save", lambda figure, *rest: drawn.append(figure) or [])
     return drawn
 
 
@@ -157,11 +158,11 @@ def test_a_line_has_a_gap_and_a_cross_where_all_trials_failed_and_an_open_marker
 def test_heat_maps_hatch_the_cells_with_failures_and_no_others(tmp_path, monkeypatch):
     trials = fail(simulated_trials(), method="ivae", domains=3, violation=0.5, seed=1)
     drawn = captured(monkeypatch)
-    figures.heat_map(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    figures.phase_diagram(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
     hatched = {
         axes.get_title(): [patch.get_xy() for patch in axes.patches if patch.get_hatch()] for axes in drawn[0].axes
     }
-    assert hatched.pop("ivae") == [(1, 0)]  # the second of the domains, the upper of the violations
+    assert hatched.pop("ivae") == [(2.5, 0.25)]  # cells end halfway between two values
     assert not any(hatched.values())
 
 
@@ -171,15 +172,15 @@ def test_the_dial_that_varies_becomes_the_horizontal_axis(dial, tmp_path, monkey
     trials = pd.concat([trials.assign(**{dial: value}) for value in (100, 1000, 10000)], ignore_index=True)
     drawn = captured(monkeypatch)
     figures.score_lines(trials, METHOD_FIELDS, ["domains", "violation", "n_samples"], tmp_path)
-    assert drawn[0].axes[0].get_xlabel() == figures.WORDS[dial]
+    assert drawn[0].axes[0].get_xlabel() == page.WORDS[dial]
     assert drawn[0].axes[0].get_xticks().tolist() == [100, 1000, 10000]
 
 
 @pytest.mark.parametrize("n_methods", [1, 5, 10])
 @pytest.mark.parametrize("n_violations", [1, 2, 5])
 def test_heat_maps_of_up_to_ten_methods_and_nine_numbers_of_domains_have_room_for_their_values(n_methods, n_violations):
-    n_columns, width, height = figures._map_shape(n_methods, 9, n_violations)
-    assert width >= figures.MIN_CELL[0] and height >= figures.MIN_CELL[1]
+    n_columns, width, height = maps._map_shape(n_methods, 9, n_violations)
+    assert width >= maps.MIN_CELL[0] and height >= maps.MIN_CELL[1]
     assert n_columns <= n_methods
 
 
@@ -221,14 +222,14 @@ def test_runs_of_any_shape_fit_the_page_without_a_warning(trials, tmp_path, monk
 
 def test_a_matched_estimate_is_aligned_in_order_and_sign():
     z = np.random.default_rng(0).normal(size=(200, 2))
-    (first, r1), (second, r2) = figures._matched(z, np.column_stack([-np.exp(z[:, 1]), z[:, 0] ** 3]))
+    (first, r1), (second, r2) = latents._matched(z, np.column_stack([-np.exp(z[:, 1]), z[:, 0] ** 3]))
     assert r1 == pytest.approx(1) and r2 == pytest.approx(1)
     assert np.corrcoef(first, z[:, 0])[0, 1] > 0.5 and np.corrcoef(second, z[:, 1])[0, 1] > 0.5
 
 
 def test_a_latent_without_a_match_and_a_constant_estimate_score_zero():
     z = np.random.default_rng(0).normal(size=(200, 3))
-    scores = [spearman for _, spearman in figures._matched(z, np.column_stack([z[:, 1], np.zeros(200)]))]
+    scores = [spearman for _, spearman in latents._matched(z, np.column_stack([z[:, 1], np.zeros(200)]))]
     assert sorted(scores) == [0, 0, pytest.approx(1)] and scores[1] == pytest.approx(1)
 
 
@@ -250,25 +251,89 @@ def promised(trials):
 
 def test_what_theory_promises_is_beside_the_scores_and_outlined(tmp_path):
     trials = promised(simulated_trials())
-    figures.heat_map(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
-    rows = pd.read_csv(tmp_path / "heat_map.csv")
+    figures.phase_diagram(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    rows = pd.read_csv(tmp_path / "phase_diagram.csv")
     own = rows[rows.label == "synergy-vae"]
     assert own.set_index(["domains", "violation"]).promised.to_dict() == {
         (u, v): 0.5 if u == 2 else 1 for u in (2, 3, 4) for v in (0, 0.5)
     }
     assert rows[rows.label != "synergy-vae"].promised.isna().all()
-    assert "Outlined" in (tmp_path / "heat_map.txt").read_text()
-    figures.heat_map(simulated_trials(), METHOD_FIELDS, DATASET_FIELDS, tmp_path)
-    assert "Outlined" not in (tmp_path / "heat_map.txt").read_text()
+    assert "Solid outline" in (tmp_path / "phase_diagram.txt").read_text()
+    figures.phase_diagram(simulated_trials(), METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    assert "Solid outline" not in (tmp_path / "phase_diagram.txt").read_text()
 
 
 def test_an_outline_goes_around_the_cells_that_are_inside():
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    figures._outline(axes, np.array([[False, True], [True, True]]))
+    maps._outline(axes, np.array([[False, True], [True, True]]), np.arange(3), np.arange(3))
     segments = {tuple(map(tuple, segment.tolist())) for segment in axes.collections[-1].get_segments()}
     assert segments == {
         ((1, 0), (2, 0)), ((0, 1), (1, 1)), ((0, 2), (1, 2)), ((1, 2), (2, 2)),
         ((1, 0), (1, 1)), ((2, 0), (2, 1)), ((0, 1), (0, 2)), ((2, 1), (2, 2)),
     }  # fmt: skip
+
+
+def test_a_bar_joins_the_methods_that_do_not_differ_and_no_bar_is_part_of_another():
+    assert comparisons._bars(np.array([1.0, 1.5, 2.5, 4.0]), 1.2) == [(1.0, 1.5), (1.5, 2.5)]
+    assert comparisons._bars(np.array([1.0, 2.0, 3.0]), 5.0) == [(1.0, 3.0)]
+    assert comparisons._bars(np.array([1.0, 2.0, 3.0]), 0.5) == []
+
+
+def test_ranks_are_over_data_seeds_and_only_of_methods(tmp_path):
+    levels = {"vae": 0.5, "ivae": 0.7, "synergy-vae": 0.9, "supervised": 0.99, "random": 0.1}
+    figures.critical_difference(simulated_trials(levels), METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    rows = pd.read_csv(tmp_path / "critical_difference.csv")
+    assert rows.label.tolist() == ["synergy-vae", "ivae", "vae"] and rows["rank"].tolist() == [1, 2, 3]
+    assert (rows.n_seeds == 3).all()
+
+
+def test_a_failed_trial_is_above_no_threshold_of_a_profile(tmp_path):
+    trials = fail(simulated_trials({"ivae": 0.8, "vae": 0.8}), method="ivae", domains=3)
+    figures.performance_profiles(trials, METHOD_FIELDS, tmp_path)
+    rows = pd.read_csv(tmp_path / "performance_profiles.csv")
+    assert rows.groupby("label").share.max().to_dict() == {"ivae": pytest.approx(2 / 3), "vae": 1}
+
+
+def test_no_method_beats_one_on_the_front_in_both_cost_and_score(tmp_path):
+    trials = simulated_trials({"vae": 0.5, "ivae": 0.7, "synergy-vae": 0.9, "flow-vae": 0.6, "supervised": 0.99})
+    trials["train_s"] = trials.method.map({"vae": 1, "ivae": 2, "synergy-vae": 4, "flow-vae": 3, "supervised": 0.5})
+    figures.cost_and_score(trials, METHOD_FIELDS, tmp_path)
+    rows = pd.read_csv(tmp_path / "cost_score.csv")
+    assert set(rows.label[rows.on_front]) == {"vae", "ivae", "synergy-vae"}
+
+
+def test_synergy_marks_the_cells_whose_interval_excludes_0(tmp_path, monkeypatch):
+    effects = pd.DataFrame({"ladder": "VAE", "domains": [2, 3, 10], "violation": 0.5, "n_seeds": 5})
+    effects = effects.assign(effect=[0.1, 0.0, -0.1], effect_low=[0.05, -0.05, -0.15], effect_high=[0.15, 0.05, -0.05])
+    drawn = captured(monkeypatch)
+    figures.synergy_map(effects, "domains", "violation", tmp_path, {"effect": "both − better single"})
+    marks = {text.xy[0]: text.get_text() for text in drawn[0].axes[0].texts if text.get_text() in "▲▼"}
+    assert marks == {2.5: "▲", 13.5: "▼"}  # at the right edges of the cells
+
+
+@pytest.mark.parametrize("dial", ["domains", "violation", "n_latents"])
+def test_the_synergy_effect_is_drawn_along_one_dial_too(dial, tmp_path):
+    trials = ladder_trials(both=0.1, cells=3).rename(columns={"domains": dial})
+    draw(trials, tmp_path)
+    rows = pd.read_csv(tmp_path / "synergy.csv")
+    assert rows[dial].tolist() == [2, 3, 4] and (tmp_path / "synergy.svg").exists()
+
+
+def test_a_map_has_its_cells_where_the_values_are():
+    side = maps.dial("domains", ["2", "3", "10"])
+    assert side.edges.tolist() == [1.5, 2.5, 6.5, 13.5] and side.n_narrow == 12
+    assert maps.dial("n_samples", ["100", "1000", "10000"]).is_log
+    assert not maps.dial("mixing", ["linear", "smooth"]).is_numeric
+
+
+def test_a_style_of_matplotlib_changes_the_figure_but_not_its_fonts_and_an_unknown_one_is_an_error(tmp_path):
+    from matplotlib import rcParams
+
+    from registry import UsageError
+
+    with figures.setting("ggplot"):
+        assert rcParams["axes.grid"] and rcParams["pdf.fonttype"] == 42
+    with pytest.raises(UsageError, match="no style 'ggplott'"), figures.setting("ggplott"):
+        pass

@@ -1,0 +1,189 @@
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from bench import figures, html
+from tests.simulated import DATASET_FIELDS, METHOD_FIELDS, fail, simulated_trials
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+MANIFEST = {
+    "name": "a run",
+    "commands": [
+        {
+            "command": "run_bench.py --grid domains=2..4 --grid 'violation=0,0.5'",
+            "started_at": "2026-01-01T00:00:00+00:00",
+            "config": {"profile": "quick", "seeds": 3},
+            "versions": {"python": "3.11"},
+            "machine": {"cores": 2},
+            "git": {"commit": "abc", "modified": False},
+            "engine_version": 3,
+            "data_version": 4,
+        }
+    ],
+    "definitions": {"mcc_spearman": "Rank correlations <matched> on validation."},
+    "splits": "train, validation and test",
+}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    trials = fail(simulated_trials(), method="ivae", domains=3, seed=0)
+    trials.loc[trials.status == "diverged", "error"] = "went <b>wrong</b> & stopped"
+    figures.draw_all(trials, METHOD_FIELDS, DATASET_FIELDS, {}, folder / "figures")
+    return html.write(trials, METHOD_FIELDS, DATASET_FIELDS, MANIFEST, folder, ["VAE ladder: no evidence."])
+
+
+class Reader(HTMLParser):
+    """Collects ids, links and text, and checks that what is opened is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs[name] for name in ("src", "href", "xlink:href") if name in attrs]
+        if tag not in ("meta", "link", "input"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def read(report):
+    reader = Reader()
+    reader.feed(report.read_text())
+    assert not reader.open
+    return reader
+
+
+def test_the_report_is_one_file_that_fetches_nothing(read):
+    assert read.links and all(link.startswith(("#", "data:")) for link in read.links)
+
+
+def test_ids_are_unique_and_every_link_within_the_page_has_its_end(read):
+    assert len(set(read.ids)) == len(read.ids)
+    assert {link[1:] for link in read.links if link.startswith("#")} <= set(read.ids)
+
+
+def test_it_says_without_scripts_what_a_reader_needs(read, report):
+    text = " ".join(read.text)
+    trials = simulated_trials()
+    for words in (
+        "VAE ladder: no evidence.",
+        "domains=3, violation=0.5",
+        "Rank correlations <matched>",
+        "--grid domains=2..4",
+    ):
+        assert words in text
+    assert all(trial in text for trial in trials.trial_id)
+    assert "went <b>wrong</b> & stopped" in text  # as text, not as markup
+    assert len(re.findall("<svg ", report.read_text())) == len(list((report.parent / "figures").glob("*.svg")))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright, which drives the browser, is not installed"
+    )
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine (apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request):
+    return request.param
+
+
+@pytest.fixture(params=[(390, 844), (1280, 900)], ids=["phone", "desktop"])
+def opened(browser, report, scheme, request):
+    """The report in the browser, which must find nothing to complain of."""
+    context = browser.new_context(
+        viewport=dict(zip(("width", "height"), request.param, strict=True)), color_scheme=scheme
+    )
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda asked: complaints.append(asked.url) if asked.url.startswith("http") else None)
+    page.goto(report.as_uri())
+    yield page
+    assert complaints == []
+    context.close()
+
+
+def shown(page):
+    return page.eval_on_selector_all(
+        "#board tbody tr", "rows => rows.filter(r => !r.hidden).map(r => r.cells[1].textContent)"
+    )
+
+
+def test_a_click_on_a_heading_sorts_and_another_one_turns_the_order(opened):
+    expected = simulated_trials().groupby("method").mcc_spearman.mean().sort_values().index.tolist()
+    opened.get_by_role("button", name="MCC Spearman").click()
+    assert [name.removesuffix(" †") for name in shown(opened)] == expected[::-1]
+    opened.get_by_role("button", name="MCC Spearman").click()
+    assert [name.removesuffix(" †") for name in shown(opened)] == expected
+    opened.get_by_role("button", name="rank").click()
+    assert shown(opened)[:2] == ["ivae †", "synergy-vae"]  # from the highest number; what has no rank stays last
+
+
+def test_the_filter_leaves_the_rows_with_its_words(opened):
+    opened.get_by_label("Filter").fill("floor")
+    assert set(shown(opened)) == {"random", "identity"}
+    opened.get_by_label("Filter").fill("")
+    assert len(shown(opened)) == 5
+
+
+def test_a_cell_opens_to_its_trials(opened):
+    opened.get_by_text("domains=3, violation=0.5").click()
+    opened.get_by_text("15 trials").nth(3).click()
+    assert opened.get_by_text("ivae-3-0.5-0").is_visible()
+
+
+def test_the_page_is_no_wider_than_the_window_and_its_text_stands_out(opened):
+    assert opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    colours = opened.evaluate(
+        "[...document.querySelectorAll('h1, td, figcaption, dd, a, th, tr.floor td')].map(e => [getComputedStyle(e).color, getComputedStyle(document.body).backgroundColor])"
+    )
+    assert min(contrast(*map(rgb, pair)) for pair in colours) >= 4.5  # WCAG 2.1, level AA
+
+
+def rgb(text):
+    return np.array([int(value) for value in re.findall(r"\d+", text)[:3]]) / 255
+
+
+def contrast(a, b):
+    linear = [
+        np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722] for c in (a, b)
+    ]
+    return (max(linear) + 0.05) / (min(linear) + 0.05)
+
+
+def test_it_can_be_read_with_scripts_off(browser, report):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator("#board tbody tr").count() == 5 and not page.locator("#filter").is_visible()
+    context.close()
+
+
+def test_a_run_of_one_cell_has_a_report(tmp_path):
+    trials = simulated_trials(domains=[2], violations=[0.0])
+    assert "the one cell" in html.write(trials, METHOD_FIELDS, DATASET_FIELDS, MANIFEST, tmp_path).read_text()
