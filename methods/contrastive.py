@@ -27,8 +27,8 @@ class TCL(TorchMethod):
 
     def build(self, shape: Shape):
         model = torch.nn.Module()
-        # The features must not see the domain that they are to tell.
-        model.encoder = nets.Encoder(shape.n_observed, 0, shape.n_latents, self.width, self.depth)
+        # No Encoder: the features must not see the domain that they are to tell.
+        model.encoder = nets.WhiteMLP(shape.n_observed, shape.n_latents, self.width, self.depth)
         model.classifier = torch.nn.Linear(shape.n_latents, shape.n_domains)
         return model
 
@@ -37,7 +37,7 @@ class TCL(TorchMethod):
         return (torch.logsumexp(scores, -1) - (scores * batch.u).sum(-1)).mean()
 
     def encode(self, model, x, u):
-        return model.encoder(x, u[:, :0])
+        return model.encoder(x)
 
     def readout(self, seed: int):
         return decomposition.FastICA(whiten="unit-variance", max_iter=1000, random_state=seed)

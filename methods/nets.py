@@ -35,8 +35,8 @@ class MLP(nn.Module):
         return self.linear(x) + self.network(x)
 
 
-class Encoder(nn.Module):
-    """An MLP of the whitened data and the one-hot domain, to `n_out` numbers.
+class WhiteMLP(nn.Module):
+    """An MLP of the whitened data, (batch, n_observed) to (batch, n_out).
 
     Weak latents and the curvature of strong ones lie in the data's directions of small variance. Whitened, they are not lost in
     the first steps: on tuning data, one start then does as well as two to four without it.
@@ -44,9 +44,9 @@ class Encoder(nn.Module):
 
     whitening: Tensor
 
-    def __init__(self, n_observed: int, n_domains: int, n_out: int, width: int, depth: int):
+    def __init__(self, n_observed: int, n_out: int, width: int, depth: int):
         super().__init__()
-        self.mlp = MLP(n_observed + n_domains, n_out, width, depth)
+        self.mlp = MLP(n_observed, n_out, width, depth)
         self.register_buffer("whitening", torch.eye(n_observed))
 
     def whiten(self, x: Tensor) -> None:
@@ -58,8 +58,24 @@ class Encoder(nn.Module):
         scales = values.clamp(min=1e-4 * float(values.max())) ** -0.5
         self.whitening.copy_((vectors * scales) @ vectors.T)
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mlp(x @ self.whitening)
+
+
+class Encoder(WhiteMLP):
+    """A WhiteMLP whose output the one-hot domain shifts.
+
+    An MLP that sees the domain can turn a latent's sign or swap two from domain to domain, and a decoder that tells the domain
+    by the other latents will follow: a common local optimum with few domains. At 2 of them, twelve tuning data sets gave synergy-vae
+    a mean MCC of .956 with the shift and .913 without; flow-vae .913 and .877.
+    """
+
+    def __init__(self, n_observed: int, n_domains: int, n_out: int, width: int, depth: int):
+        super().__init__(n_observed, n_out, width, depth)
+        self.shift = nn.Parameter(torch.zeros(n_domains, n_out))
+
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
-        return self.mlp(torch.cat([x @ self.whitening, u], dim=-1))
+        return super().forward(x) + u @ self.shift
 
 
 class Rng:

@@ -145,6 +145,15 @@ def test_an_encoder_sees_white_data_and_does_not_blow_up_what_hardly_varies():
     assert "whitening" not in dict(encoder.named_parameters())
 
 
+def test_the_domain_shifts_an_encoder_by_the_same_at_every_point():
+    encoder = nets.Encoder(4, 3, 2, 8, 1)
+    encoder.shift.data.normal_()
+    x, domains = torch.randn(20, 4), torch.eye(3)
+    shifts = [encoder(x, u.expand(20, 3)) - encoder(x, domains[0].expand(20, 3)) for u in domains]
+    for domain, shift in enumerate(shifts):
+        torch.testing.assert_close(shift, (encoder.shift[domain] - encoder.shift[0]).expand(20, 2))
+
+
 def test_gates_count_themselves_and_open_as_often_as_they_say():
     gates = nets.Gates(3, 2).double()
     gates.logits.data = torch.tensor([[-3.0, 0.0], [1.0, 2.0], [5.0, -8.0]], dtype=torch.float64)
