@@ -74,7 +74,7 @@ class Encoder(WhiteMLP):
         super().__init__(n_observed, n_out, width, depth)
         self.shift = nn.Parameter(torch.zeros(n_domains, n_out))
 
-    def forward(self, x: Tensor, u: Tensor) -> Tensor:
+    def forward(self, x: Tensor, u: Tensor) -> Tensor:  # type: ignore[override]  # one input more
         return super().forward(x) + u @ self.shift
 
 
