@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 LOG_2PI = math.log(2 * math.pi)
 MIN_BIN, MIN_SLOPE = 1e-2, 1e-2  # of a spline: keep its inverse and its log-slope finite
+BOUND = 4.0  # where the splines of a coupling end, in standard deviations of white data
 
 
 class MLP(nn.Module):
@@ -154,20 +156,26 @@ class DomainFlow(nn.Module):
         """Shift and log-scale (batch, n_latents) and bins (batch, 6, n_latents, n_bins) of each sample's domain."""
         n_domains, n_latents = self.affine.shape[:2]
         shift, log_scale = torch.einsum("bd,dik->kbi", u, self.affine).unbind(0)
-        bins = (u @ self._bins().reshape(n_domains, -1)).reshape(-1, 6, n_latents, self.n_bins)
+        bins = (u @ spline_bins(self.spline, self.bound).reshape(n_domains, -1)).reshape(-1, 6, n_latents, self.n_bins)
         return shift, log_scale, bins
 
-    def _bins(self) -> Tensor:
-        """Left knot, width, lower knot, height, slopes at both ends of every bin: (n_domains, 6, n_latents, n_bins)."""
-        widths, heights, slopes = self.spline.split([self.n_bins, self.n_bins, self.n_bins - 1], dim=-1)
-        left, width = self._knots(widths)
-        low, height = self._knots(heights)
-        slopes = F.pad(MIN_SLOPE + F.softplus(slopes + math.log(math.expm1(1 - MIN_SLOPE))), (1, 1), value=1.0)
-        return torch.stack([left, width, low, height, slopes[..., :-1], slopes[..., 1:]], dim=1)
 
-    def _knots(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        sizes = 2 * self.bound * (MIN_BIN + (1 - MIN_BIN * self.n_bins) * torch.softmax(logits, dim=-1))
-        return torch.cumsum(sizes, dim=-1) - sizes - self.bound, sizes
+def spline_bins(parameters: Tensor, bound: float) -> Tensor:
+    """Left knot, width, lower knot, height, slopes at both ends of every bin, (batch, 6, n, n_bins), for `rational_quadratic`.
+
+    `parameters` is (batch, n, 3 * n_bins - 1); zeros are the identity.
+    """
+    n_bins = (parameters.shape[-1] + 1) // 3
+    widths, heights, slopes = parameters.split([n_bins, n_bins, n_bins - 1], dim=-1)
+    left, width = _knots(widths, bound)
+    low, height = _knots(heights, bound)
+    slopes = F.pad(MIN_SLOPE + F.softplus(slopes + math.log(math.expm1(1 - MIN_SLOPE))), (1, 1), value=1.0)
+    return torch.stack([left, width, low, height, slopes[..., :-1], slopes[..., 1:]], dim=-3)
+
+
+def _knots(logits: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    sizes = 2 * bound * (MIN_BIN + (1 - MIN_BIN * logits.shape[-1]) * torch.softmax(logits, dim=-1))
+    return torch.cumsum(sizes, dim=-1) - sizes - bound, sizes
 
 
 def rational_quadratic(x: Tensor, bins: Tensor, bound: float) -> tuple[Tensor, Tensor]:
@@ -268,3 +276,81 @@ def gaussian_kl(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std
     ratio = torch.exp(2 * (log_std - prior_log_std))
     distance = ((mean - prior_mean) * torch.exp(-prior_log_std)) ** 2
     return 0.5 * (ratio + distance - 1) - log_std + prior_log_std
+
+
+class Coupling(nn.Module):
+    """Moves one half of its input by monotone splines whose parameters are a network of the other half (Durkan et al. 2019).
+
+    The halves are those of a rotated frame, drawn at random and fixed. A spline keeps [-BOUND, BOUND] to itself and is the identity
+    outside, so that no point is carried far off. The scales of affine couplings multiply instead, and single held-out points at the
+    edge of the data then cost up to a million nats. It starts as the identity.
+    """
+
+    frame: Tensor
+
+    def __init__(self, n: int, width: int, depth: int, n_bins: int):
+        super().__init__()
+        self.n_seen, self.n_moved = n // 2, n - n // 2
+        self.register_buffer("frame", nn.init.orthogonal_(torch.empty(n, n)))
+        self.network = MLP(self.n_seen, self.n_moved * (3 * n_bins - 1), width, depth)
+        nn.init.zeros_(self.network.linear.weight)
+        nn.init.zeros_(self.network.network[-1].bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output (batch, n) and the log-determinant (batch,) of the Jacobian, of `x` (batch, n)."""
+        seen, moved = self._halves(x)
+        moved, log_slope = rational_quadratic(moved, self._bins(seen), BOUND)
+        return torch.cat([seen, moved], dim=-1) @ self.frame.T, log_slope.sum(-1)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """x with forward(x) = y."""
+        seen, moved = self._halves(y)
+        moved = rational_quadratic_inverse(moved, self._bins(seen), BOUND)
+        return torch.cat([seen, moved], dim=-1) @ self.frame.T
+
+    def _halves(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (x @ self.frame).split([self.n_seen, self.n_moved], dim=-1)
+
+    def _bins(self, seen: Tensor) -> Tensor:
+        return spline_bins(self.network(seen).reshape(*seen.shape[:-1], self.n_moved, -1), BOUND)
+
+
+class CouplingFlow(nn.Module):
+    """An invertible network: the principal coordinates of the data, whitened, then couplings, then a linear map.
+
+    It starts as the whitening alone.
+    """
+
+    whitening: Tensor
+
+    def __init__(self, n: int, width: int, depth: int, n_couplings: int, n_bins: int):
+        super().__init__()
+        self.register_buffer("whitening", torch.eye(n))
+        self.couplings = nn.ModuleList(Coupling(n, width, depth, n_bins) for _ in range(n_couplings))
+        self.linear = nn.Parameter(torch.eye(n))
+
+    def whiten(self, x: Tensor) -> None:
+        """Sets the whitening matrix of `x` (n_samples, n), directions of great variance first."""
+        covariance = torch.cov(x.T.double()).reshape(x.shape[1], x.shape[1])
+        if not covariance.isfinite().all():
+            return  # the model diverges, and is reported so
+        values, vectors = torch.linalg.eigh(covariance)
+        scales = values.clamp(min=1e-4 * float(values.max())) ** -0.5
+        self.whitening.copy_((vectors * scales).flip(1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output (batch, n) and log |det dy/dx| (batch,)."""
+        y = x @ self.whitening
+        log_det = torch.linalg.slogdet(self.whitening)[1] + torch.linalg.slogdet(self.linear)[1]
+        for coupling in self.couplings:
+            y, more = coupling(y)
+            log_det = log_det + more
+        return y @ self.linear, log_det
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """x with forward(x) = y, (batch, n)."""
+        x = y @ torch.linalg.inv(self.linear)
+        coupling: Any
+        for coupling in reversed(self.couplings):
+            x = coupling.inverse(x)
+        return x @ torch.linalg.inv(self.whitening)
