@@ -37,6 +37,18 @@ class MLP(nn.Module):
         return self.linear(x) + self.network(x)
 
 
+def white_axes(x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The principal axes of `x` (n_samples, n), columns of rising variance, and one over the standard deviation along each.
+
+    Directions of next to no variance are not blown up. None if x is not finite: the model diverges, and is reported so.
+    """
+    covariance = torch.cov(x.T.double()).reshape(x.shape[1], x.shape[1])
+    if not covariance.isfinite().all():
+        return None
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors, values.clamp(min=1e-4 * float(values.max())) ** -0.5
+
+
 class WhiteMLP(nn.Module):
     """An MLP of the whitened data, (batch, n_observed) to (batch, n_out).
 
@@ -52,13 +64,11 @@ class WhiteMLP(nn.Module):
         self.register_buffer("whitening", torch.eye(n_observed))
 
     def whiten(self, x: Tensor) -> None:
-        """Sets the symmetric whitening matrix of `x` (n_samples, n_observed); directions of next to no variance are not blown up."""
-        covariance = torch.cov(x.T.double()).reshape(x.shape[1], x.shape[1])
-        if not covariance.isfinite().all():
-            return  # the model diverges, and is reported so
-        values, vectors = torch.linalg.eigh(covariance)
-        scales = values.clamp(min=1e-4 * float(values.max())) ** -0.5
-        self.whitening.copy_((vectors * scales) @ vectors.T)
+        """Sets the symmetric whitening matrix of `x` (n_samples, n_observed)."""
+        axes = white_axes(x)
+        if axes is not None:
+            vectors, scales = axes
+            self.whitening.copy_((vectors * scales) @ vectors.T)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mlp(x @ self.whitening)
@@ -331,12 +341,10 @@ class CouplingFlow(nn.Module):
 
     def whiten(self, x: Tensor) -> None:
         """Sets the whitening matrix of `x` (n_samples, n), directions of great variance first."""
-        covariance = torch.cov(x.T.double()).reshape(x.shape[1], x.shape[1])
-        if not covariance.isfinite().all():
-            return  # the model diverges, and is reported so
-        values, vectors = torch.linalg.eigh(covariance)
-        scales = values.clamp(min=1e-4 * float(values.max())) ** -0.5
-        self.whitening.copy_((vectors * scales).flip(1))
+        axes = white_axes(x)
+        if axes is not None:
+            vectors, scales = axes
+            self.whitening.copy_((vectors * scales).flip(1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The output (batch, n) and log |det dy/dx| (batch,)."""
