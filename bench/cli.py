@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from methods import methods
 from registry import Entry, UsageError, nearest
 
 RUNS, TUNING = Path("results/runs"), Path("results/tuning")
+REPORTS = Path("results/reports")
 DEFAULT_METHODS = (
     "vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae", "supervised", "identity", "pca", "fastica", "random",
 )  # fmt: skip
@@ -122,12 +124,31 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     command.set_defaults(run=command_score)
     command = commands.add_parser(
-        "report", help="draw a run's tables and figures again, without training", allow_abbrev=False
+        "report", help="tables and figures of a run, or of several together, without training", allow_abbrev=False
     )
-    command.add_argument("name", metavar="RUN", help="a folder, or a name under results/runs")
+    run_help = "a folder, or a name under results/runs"
+    add = command.add_argument
+    add("names", nargs="+", metavar="RUN", help=f"{run_help}; several make one board")
+    add("--by", action="append", default=[], metavar="FIELD", help="a leaderboard for each value of it, repeatable")
+    add("--where", metavar="CONDITION", help="only those trials, as \"domains<=4 and method!='pca'\"")
+    add("--style", metavar="STYLE", help="a matplotlib style for the figures, by name or file")
+    add(
+        "--out",
+        metavar="FOLDER",
+        help="where to (default: the run's own folder; results/reports/NAMES for several runs, or with --where)",
+    )
     command.set_defaults(run=command_report)
+    command = commands.add_parser(
+        "compare", help="what changed from one run to another, on the data that both have", allow_abbrev=False
+    )
+    command.add_argument("first", metavar="RUN_A", help=run_help)
+    command.add_argument("second", metavar="RUN_B", help="the same")
+    command.add_argument(
+        "--out", metavar="FOLDER", help="also write compare.md, and compare.csv with every cell, there"
+    )
+    command.set_defaults(run=command_compare)
     _add_plugins(parser, "plugins")
-    for name in ("list", "show", "audit", "tune", "report"):
+    for name in ("list", "show", "audit", "tune", "report", "compare"):
         _add_plugins(commands.choices[name], "more_plugins")  # before the command's name or after it: both count
 
     parsers = [parser, *commands.choices.values()]
@@ -258,7 +279,12 @@ def default_name(arguments: argparse.Namespace) -> str:
     """The same for the same question, so that repeating a command goes on with its run."""
     parts = [arguments.dataset, arguments.profile, *arguments.grid, *arguments.settings]
     parts += [f"root-seed={arguments.root_seed}"] if arguments.root_seed else []
-    name = re.sub(r"[^\w.=,+-]", "-", "-".join(parts))
+    return _short(*parts)
+
+
+def _short(*parts: str | None) -> str:
+    """The name of a folder that is another one for other `parts`."""
+    name = re.sub(r"[^\w.=,+-]", "-", "-".join(filter(None, parts)))
     return name if len(name) <= 100 else f"{name[:100]}-{digest(parts)}"
 
 
@@ -305,8 +331,9 @@ def command_run(arguments: argparse.Namespace) -> int:
                 ray_address=arguments.ray_address, gpus_per_pack=_gpus(arguments, request.device),
                 time_limit=arguments.time_limit,
             )  # fmt: skip
-        rows = report.write(store, console)
-    asked = rows[rows.trial_id.isin([trial.trial_id for trial in request.trials])]
+        results = report.gather([store])
+        report.write(results, store.folder, console)
+    asked = results.trials[results.trials.trial_id.isin([trial.trial_id for trial in request.trials])]
     return 0 if (asked.status == "ok").any() else 1
 
 
@@ -467,30 +494,75 @@ def command_score(arguments: argparse.Namespace) -> int:
 
 
 def command_report(arguments: argparse.Namespace) -> int:
-    folder = Path(arguments.name)
-    if not (folder / "manifest.json").exists():
-        folder = RUNS / arguments.name
-    if not (folder / "manifest.json").exists():
-        known = sorted(path.parent.name for path in RUNS.glob("*/manifest.json"))
-        hint = nearest(arguments.name, known) if known else "there are no runs yet"
-        raise UsageError(f"there is no run {arguments.name!r}; {hint}")
+    folders = list(dict.fromkeys(_run_folder(name) for name in arguments.names))
+    if arguments.out:
+        out = Path(arguments.out)
+    elif len(folders) == 1 and arguments.where is None:
+        out = folders[0]
+    else:
+        out = REPORTS / _short("+".join(folder.name for folder in folders), arguments.where)
+        out = (
+            out if arguments.where is None else Path(f"{out}-{digest(arguments.where)[:6]}")
+        )  # "<" and ">" are both "-" in it
 
     from rich.console import Console
 
-    from bench import report
+    from bench import figures, report
+
+    with figures.setting(arguments.style):
+        pass  # a style that there is not is an error before anything is written
+    console = Console(highlight=False)
+    stores = _open(folders, console)
+    with contextlib.ExitStack() as stack:
+        for store in stores:
+            stack.enter_context(store.lock())
+        results = report.gather(stores, arguments.where)
+        report.write(results, out, console, arguments.by, arguments.style)
+    return 0
+
+
+def command_compare(arguments: argparse.Namespace) -> int:
+    folders = [_run_folder(name) for name in (arguments.first, arguments.second)]
+
+    from rich.console import Console
+
+    from bench import compare, report
+
+    console = Console(highlight=False)
+    sides = []
+    for store in _open(folders, console):
+        with store.lock():
+            sides.append(report.gather([store]))
+    a, b = sides
+    report.merged({f"A = {folders[0].name}": a.manifest, f"B = {folders[1].name}": b.manifest})  # refuses other data
+    console.print(compare.render(a, b)[0], soft_wrap=True, markup=False)
+    if arguments.out:
+        for path in compare.write(a, b, Path(arguments.out)):
+            console.print(f"written: {path}", soft_wrap=True, markup=False)
+    return 0
+
+
+def _run_folder(name: str) -> Path:
+    """Of a run, from its name or folder. Raises UsageError where there is none."""
+    for folder in (Path(name), RUNS / name):
+        if (folder / "manifest.json").exists():
+            return folder
+    known = sorted(path.parent.name for path in RUNS.glob("*/manifest.json"))
+    raise UsageError(f"there is no run {name!r}; {nearest(name, known) if known else 'there are no runs yet'}")
+
+
+def _open(folders: Sequence[Path], console: Any) -> list[Any]:
+    """The stores of runs, with the plugins that they used loaded."""
     from bench.store import Store
 
-    store, console = Store(folder), Console(highlight=False)
-    for file in dict.fromkeys(
-        file for command in store.manifest()["commands"] for file in command["config"].get("plugins", [])
-    ):
+    stores = [Store(folder) for folder in folders]
+    commands = [command for store in stores for command in store.manifest()["commands"]]
+    for file in dict.fromkeys(file for command in commands for file in command["config"].get("plugins", [])):
         try:
             plugins.load([file])
         except UsageError as error:  # its rows are there all the same
             console.print(f"without the fields of its methods: {error}", soft_wrap=True, markup=False)
-    with store.lock():
-        report.write(store, console)
-    return 0
+    return stores
 
 
 def _device(arguments: argparse.Namespace) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from bench import leaderboard
-from bench.leaderboard import HEADLINE, SHOWN, cells, labels, number, value_text
+from bench.leaderboard import HEADLINE, SHOWN, cells, labels, number, place_text, value_text
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 TITLES = {  # of the figures, in the order in which a reader wants them
@@ -35,20 +35,23 @@ def write(
     manifest: Mapping[str, Any],
     folder: str | Path,
     verdicts: Sequence[str] = (),
+    by: Sequence[str] = (),
 ) -> Path:
     """report.html in `folder`, from the trials shown, the run's manifest, and the figures in `folder`/figures.
 
-    `verdicts` are sentences to begin with.
+    `verdicts` are sentences to begin with; the leaderboard is ranked within each combination of the columns `by`.
     """
     folder = Path(folder)
-    board = leaderboard.table(trials, method_fields)
+    boards = leaderboard.boards(trials, method_fields, by)
     commands = manifest["commands"]
     page = _environment().get_template(TEMPLATE.name)
     text = page.render(
         name=manifest["name"],
         verdicts=list(verdicts),
-        notes=leaderboard.notes(board),
-        board=_board(board),
+        notes=[
+            f"{name}: {note}" if name else note for name, board in boards.items() for note in leaderboard.notes(board)
+        ],
+        board=_board(pd.concat(boards.values(), ignore_index=True), by),
         figures=[_figure(path) for path in _drawn(folder / "figures")],
         cells=_cells(trials, method_fields, dataset_fields),
         command=commands[-1]["command"],
@@ -78,10 +81,11 @@ def _versions(command: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _board(rows: pd.DataFrame) -> dict[str, Any]:
+def _board(rows: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
     """Headings and rows of the leaderboard; a cell is what it shows and what it sorts by."""
     scores = [score for score in SHOWN if rows[score].notna().any()]
     headings = [
+        *by,
         "rank",
         "method",
         "role",
@@ -95,7 +99,8 @@ def _board(rows: pd.DataFrame) -> dict[str, Any]:
         rank = "" if pd.isna(row["rank"]) else str(row["rank"])
         mark = "" if row["comparable"] else f" {leaderboard.MARK}"
         values = [(_interval(row, score), row[score]) for score in scores]
-        entries = [(rank, row["rank"]), (row["label"] + mark, row["label"]), (row["role"], row["role"]), *values]
+        entries = [(value_text(row[field]), row[field]) for field in by]
+        entries += [(rank, row["rank"]), (row["label"] + mark, row["label"]), (row["role"], row["role"]), *values]
         entries += [(f"{row['n_ok']}/{row['n_trials']}", row["n_ok"]), (str(row["n_failed"]), row["n_failed"])]
         entries += [("–" if pd.isna(row["train_s"]) else f"{row['train_s']:.2g}", row["train_s"])]
         body.append({"role": row["role"], "entries": [(text, "" if pd.isna(key) else key) for text, key in entries]})
@@ -140,7 +145,7 @@ def _cells(trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: S
     found = []
     for key, group in groups:
         values = tuple(map(value_text, key if isinstance(key, tuple) else (key,)))
-        name = ", ".join(f"{field}={value}" for field, value in zip(varying, values, strict=True)) or "the one cell"
+        name = place_text(dict(zip(varying, values, strict=True))) or "the one cell"
         means = by_cell[values].sort_values(HEADLINE, ascending=False).to_dict("records")
         group = group.sort_values(["label", "seed"])
         found.append(

@@ -240,17 +240,46 @@ def _seconds(value: float) -> str:
     return "–" if pd.isna(value) else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
+def boards(trials: pd.DataFrame, method_fields: Sequence[str], by: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
+    """The table of each combination of values of the columns `by`, named as "violation=0.5"; without `by` one, named ""."""
+    if not by:
+        return {"": table(trials, method_fields)}
+    groups = trials.groupby(list(by), dropna=False)
+    return {
+        place_text(dict(zip(by, values, strict=True))): table(own, method_fields).assign(
+            **dict(zip(by, values, strict=True))
+        )
+        for values, own in groups
+    }
+
+
+def place_text(fields: Mapping[Any, Any]) -> str:
+    """Some fields with their values, as "domains=3, violation=0.5"."""
+    return ", ".join(f"{field}={value_text(value)}" for field, value in fields.items())
+
+
 def write(
-    trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: Sequence[str], folder: str | Path
+    trials: pd.DataFrame,
+    method_fields: Sequence[str],
+    dataset_fields: Sequence[str],
+    folder: str | Path,
+    by: Sequence[str] = (),
 ) -> list[Path]:
-    """leaderboard.md, .csv and .tex in `folder`, and their paths. The Markdown also has the headline score per cell."""
+    """leaderboard.md, .csv and .tex in `folder`, and their paths: a board for each combination of the columns `by`.
+
+    The Markdown also has the headline score per cell.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = table(trials, method_fields)
+    found = boards(trials, method_fields, by)
+    everything = pd.concat(found.values(), ignore_index=True)
+    order = everything["label"].drop_duplicates()
     texts = {
-        "md": _markdown(rows, _per_cell(trials, method_fields, cells(trials, dataset_fields), rows["label"])),
-        "csv": rows.to_csv(index=False),
-        "tex": _latex(rows),
+        "md": _markdown(found, _per_cell(trials, method_fields, cells(trials, dataset_fields), order)),
+        "csv": everything[[*by, *everything.columns.drop(list(by))]].to_csv(index=False),
+        "tex": "\n".join(
+            rf"\par\medskip\emph{{{_escape(name)}}}\par" * bool(name) + _latex(rows) for name, rows in found.items()
+        ),
     }
     paths = [folder / f"leaderboard.{suffix}" for suffix in texts]
     for path, text in zip(paths, texts.values(), strict=True):
@@ -258,12 +287,15 @@ def write(
     return paths
 
 
-def _markdown(rows: pd.DataFrame, per_cell: dict[str, list[str]]) -> str:
-    columns = _columns(rows, lambda mean, half: mean + (f" ± {half}" if half else ""))
-    columns["", "role"] = list(rows["role"])
-    headers = [" ".join(heading).strip() for heading in columns]
-    parts = ["# Leaderboard", tabulate(_rows(columns), headers, tablefmt="pipe", disable_numparse=True)]
-    parts += ["\n".join(f"- {note}" for note in notes(rows))]
+def _markdown(found: Mapping[str, pd.DataFrame], per_cell: dict[str, list[str]]) -> str:
+    parts = ["# Leaderboard"]
+    for name, rows in found.items():
+        columns = _columns(rows, lambda mean, half: mean + (f" ± {half}" if half else ""))
+        columns["", "role"] = list(rows["role"])
+        headers = [" ".join(heading).strip() for heading in columns]
+        parts += [f"## {name}"] * bool(name)
+        parts += [tabulate(_rows(columns), headers, tablefmt="pipe", disable_numparse=True)]
+        parts += ["\n".join(f"- {note}" for note in notes(rows))]
     if per_cell:
         parts += ["## MCC (Spearman) by cell", tabulate(per_cell, "keys", tablefmt="pipe", disable_numparse=True)]
         parts += ["Means and intervals as above. In brackets, where not all trials of a cell are ok: how many are."]
@@ -276,7 +308,7 @@ def _per_cell(
     if not varying:
         return {}
     rows = summary(trials.assign(label=labels(trials, method_fields)), ["label", *varying])
-    names = [", ".join(f"{field}={value_text(row[field])}" for field in varying) for row in rows.to_dict("records")]
+    names = [place_text(row) for row in rows[list(varying)].to_dict("records")]
     entries = pd.Series([_cell_text(row) for row in rows.itertuples()], index=[rows["label"], names])
     columns = rows[list(varying)].set_axis(names, axis=0).drop_duplicates().sort_values(list(varying)).index
     return {"method": list(order)} | {

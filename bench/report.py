@@ -1,12 +1,13 @@
-"""What a run leaves beside its rows: the manifest before, tables and figures after. Trains nothing."""
+"""What a run leaves beside its rows: the manifest before, tables and figures after; those of several runs together. Trains nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bench.store import Store
 from bench.trials import ENGINE_VERSION, Trial
 from datasets import DATA_VERSION, datasets
 from methods import methods
-from registry import UsageError
+from registry import UsageError, nearest
 
 DEFINITIONS = {
     "objective": "The method's own loss on validation, penalties included, mean per sample (nats where it is a likelihood); "
@@ -73,47 +74,123 @@ def record(
     )
 
 
-def write(store: Store, console: Console, style: str | None = None) -> pd.DataFrame:
-    """Compacts the rows, writes leaderboard, figures and report.html, prints the leaderboard. Returns all rows.
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What is reported together: the trials of one run, or of several, a part of them perhaps."""
 
-    `style` is a matplotlib style for the figures, by name or file.
+    trials: (
+        pd.DataFrame
+    )  # of each question its last row, by the last code and data; with the columns `run` and data_seed, ROOT/SEED
+    method_fields: list[str]
+    dataset_fields: list[str]
+    manifest: dict[str, Any]  # of several runs, one manifest with the commands of all
+    n_superseded: int  # trials left out, of an earlier version of the code or the data
+    stores: dict[str, Store]  # by run
+
+
+def gather(stores: Sequence[Store], where: str | None = None) -> Results:
+    """The results of runs together, those trials for which the condition `where` holds. Compacts each run.
+
+    Raises UsageError where a run has no trials, where the data versions of runs disagree, and for a condition that has no meaning here.
     """
-    rows = store.compact()
-    if rows.empty:
-        raise UsageError(f"the run {store.folder.name!r} has no finished trials yet")
-    trials, superseded = current(rows, store.manifest())
+    short = len({store.folder.name for store in stores}) == len(stores)
+    runs = {store.folder.name if short else str(store.folder): store for store in stores}
+    manifest = merged({name: store.manifest() for name, store in runs.items()})
+    rows = {name: store.compact().assign(run=name) for name, store in runs.items()}
+    for name, own in rows.items():
+        if own.empty:
+            raise UsageError(f"the run {name!r} has no finished trials yet")
+    columns = dict.fromkeys(column for own in rows.values() for column in own)
+    # Without the empty columns, of which pandas would make another type.
+    parts = [own.dropna(axis=1, how="all") for own in rows.values()]
+    everything = pd.concat(parts, ignore_index=True).reindex(columns=list(columns))
+    everything = everything.sort_values("finished_at").drop_duplicates("trial_id", keep="last")
+    trials, superseded = current(everything, manifest)
     trials, replaced = latest(trials)
-    superseded += replaced
+    trials["data_seed"] = trials.root_seed.astype(str) + "/" + trials.seed.astype(str)
     # Seeds of different root seeds are different data.
     trials["seed"] = trials.groupby(["root_seed", "seed"]).ngroup() if trials.root_seed.nunique() > 1 else trials.seed
+    trials = select(trials, where) if where else trials
     method_fields, dataset_fields = (
         # What is no longer registered has its rows still, and no fields of its own.
         sorted({f for name in trials[kind].unique() if name in registry.names() for f in registry[name].fields})
         for kind, registry in (("method", methods), ("dataset", datasets))
     )
-    fields = method_fields, dataset_fields
-    leaderboard.write(trials, *fields, store.folder)
-    verdicts = synergy.write(trials, *fields, store.folder)
-    recovery.write(trials, method_fields, store.folder)
-    representations, where = example(store, trials, *fields)
-    figures.draw_all(trials, *fields, representations, store.folder / "figures", where, style)
-    html.write(trials, *fields, store.manifest(), store.folder, verdicts)
-    console.print(leaderboard.render(leaderboard.table(trials, method_fields)), soft_wrap=True, markup=False)
+    return Results(trials, method_fields, dataset_fields, manifest, superseded + replaced, runs)
+
+
+def merged(manifests: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """One manifest of all runs: their commands, from the first to the last, and the definitions of the newest.
+
+    Raises UsageError where their last commands drew data by different versions of the generators.
+    """
+    versions = {name: manifest["commands"][-1]["data_version"] for name, manifest in manifests.items()}
+    if len(set(versions.values())) > 1:
+        each = ", ".join(f"{name} has version {found}" for name, found in versions.items())
+        raise UsageError(
+            f"these runs are not on the same data, so their scores cannot stand side by side: of the data, {each}"
+        )
+    commands = [command for manifest in manifests.values() for command in manifest["commands"]]
+    newest = max(manifests.values(), key=lambda manifest: manifest["commands"][-1]["started_at"])
+    return newest | {
+        "name": " + ".join(manifests),
+        "commands": sorted(commands, key=lambda command: command["started_at"]),
+    }
+
+
+def select(trials: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The trials for which a condition on their columns holds, as `domains <= 4 and method != "pca"`."""
+    try:
+        chosen = trials.eval(where, engine="python", local_dict={}, global_dict={})
+    except pd.errors.UndefinedVariableError as error:
+        name = str(error).split("'")[1]
+        raise UsageError(f"--where {where!r}: the trials have no field {name!r}; {nearest(name, trials)}") from None
+    except Exception as error:
+        raise UsageError(f"--where {where!r} cannot be read: {error}; write a condition as domains<=4") from None
+    if not (isinstance(chosen, pd.Series) and chosen.dtype == bool):
+        raise UsageError(f"--where {where!r} is no condition; write one as domains<=4, or method=='ivae'")
+    if not chosen.any():
+        raise UsageError(f"--where {where!r} holds for none of the {len(trials)} trials")
+    return trials[chosen].reset_index(drop=True)
+
+
+def write(results: Results, folder: Path, console: Console, by: Sequence[str] = (), style: str | None = None) -> None:
+    """Tables, figures and report.html in `folder`; prints the leaderboard, one for each combination of the fields `by`.
+
+    `style` is a matplotlib style for the figures, by name or file.
+    """
+    trials, fields = results.trials, (results.method_fields, results.dataset_fields)
+    for field in by:
+        if field not in trials:
+            raise UsageError(f"--by {field}: the trials have no such field; {nearest(field, trials)}")
+    leaderboard.write(trials, *fields, folder, by)
+    verdicts = synergy.write(trials, *fields, folder)
+    recovery.write(trials, results.method_fields, folder)
+    representations, where = example(results)
+    figures.draw_all(trials, *fields, representations, folder / "figures", where, style)
+    html.write(trials, *fields, results.manifest, folder, verdicts, by)
+    if folder not in [store.folder for store in results.stores.values()]:
+        trials.to_csv(folder / "trials.csv", index=False)
+    for name, board in leaderboard.boards(trials, results.method_fields, by).items():
+        console.print(
+            "\n".join([*[f"{name}:"] * bool(name), leaderboard.render(board), ""]), soft_wrap=True, markup=False
+        )
     for verdict in verdicts:
         console.print(verdict, soft_wrap=True, markup=False)
-    if superseded:
+    if results.n_superseded:
         console.print(
-            f"{superseded} trials of an earlier version of the code or the data are kept in trials.parquet and left out here"
+            f"{results.n_superseded} trials of an earlier version of the code or the data are kept in the run and left out here",
+            soft_wrap=True,
         )
-    console.print(f"tables, figures and report.html: {store.folder}", soft_wrap=True)
-    return rows
+    console.print(f"tables, figures and report.html: {folder}", soft_wrap=True, markup=False)
 
 
 def current(rows: pd.DataFrame, manifest: dict[str, Any]) -> tuple[pd.DataFrame, int]:
-    """Rows made by the code with which their method last took part in a command of this run, and how many others there are."""
+    """Rows made by the code with which their method last took part in a command, on the last data; how many others there are."""
     codes: dict[str, str] = {}
     for command in manifest["commands"]:
-        codes |= command["code"]
+        if command["data_version"] == manifest["commands"][-1]["data_version"]:
+            codes |= command["code"]
     keep = rows.code == (rows.method + " on " + rows.dataset).map(codes)
     return rows[keep].reset_index(drop=True), int((~keep).sum())
 
@@ -126,18 +203,17 @@ def latest(trials: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return trials[keep].reset_index(drop=True), int((~keep).sum())
 
 
-def example(
-    store: Store, trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: Sequence[str]
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], str]:
+def example(results: Results) -> tuple[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], str]:
     """(z, z_hat, domains) by label, of one seed of one cell, and in words of which: the one most methods finished, then the first."""
-    done = trials.assign(label=leaderboard.labels(trials, method_fields))
+    trials, dataset_fields = results.trials, results.dataset_fields
+    done = trials.assign(label=leaderboard.labels(trials, results.method_fields))
     done = done[(done.status == "ok") & done.has_truth]
     if done.empty:
         return {}, ""
     by = [field for field in dataset_fields if field in done] + ["dataset", "root_seed", "seed"]
     groups = [group for _, group in done.groupby(by, dropna=False)]
     chosen = max(groups, key=lambda group: group.label.nunique())
-    latents = {row.label: store.latents(row) for _, row in chosen.iterrows()}
+    latents = {row.label: results.stores[row.run].latents(row) for _, row in chosen.iterrows()}
     first = chosen.iloc[0]
     cell = [f"{field}={leaderboard.value_text(first[field])}" for field in leaderboard.cells(trials, dataset_fields)]
     where = ", ".join([f"data set {first.dataset}", *cell, f"data seed {first.seed}"])

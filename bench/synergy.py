@@ -17,7 +17,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import statistics
-from bench.leaderboard import HEADLINE, cells, is_failed, n_values, number, score_array, value_text
+from bench.leaderboard import HEADLINE, cells, is_failed, n_values, number, place_text, score_array, value_text
 
 
 class Ladder(NamedTuple):
@@ -188,7 +188,7 @@ def _verdict(rows: pd.DataFrame) -> str:
     in_cells = f"in {len(claimed)} of {n_cells} cells"
     if len(claimed) and n_cells > 1:
         best = claimed.loc[claimed["effect"].idxmax()]
-        most = f"{'most at' if len(claimed) > 1 else 'at'} {place_text(best)}, {effect_text(best, 'effect')}"
+        most = f"{'most at' if len(claimed) > 1 else 'at'} {_cell(best)}, {effect_text(best, 'effect')}"
     if overall["claimed"]:
         text = f"evidence of synergy: {size}"
         if n_cells > 1:
@@ -207,10 +207,9 @@ def _verdict(rows: pd.DataFrame) -> str:
     return f"{start}: {text}; {n_seeds} data seeds{failed if n_failed else ''}."
 
 
-def place_text(row: pd.Series) -> str:
+def _cell(row: pd.Series) -> str:
     """The cell of a row of `table`, as "domains=3, violation=0.5"."""
-    end = row.index.get_loc("n_seeds")
-    return ", ".join(f"{field}={value_text(row[field])}" for field in row.index[2:end] if field in row.index)
+    return place_text(row.iloc[2 : row.index.get_loc("n_seeds")])
 
 
 def effect_text(row: pd.Series, name: str, digits: int = 3) -> str:
@@ -249,7 +248,7 @@ def _markdown(rows: pd.DataFrame, sentences: list[str]) -> str:
         for _, row in own.iterrows():
             is_cell = row["scope"] == CELL
             lines.append(
-                {"cell": (place_text(row) or "the one cell") if is_cell else "**all cells**"}
+                {"cell": (_cell(row) or "the one cell") if is_cell else "**all cells**"}
                 | {corner: number(row[corner]) or "–" for corner in Ladder._fields}
                 | {"effect": effect_text(row, "effect"), "p": number(row["p_holm" if is_cell else "p"])}
                 | {"claimed": "yes" if row["claimed"] else ""}

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from bench.store import Store
+
 DATASET_FIELDS = ["domains", "n_latents", "twins", "violation"]
 METHOD_FIELDS = ["alpha", "steps"]
 SCORES = (
@@ -79,3 +81,43 @@ def ladder_trials(
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def simulated_run(folder, trials, data_version=1, code="code", started_at="2026-01-01T00:00:00+00:00"):
+    """A store that holds `trials`, a pack per method, as if one command had trained them, with its manifest."""
+    store = Store(folder)
+    rng = np.random.default_rng(0)
+    for method, rows in trials.groupby("method"):
+        rows = rows.assign(
+            root_seed=0, has_truth=True, code=code, pack_id=f"{folder.name}-{method}", finished_at=float(started_at[:4])
+        )
+        rows = rows.astype(object).where(rows.map(np.ndim).gt(0) | rows.notna(), None)
+        kept = {}
+        for trial in rows.trial_id[rows.status == "ok"]:
+            z = rng.normal(size=(50, 3)).astype(np.float32)
+            kept |= {f"{trial}.z": z, f"{trial}.z_hat": z + rng.normal(size=z.shape), f"{trial}.domains": z[:, 0] > 0}
+        store.write_pack(f"{folder.name}-{method}", rows.to_dict("records"), kept)
+    pairs = {f"{method} on sparse-mixing": code for method in trials.method.unique()}
+    command = MANIFEST["commands"][0] | {"code": pairs, "data_version": data_version, "started_at": started_at}
+    store.write_manifest(MANIFEST | {"name": folder.name, "commands": [command]})
+    return store
+
+
+MANIFEST = {
+    "name": "a run",
+    "commands": [
+        {
+            "command": "run_bench.py --grid domains=2..4 --grid 'violation=0,0.5'",
+            "started_at": "2026-01-01T00:00:00+00:00",
+            "config": {"profile": "quick", "seeds": 3},
+            "code": {},
+            "versions": {"python": "3.11"},
+            "machine": {"cores": 2},
+            "git": {"commit": "abc", "modified": False},
+            "engine_version": 3,
+            "data_version": 1,
+        }
+    ],
+    "definitions": {"mcc_spearman": "Rank correlations <matched> on validation."},
+    "splits": "train, validation and test",
+}

@@ -50,7 +50,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         (["--profile", "qick"], "choose from 'quick', 'default', 'paper'"),
         (["--executor", "ry"], "choose from 'auto', 'serial', 'ray'"),
         (["--grid"], "expected one argument"),
-        (["lst"], "choose from 'list', 'show', 'audit', 'tune', 'score', 'report'"),
+        (["lst"], "choose from 'list', 'show', 'audit', 'tune', 'score', 'report', 'compare'"),
         (["show"], "required: NAME"),
         (["show", "ivea"], "did you mean 'ivae'?"),
         (["report", "nothing"], "there are no runs yet"),
@@ -73,6 +73,8 @@ def in_an_empty_folder(tmp_path, monkeypatch):
             ["tune", "--budget", "1000000", "--methods", "tcl", "--set", "tcl.learning_rate=0.01"],
             "tcl has nothing left to tune",
         ),
+        (["report"], "required: RUN"),
+        (["compare", "one"], "required: RUN_B"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_the_nearest_name_and_code_2_and_starts_nothing(capsys, words, message):

@@ -6,26 +6,9 @@ import numpy as np
 import pytest
 
 from bench import figures, html
-from tests.simulated import DATASET_FIELDS, METHOD_FIELDS, fail, simulated_trials
+from tests.simulated import DATASET_FIELDS, MANIFEST, METHOD_FIELDS, fail, simulated_trials
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MANIFEST = {
-    "name": "a run",
-    "commands": [
-        {
-            "command": "run_bench.py --grid domains=2..4 --grid 'violation=0,0.5'",
-            "started_at": "2026-01-01T00:00:00+00:00",
-            "config": {"profile": "quick", "seeds": 3},
-            "versions": {"python": "3.11"},
-            "machine": {"cores": 2},
-            "git": {"commit": "abc", "modified": False},
-            "engine_version": 3,
-            "data_version": 4,
-        }
-    ],
-    "definitions": {"mcc_spearman": "Rank correlations <matched> on validation."},
-    "splits": "train, validation and test",
-}
 
 
 @pytest.fixture(scope="module")
