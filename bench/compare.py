@@ -14,7 +14,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import statistics
-from bench.leaderboard import HEADLINE, cells, is_failed, is_ok, n_values, number, place_text, value_text
+from bench.leaderboard import HEADLINE, cells, is_failed, is_ok, n_values, number, p_text, place_text, value_text
 from bench.report import Results
 
 CELL, ALL = "cell", "all"  # the scopes of rows
@@ -166,7 +166,7 @@ def _tabulated(rows: pd.DataFrame, tablefmt: str) -> str:
             {"method": row["label"]}
             | ({"cell": row["cell"]} if rows["cell"].any() else {})
             | {"seeds": row["n_seeds"], "A": number(row["a"]), "B": number(row["b"])}
-            | {"B - A": f"{sign}{number(row['difference'])}{ends}", "p": number(row["p_holm"])}
+            | {"B - A": f"{sign}{number(row['difference'])}{ends}", "p": p_text(row["p_holm"])}
             | {"failed": f"{row['failed_a']} → {row['failed_b']}"}
         )
     return tabulate(lines, "keys", tablefmt=tablefmt, disable_numparse=True)

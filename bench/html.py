@@ -42,7 +42,7 @@ def write(
     `verdicts` are sentences to begin with; the leaderboard is ranked within each combination of the columns `by`.
     """
     folder = Path(folder)
-    boards = leaderboard.boards(trials, method_fields, by)
+    boards = leaderboard.boards(trials, method_fields, dataset_fields, by)
     commands = manifest["commands"]
     page = _environment().get_template(TEMPLATE.name)
     text = page.render(

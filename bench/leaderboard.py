@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
-from bench.statistics import interval_name, mean_interval
+from bench.statistics import LEVEL, holm, interquartile_mean, interval_name, mean_along, mean_interval
 
 HEADLINE = "mcc_spearman"
 ROLES = ("method", "ceiling", "floor")  # in the order of the table; only methods are ranked
@@ -32,6 +32,8 @@ SHOWN = {  # score: its heading in two parts
     "mcc_style": ("MCC", "style"),
     "recon_nmse": ("", "NMSE"),
 }
+NARROW = ("mcc_spearman", "mcc_within", "r2_block", "r2_content", "mcc_style")  # on the terminal and in Markdown
+PAPER = ("mcc_spearman", "mcc_pearson", "mcc_within", "r2_component", "r2_block", "r2_content", "mcc_style")  # in LaTeX
 SCORES = (*SHOWN, "objective")  # objectives are only in the CSV: those of two methods cannot be compared
 LOWER_IS_BETTER = ("recon_nmse",)
 MARK = "†"
@@ -123,17 +125,12 @@ def score_array(trials: pd.DataFrame, fields: Sequence[str], score: str = HEADLI
     Several trials in one place, which differ in another field, are averaged.
     """
     trials = trials.reset_index(drop=True)
-    texts = trials[list(fields)].map(value_text).agg(" ".join, axis=1) if fields else pd.Series("", trials.index)
-    places = (
-        trials.loc[~texts.duplicated(), list(fields)].sort_values(list(fields))
-        if fields
-        else pd.DataFrame(index=trials.index[:1])
-    )
-    cell_of = {texts[index]: cell for cell, index in enumerate(places.index)}
+    cell = trials.groupby(list(fields), dropna=False).ngroup() if fields else pd.Series(0, trials.index)
+    places = trials.loc[~cell.duplicated(), list(fields)].set_axis(cell.unique(), axis=0).sort_index()
     label, labels = pd.factorize(trials["label"])
     seed, seeds = pd.factorize(trials["seed"], sort=True)
     shape = (len(labels), len(seeds), len(places))
-    at = np.ravel_multi_index((label, seed, texts.map(cell_of).to_numpy()), shape)
+    at = np.ravel_multi_index((label, seed, cell.to_numpy()), shape)
     ok = (is_ok(trials) & trials[score].notna()).to_numpy()
     total = np.bincount(at[ok], trials[score].to_numpy(float)[ok], minlength=np.prod(shape))
     with np.errstate(invalid="ignore"):
@@ -141,26 +138,83 @@ def score_array(trials: pd.DataFrame, fields: Sequence[str], score: str = HEADLI
     return ScoreArray(values, list(labels), list(seeds), places.reset_index(drop=True))
 
 
-def table(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.DataFrame:
+def pessimistic(trials: pd.DataFrame, dataset_fields: Sequence[str]) -> pd.Series:
+    """The headline score, of a trial that failed the lowest one of any floor on the same cell and data seed, or 0; else NaN."""
+    fields = [field for field in dict.fromkeys(("dataset", *dataset_fields, "seed")) if field in trials]
+    place = trials.groupby(fields, dropna=False).ngroup()
+    own = trials[HEADLINE].where(is_ok(trials))
+    floors = own[trials["role"] == "floor"].groupby(place).min()
+    return own.mask(is_failed(trials), place.map(floors).fillna(0.0))
+
+
+def boards(
+    trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: Sequence[str], by: Sequence[str] = ()
+) -> dict[str, pd.DataFrame]:
+    """The `table` of each combination of values of the columns `by`, named as "violation=0.5"; without `by` one, named ""."""
+    unknown = {score: np.nan for score in SCORES if score not in trials}  # in a run of an earlier version
+    trials = trials.assign(pessimistic=pessimistic(trials, dataset_fields), **unknown)
+    if not by:
+        return {"": _table(trials, method_fields, dataset_fields)}
+    found = {}
+    for values, own in trials.groupby(list(by), dropna=False):
+        place = dict(zip(by, values, strict=True))
+        found[place_text(place)] = _table(own, method_fields, dataset_fields).assign(**place)
+    return found
+
+
+def table(trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: Sequence[str]) -> pd.DataFrame:
     """One row per label: methods from the best mean headline score to the worst, then the ceiling, then the floors.
 
-    Columns: rank (of methods with a score; ties share the better rank), label, method, role, those of `summary` for all
-    scores, train_s (seconds, mean over the ok trials), comparable (False: the mean covers fewer trials than another row
-    has), and reason, the most common one for which trials failed.
+    Columns: rank (of methods with a score; ties share the better rank), label, method, role, those of `summary` for all scores;
+    S_best and S_tied for each shown score S (of the methods, the best to three digits, and those that the paired difference to it, Holm's
+    correction over the methods, does not tell from it); iqm, the interquartile mean of the headline score over all trials, and pessimistic, its
+    mean with failures counted as the floor; train_s (seconds, mean over the ok trials), comparable (False: the mean covers fewer trials
+    than another row has), and reason, the most common one for which trials failed.
     """
-    unknown = {score: np.nan for score in SCORES if score not in trials}  # in a run of an earlier version
-    trials = trials.assign(label=labels(trials, method_fields), **unknown)
+    return boards(trials, method_fields, dataset_fields)[""]
+
+
+def _table(trials: pd.DataFrame, method_fields: Sequence[str], dataset_fields: Sequence[str]) -> pd.DataFrame:
+    trials = trials.assign(label=labels(trials, method_fields))
+    ok = trials[is_ok(trials)]
     rows = summary(trials, ["label", "method", "role"], SCORES)
-    rows["train_s"] = rows["label"].map(trials[is_ok(trials)].groupby("label")["train_s"].mean())
+    rows["iqm"] = rows["label"].map(
+        ok.groupby("label")[HEADLINE].agg(lambda own: interquartile_mean(own.to_numpy(), axis=0))
+    )
+    by_seed = trials.groupby(["label", "seed"])["pessimistic"].mean()
+    rows["pessimistic"] = rows["label"].map(by_seed.groupby("label").mean())
+    rows["train_s"] = rows["label"].map(ok.groupby("label")["train_s"].mean())
     rows["comparable"] = rows["n_ok"] == rows["n_trials"].max()
     failed = trials[is_failed(trials)]
     reasons = {label: _reason(group) for label, group in failed.groupby("label")}
     rows["reason"] = rows["label"].map(reasons)
+    for score in SHOWN:
+        rows[f"{score}_best"] = _best(rows, score)
+        rows[f"{score}_tied"] = _tied(rows, trials, cells(trials, dataset_fields), score)
     ranked = rows[HEADLINE].where(rows["role"] == "method").rank(method="min", ascending=False)
     rows.insert(0, "rank", ranked.astype("Int64"))
     rows["order"] = rows["role"].map(ROLES.index)
     rows = rows.sort_values(["order", HEADLINE, "label"], ascending=[True, False, True])
     return rows.drop(columns="order").reset_index(drop=True)
+
+
+def _best(rows: pd.DataFrame, score: str) -> pd.Series:
+    values = rows[score].where(rows["role"] == "method").round(3)
+    return values == (values.min() if score in LOWER_IS_BETTER else values.max())
+
+
+def _tied(rows: pd.DataFrame, trials: pd.DataFrame, fields: Sequence[str], score: str) -> pd.Series:
+    """Which methods are not the best, and not told from it by the paired difference on the data seeds and cells of both."""
+    own = trials[trials["role"] == "method"]
+    found = score_array(own, fields, score)
+    if np.isnan(found.values).all():
+        return pd.Series(False, rows.index)
+    best = rows.set_index("label").loc[found.labels, score].to_numpy(float)
+    first = np.nanargmin(best) if score in LOWER_IS_BETTER else np.nanargmax(best)
+    difference = mean_along(found.values[first] - found.values, -1)
+    p = mean_interval(np.delete(difference, first, axis=0)).p.ravel()
+    tied = dict(zip(np.delete(found.labels, first), holm(p) >= 1 - LEVEL, strict=True))
+    return rows["label"].map(lambda label: bool(tied.get(label, False))) & ~rows[f"{score}_best"]
 
 
 def _reason(failed: pd.DataFrame) -> str:
@@ -171,7 +225,7 @@ def _reason(failed: pd.DataFrame) -> str:
 
 def render(table: pd.DataFrame) -> str:
     """The table for a terminal: mean ± half-width of the 95 % interval, and below it what must be known to read it."""
-    columns = _columns(table, lambda mean, half: mean + (f" ±{half}" if half else ""))
+    columns = _columns(table, lambda mean, half: mean + (f" ±{half}" if half else ""), is_narrow=True)
     body: list[list[str] | str] = []
     for _, group in itertools.groupby(zip(table["role"], _rows(columns), strict=True), key=lambda pair: pair[0]):
         body += [SEPARATING_LINE] * bool(body) + [row for _, row in group]
@@ -186,6 +240,9 @@ def notes(table: pd.DataFrame) -> list[str]:
     n_seeds = int(table["n_seeds"].max())
     interval = f" ± half-width of the 95 % {interval_name(n_seeds)} interval" if n_seeds > 1 else ""
     lines = [f"Mean{interval} over {seeds_text(table)}; test split; ranked by MCC (Spearman)."]
+    if table[HEADLINE].notna().any():
+        failed = "; pessimistic: its mean with a failed trial counted as the floor" if table["n_failed"].any() else ""
+        lines.append(f"IQM: the interquartile mean of MCC (Spearman) over all trials{failed}.")
     if not table["comparable"].all():
         lines.append(f"{MARK} {MARK_MEANING}.")
     for row in table.to_dict("records"):
@@ -215,16 +272,30 @@ def number(value: float, digits: int = 3) -> str:
     return text.removeprefix("-") if not text.strip("-.0") else text
 
 
-def _columns(table: pd.DataFrame, join: Callable[[str, str], str]) -> dict[tuple[str, str], list[str]]:
+def p_text(p: float) -> str:
+    """A p-value to three digits; empty for NaN."""
+    return "<.001" if p < 0.0005 else number(p)
+
+
+def _columns(table: pd.DataFrame, join: Callable[[str, str], str], is_narrow: bool) -> dict[tuple[str, str], list[str]]:
+    """The texts of a table by heading. A narrow one has fewer scores, and the interval of the headline alone."""
+    known = [score for score in SHOWN if table[score].notna().any()]
+    shown = [score for score in known if score in (NARROW if is_narrow else PAPER)] or known
     columns = {("", "rank"): ["" if pd.isna(rank) else str(rank) for rank in table["rank"]]}
     columns["", "method"] = [
         label + ("" if comparable else f" {MARK}")
         for label, comparable in zip(table["label"], table["comparable"], strict=True)
     ]
-    for score, heading in SHOWN.items():
-        if table[score].notna().any():
-            pairs = zip(table[score].map(number), table[f"{score}_half"].map(number), strict=True)
-            columns[heading] = [join(mean, half) if mean else "–" for mean, half in pairs]
+    for score in shown:
+        halves = [number(half) if score == HEADLINE or not is_narrow else "" for half in table[f"{score}_half"]]
+        pairs = zip(table[score].map(number), halves, strict=True)
+        columns[SHOWN[score]] = [join(mean, half) if mean else "–" for mean, half in pairs]
+        if score == HEADLINE:
+            columns["MCC", "IQM"] = [number(value) or "–" for value in table["iqm"]]
+            if table["n_failed"].any():
+                columns["MCC", "pessimistic"] = [number(value) or "–" for value in table["pessimistic"]]
+    if not is_narrow:
+        columns["", "seeds"] = [str(n) for n in table["n_seeds"]]
     counts = zip(table["n_ok"], table["n_trials"], strict=True)
     columns["", "ok"] = [f"{n_ok}/{n_trials}" for n_ok, n_trials in counts]
     columns["", "failed"] = [str(n) for n in table["n_failed"]]
@@ -238,19 +309,6 @@ def _rows(columns: dict[tuple[str, str], list[str]]) -> list[list[str]]:
 
 def _seconds(value: float) -> str:
     return "–" if pd.isna(value) else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def boards(trials: pd.DataFrame, method_fields: Sequence[str], by: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
-    """The table of each combination of values of the columns `by`, named as "violation=0.5"; without `by` one, named ""."""
-    if not by:
-        return {"": table(trials, method_fields)}
-    groups = trials.groupby(list(by), dropna=False)
-    return {
-        place_text(dict(zip(by, values, strict=True))): table(own, method_fields).assign(
-            **dict(zip(by, values, strict=True))
-        )
-        for values, own in groups
-    }
 
 
 def place_text(fields: Mapping[Any, Any]) -> str:
@@ -271,7 +329,7 @@ def write(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    found = boards(trials, method_fields, by)
+    found = boards(trials, method_fields, dataset_fields, by)
     everything = pd.concat(found.values(), ignore_index=True)
     order = everything["label"].drop_duplicates()
     texts = {
@@ -290,7 +348,7 @@ def write(
 def _markdown(found: Mapping[str, pd.DataFrame], per_cell: dict[str, list[str]]) -> str:
     parts = ["# Leaderboard"]
     for name, rows in found.items():
-        columns = _columns(rows, lambda mean, half: mean + (f" ± {half}" if half else ""))
+        columns = _columns(rows, lambda mean, half: mean + (f" ± {half}" if half else ""), is_narrow=True)
         columns["", "role"] = list(rows["role"])
         headers = [" ".join(heading).strip() for heading in columns]
         parts += [f"## {name}"] * bool(name)
@@ -325,16 +383,19 @@ def _cell_text(row: Any) -> str:
 
 
 def _latex(rows: pd.DataFrame) -> str:
-    columns = _columns(rows, lambda mean, half: mean + (rf"{{\tiny$\,\pm${half}}}" if half else ""))
+    columns = _columns(rows, lambda mean, half: mean + (rf"{{\tiny$\,\pm${half}}}" if half else ""), is_narrow=False)
     for score, heading in SHOWN.items():
         if heading in columns:
-            best = _best(rows, score)
             columns[heading] = [
-                _bold(text) if is_best else text for text, is_best in zip(columns[heading], best, strict=True)
+                _marked(text, r"\textbf" if best else r"\underline" if tied else "")
+                for text, best, tied in zip(columns[heading], rows[f"{score}_best"], rows[f"{score}_tied"], strict=True)
             ]
     columns["", "method"] = [_escape(text) for text in columns["", "method"]]
     del columns["", "rank"], columns["", "failed"]
     lines = [f"% {note}" for note in notes(rows)]
+    lines += [
+        "% Bold: the best method. Underlined: the paired difference to it is not significant (5 %, Holm's correction)."
+    ]
     lines += [
         r"{\footnotesize\setlength{\tabcolsep}{2pt}%",
         rf"\begin{{tabular}}{{@{{}}l{'c' * (len(columns) - 1)}@{{}}}}",
@@ -356,7 +417,7 @@ def _latex(rows: pd.DataFrame) -> str:
 def _latex_heading(headings: list[tuple[str, str]]) -> list[str]:
     groups, rules, start = [], [], 1
     for name, members in itertools.groupby(
-        headings, key=lambda heading: heading[0] if heading in SHOWN.values() else ""
+        headings, key=lambda heading: heading[0] if heading[0] in ("MCC", "R²") else ""
     ):
         width = len(list(members))
         if name:
@@ -369,14 +430,9 @@ def _latex_heading(headings: list[tuple[str, str]]) -> list[str]:
     return [" & ".join(groups) + r" \\", " ".join(rules), " & ".join(names) + r" \\"]
 
 
-def _best(rows: pd.DataFrame, score: str) -> list[bool]:
-    values = rows[score].where(rows["role"] == "method").round(3)
-    return list(values == (values.min() if score in LOWER_IS_BETTER else values.max()))
-
-
-def _bold(text: str) -> str:
+def _marked(text: str, command: str) -> str:
     mean, separator, half = text.partition("{")
-    return rf"\textbf{{{mean}}}{separator}{half}"
+    return rf"{command}{{{mean}}}{separator}{half}" if command else text
 
 
 def _escape(text: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from bench import figures, html, leaderboard, plugins, recovery, synergy
+from bench import comparisons, figures, html, leaderboard, plugins, recovery, synergy
 from bench.store import Store
 from bench.trials import ENGINE_VERSION, Trial
 from datasets import DATA_VERSION, datasets
@@ -164,6 +164,7 @@ def write(results: Results, folder: Path, console: Console, by: Sequence[str] = 
         if field not in trials:
             raise UsageError(f"--by {field}: the trials have no such field; {nearest(field, trials)}")
     leaderboard.write(trials, *fields, folder, by)
+    comparisons.write(trials, *fields, folder)
     verdicts = synergy.write(trials, *fields, folder)
     recovery.write(trials, results.method_fields, folder)
     representations, where = example(results)
@@ -171,7 +172,7 @@ def write(results: Results, folder: Path, console: Console, by: Sequence[str] = 
     html.write(trials, *fields, results.manifest, folder, verdicts, by)
     if folder not in [store.folder for store in results.stores.values()]:
         trials.to_csv(folder / "trials.csv", index=False)
-    for name, board in leaderboard.boards(trials, results.method_fields, by).items():
+    for name, board in leaderboard.boards(trials, *fields, by).items():
         console.print(
             "\n".join([*[f"{name}:"] * bool(name), leaderboard.render(board), ""]), soft_wrap=True, markup=False
         )

@@ -105,6 +105,13 @@ def interval_name(n_seeds: int) -> str:
     return "studentised-bootstrap" if n_seeds >= FEWEST_TO_RESAMPLE else "Student-t"
 
 
+def mean_along(scores: np.ndarray, axis: int) -> np.ndarray:
+    """Mean along an axis, which stays, of what is no NaN; NaN where all is."""
+    n = (~np.isnan(scores)).sum(axis=axis, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(scores, axis=axis, keepdims=True) / n
+
+
 def interquartile_mean(scores: np.ndarray, axis: int | tuple[int, ...] = -2) -> np.ndarray:
     """Mean of the middle half along `axis`: a quarter of the scores, rounded down, is cut at each end (Agarwal et al. 2021)."""
     scores = np.asarray(scores, dtype=float)

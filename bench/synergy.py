@@ -17,7 +17,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import statistics
-from bench.leaderboard import HEADLINE, cells, is_failed, n_values, number, place_text, score_array, value_text
+from bench.leaderboard import HEADLINE, cells, is_failed, n_values, number, p_text, place_text, score_array, value_text
 
 
 class Ladder(NamedTuple):
@@ -113,9 +113,9 @@ def _ladder_rows(name: str, ladder: Ladder, trials: pd.DataFrame, fields: list[s
     scales = {"": _differences(raw), "logit_": _differences(statistics.logit(raw))}
     rows["n_seeds"] = (~np.isnan(scales[""][0])).sum(axis=0)
     rows["n_failed"] = [*_failures(trials, own.cells, fields), int(is_failed(trials).sum())]
-    means = np.concatenate([raw, _mean(raw, -1)], axis=-1)
+    means = np.concatenate([raw, statistics.mean_along(raw, -1)], axis=-1)
     for corner, values in zip(Ladder._fields, means, strict=True):
-        rows[corner] = _mean(values, 0)[0]
+        rows[corner] = statistics.mean_along(values, 0)[0]
     for prefix, differences in scales.items():
         found = statistics.mean_interval(differences)
         _put(rows, f"{prefix}interaction", found.mean[2], found.low[2], found.high[2])
@@ -151,14 +151,7 @@ def _differences(corners: np.ndarray) -> np.ndarray:
     neither, changes, sparsity, both = corners
     complete = np.where(np.isnan(changes + sparsity), np.nan, both)
     differences = np.stack([complete - changes, complete - sparsity, both - changes - sparsity + neither])
-    return np.concatenate([differences, _mean(differences, -1)], axis=-1)
-
-
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean along an axis, which stays, of what is no NaN."""
-    n = (~np.isnan(values)).sum(axis=axis, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        return np.nansum(values, axis=axis, keepdims=True) / n
+    return np.concatenate([differences, statistics.mean_along(differences, -1)], axis=-1)
 
 
 def _failures(trials: pd.DataFrame, places: pd.DataFrame, fields: list[str]) -> list[int]:
@@ -250,7 +243,7 @@ def _markdown(rows: pd.DataFrame, sentences: list[str]) -> str:
             lines.append(
                 {"cell": (_cell(row) or "the one cell") if is_cell else "**all cells**"}
                 | {corner: number(row[corner]) or "–" for corner in Ladder._fields}
-                | {"effect": effect_text(row, "effect"), "p": number(row["p_holm" if is_cell else "p"])}
+                | {"effect": effect_text(row, "effect"), "p": p_text(row["p_holm" if is_cell else "p"])}
                 | {"claimed": "yes" if row["claimed"] else ""}
                 | {word: effect_text(row, key, digits) for word, key, digits in _SHOWN}
                 | {"seeds": row["n_seeds"], "failed": row["n_failed"]}

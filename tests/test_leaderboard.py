@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from bench import leaderboard
 from bench.statistics import mean_interval
@@ -9,7 +10,7 @@ from tests.simulated import DATASET_FIELDS, METHOD_FIELDS, SCORES, fail, simulat
 
 def test_means_and_intervals_are_over_seeds_of_the_means_over_cells():
     trials = simulated_trials()
-    table = leaderboard.table(trials, METHOD_FIELDS).set_index("label")
+    table = leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS).set_index("label")
     own = trials[trials.method == "ivae"].pivot_table(index="seed", values="mcc_spearman", aggfunc="mean").to_numpy()
     mean, low, high, _ = np.stack(mean_interval(own))[:, 0]
     row = table.loc["ivae"]
@@ -17,14 +18,14 @@ def test_means_and_intervals_are_over_seeds_of_the_means_over_cells():
 
 
 def test_methods_are_ranked_and_ceiling_and_floors_stand_apart():
-    table = leaderboard.table(simulated_trials(), METHOD_FIELDS)
+    table = leaderboard.table(simulated_trials(), METHOD_FIELDS, DATASET_FIELDS)
     assert table.label.tolist() == ["synergy-vae", "ivae", "supervised", "identity", "random"]
     assert table["rank"].tolist()[:2] == [1, 2] and table["rank"][2:].isna().all()
 
 
 def test_failed_trials_are_counted_with_their_reason_and_mark_the_mean():
     trials = fail(simulated_trials(), method="ivae", domains=3)
-    table = leaderboard.table(trials, METHOD_FIELDS).set_index("label")
+    table = leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS).set_index("label")
     assert table.loc["ivae", ["n_ok", "n_trials", "n_failed"]].tolist() == [12, 18, 6]
     text = leaderboard.render(table.reset_index())
     assert "ivae †" in text and "synergy-vae †" not in text
@@ -32,7 +33,7 @@ def test_failed_trials_are_counted_with_their_reason_and_mark_the_mean():
 
 
 def test_a_method_whose_trials_all_failed_is_still_in_the_table():
-    table = leaderboard.table(fail(simulated_trials(), method="ivae"), METHOD_FIELDS).set_index("label")
+    table = leaderboard.table(fail(simulated_trials(), method="ivae"), METHOD_FIELDS, DATASET_FIELDS).set_index("label")
     assert np.isnan(table.loc["ivae", "mcc_spearman"]) and table.loc["ivae", "n_failed"] == 18
     assert pd.isna(table.loc["ivae", "rank"])
 
@@ -67,10 +68,87 @@ def test_the_latex_table_is_booktabs_with_the_best_method_in_bold_and_balanced_b
     latex = (tmp_path / "leaderboard.tex").read_text()
     assert latex.count("{") == latex.count("}")
     assert all(rule in latex for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
-    best = latex[latex.index("synergy-vae") :].splitlines()[0].split("&")
-    others = latex[latex.index("ivae &") :]
-    assert all(cell.strip().startswith(r"\textbf") for cell in best[1:7])
-    assert not any(cell.strip().startswith(r"\textbf") for line in others.splitlines() for cell in line.split("&")[1:7])
+    scores = {
+        name: [cell.strip() for cell in latex[latex.index(f"{name} &") :].splitlines()[0].split("&") if r"\pm" in cell]
+        for name in ("synergy-vae", "ivae")
+    }
+    assert len(scores["ivae"]) == 5
+    assert all(cell.startswith(r"\textbf{") for cell in scores["synergy-vae"])
+    assert not any(r"\textbf" in cell for cell in scores["ivae"])
+
+
+def test_the_methods_that_the_paired_difference_does_not_tell_from_the_best_are_underlined(tmp_path):
+    """A method that is behind by a little on every seed is told from the best although their intervals overlap."""
+    rng = np.random.default_rng(0)
+    seeds = 0.1 * rng.normal(size=10)
+    trials = simulated_trials({"vae": 0, "ivae": 0, "flow-vae": 0, "tcl": 0, "supervised": 0}, seeds=10)
+    level = {"vae": 0.70, "ivae": 0.70, "flow-vae": 0.68, "tcl": 0.5, "supervised": 0.9}
+    trials["mcc_spearman"] = trials.method.map(level) + trials.seed.map(dict(enumerate(seeds)))
+    trials["mcc_spearman"] += 0.02 * rng.normal(size=len(trials))
+    rows = leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS).set_index("label")
+    assert rows.mcc_spearman_low["vae"] < rows.mcc_spearman_high["flow-vae"]
+    first, second = rows.index[:2]
+    assert {first, second} == {"vae", "ivae"}
+    assert rows.mcc_spearman_best[rows.mcc_spearman_best].index.tolist() == [first]
+    assert rows.mcc_spearman_tied[rows.mcc_spearman_tied].index.tolist() == [second]
+    leaderboard.write(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    latex = (tmp_path / "leaderboard.tex").read_text()
+    assert rf"{second} & \underline{{" in latex and rf"{first} & \textbf{{" in latex
+
+
+def test_with_one_seed_nothing_is_called_a_tie():
+    assert not leaderboard.table(simulated_trials(seeds=1), METHOD_FIELDS, DATASET_FIELDS).mcc_spearman_tied.any()
+
+
+def test_the_interquartile_mean_is_scipys_over_all_trials_of_a_method():
+    trials = simulated_trials(seeds=5)
+    rows = leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS).set_index("label")
+    own = trials[trials.method == "ivae"].mcc_spearman
+    assert rows.iqm["ivae"] == pytest.approx(stats.trim_mean(own, 0.25))
+
+
+def test_the_pessimistic_mean_counts_a_failure_as_the_lowest_floor_of_its_cell_and_seed():
+    trials = fail(
+        tiny(ivae=[0.5, 0.7, 0.7, 0.9], random=[0.2, 0.1, 0.3, 0.4], identity=[0.3, 0.3, 0.3, 0.3]),
+        method="ivae",
+        domains=2,
+        seed=0,
+    )
+    rows = leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS).set_index("label")
+    assert rows.pessimistic["ivae"] == pytest.approx(((0.2 + 0.7) / 2 + 0.8) / 2)
+    assert rows.pessimistic["random"] == rows.mcc_spearman["random"]
+    alone = leaderboard.table(trials[trials.method == "ivae"], METHOD_FIELDS, DATASET_FIELDS)
+    assert alone.pessimistic[0] == pytest.approx((0.7 / 2 + 0.8) / 2)
+    # A board of a part takes the floors from all trials: those of another setting are floors all the same.
+    settings = trials.assign(alpha=np.where(trials.method == "ivae", 1.0, np.nan))
+    part = leaderboard.boards(settings, METHOD_FIELDS, DATASET_FIELDS, ["alpha"])["alpha=1"]
+    assert part.pessimistic[0] == rows.pessimistic["ivae"]
+
+
+def test_the_terminal_and_the_markdown_are_narrow_and_the_csv_has_everything(tmp_path):
+    trials = simulated_trials()
+    text = leaderboard.render(leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS))
+    assert max(map(len, text.split("\n\n")[0].splitlines())) <= 100
+    assert "pessimistic" not in text  # nothing failed
+    leaderboard.write(trials, METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    assert "NMSE" not in (tmp_path / "leaderboard.md").read_text()
+    columns = set(pd.read_csv(tmp_path / "leaderboard.csv"))
+    assert {
+        *SCORES,
+        "mcc_within_low",
+        "r2_block_tied",
+        "iqm",
+        "pessimistic",
+        "n_seeds",
+        "n_failed",
+        "train_s",
+    } <= columns
+
+
+def test_where_the_truth_is_unknown_the_reconstruction_error_is_shown():
+    trials = simulated_trials().assign(**dict.fromkeys(SCORES[:-2], np.nan), has_truth=False)
+    text = leaderboard.render(leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS))
+    assert "NMSE" in text and "MCC\n" not in text and "IQM" not in text
 
 
 def test_numbers_are_printed_as_papers_do():
@@ -98,7 +176,7 @@ def tiny(**scores):
 
 
 def test_the_numbers_of_a_tiny_table_are_those_computed_by_hand():
-    row = leaderboard.table(tiny(ivae=[0.5, 0.7, 0.7, 0.9]), METHOD_FIELDS).iloc[0]
+    row = leaderboard.table(tiny(ivae=[0.5, 0.7, 0.7, 0.9]), METHOD_FIELDS, DATASET_FIELDS).iloc[0]
     # Seeds have means .6 and .8: mean .7, standard error .1, and the 97.5 % quantile of t with one degree of freedom.
     assert row.mcc_spearman == pytest.approx(0.7)
     assert row.mcc_spearman_half == pytest.approx(12.7062 * 0.1, rel=1e-4)
@@ -107,7 +185,7 @@ def test_the_numbers_of_a_tiny_table_are_those_computed_by_hand():
 
 def test_with_a_failure_the_mean_is_over_the_remaining_trials_of_each_seed_and_marked_as_not_comparable():
     trials = fail(tiny(ivae=[0.5, 0.7, 0.7, 0.9], vae=[0.1, 0.1, 0.1, 0.1]), method="ivae", domains=2, seed=0)
-    table = leaderboard.table(trials, METHOD_FIELDS).set_index("label")
+    table = leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS).set_index("label")
     assert table.loc["ivae", "mcc_spearman"] == pytest.approx((0.7 + 0.8) / 2)
     assert not table.loc["ivae", "comparable"] and table.loc["vae", "comparable"]
 
@@ -117,7 +195,7 @@ def test_trials_that_do_not_apply_are_counted_apart_from_failures():
     hit = (trials.method == "ivae") & (trials.domains == 2)
     trials.loc[hit, "status"] = "not-applicable"
     trials.loc[hit, list(SCORES)] = np.nan
-    table = leaderboard.table(trials, METHOD_FIELDS)
+    table = leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS)
     row = table.set_index("label").loc["ivae"]
     assert (row.n_ok, row.n_failed, row.n_not_applicable) == (12, 0, 6)
     assert "ivae: not applicable to 6 of 18 trials." in leaderboard.notes(table)
@@ -126,7 +204,7 @@ def test_trials_that_do_not_apply_are_counted_apart_from_failures():
 def test_every_trial_is_in_exactly_one_count_even_one_that_is_ok_without_a_score():
     trials = fail(simulated_trials(), method="ivae", seed=0)
     trials.loc[trials.method == "random", "mcc_spearman"] = np.nan
-    table = leaderboard.table(trials, METHOD_FIELDS)
+    table = leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS)
     assert (table.n_ok + table.n_failed + table.n_not_applicable == table.n_trials).all()
     assert table.n_trials.sum() == len(trials)
     assert table.set_index("label").loc["random", ["n_failed", "reason"]].tolist() == [18, "no score"]
@@ -136,25 +214,27 @@ def test_the_most_common_reason_is_the_one_named():
     trials = simulated_trials({"ivae": 0.8})
     trials.loc[:2, ["status", "error"]] = ["failed", "rare"]
     trials.loc[3:9, ["status", "error"]] = ["failed", "Traceback\n  ...\nValueError: common"]
-    assert leaderboard.table(trials, METHOD_FIELDS).reason[0] == "ValueError: common"
+    assert leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS).reason[0] == "ValueError: common"
 
 
 def test_methods_with_equal_scores_share_a_rank():
-    table = leaderboard.table(tiny(ivae=[0.5] * 4, vae=[0.5] * 4, **{"flow-vae": [0.4] * 4}), METHOD_FIELDS)
+    table = leaderboard.table(
+        tiny(ivae=[0.5] * 4, vae=[0.5] * 4, **{"flow-vae": [0.4] * 4}), METHOD_FIELDS, DATASET_FIELDS
+    )
     assert table["rank"].tolist() == [1, 1, 3]
 
 
 def test_one_seed_is_shown_without_an_interval():
-    text = leaderboard.render(leaderboard.table(simulated_trials(seeds=1), METHOD_FIELDS))
+    text = leaderboard.render(leaderboard.table(simulated_trials(seeds=1), METHOD_FIELDS, DATASET_FIELDS))
     assert "±" not in text and "over 1 data seed;" in text
 
 
 def test_the_best_reconstruction_is_the_lowest():
     trials = simulated_trials({"ivae": 0.8, "vae": 0.7})
     trials["recon_nmse"] = np.where(trials.method == "ivae", 0.2, 0.1)
-    table = leaderboard.table(trials, METHOD_FIELDS)
-    assert leaderboard._best(table, "recon_nmse") == [False, True]
-    assert leaderboard._best(table, "mcc_spearman") == [True, False]
+    table = leaderboard.table(trials, METHOD_FIELDS, DATASET_FIELDS)
+    assert table.recon_nmse_best.tolist() == [False, True]
+    assert table.mcc_spearman_best.tolist() == [True, False]
 
 
 def test_an_unset_field_and_a_missing_one_are_one_value():
