@@ -517,7 +517,9 @@ def command_report(arguments: argparse.Namespace) -> int:
         for store in stores:
             stack.enter_context(store.lock())
         results = report.gather(stores, arguments.where)
-        report.write(results, out, console, arguments.by, arguments.style)
+        # A run's own report needs no more than the run; any other, this command too.
+        command = None if out in folders else _command()
+        report.write(results, out, console, arguments.by, arguments.style, command)
     return 0
 
 

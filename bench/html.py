@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from bench import leaderboard
+from bench import comparisons, leaderboard
 from bench.leaderboard import HEADLINE, SHOWN, cells, labels, number, place_text, value_text
+from datasets import datasets
+from methods import methods
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 TITLES = {  # of the figures, in the order in which a reader wants them
@@ -32,38 +34,68 @@ def write(
     trials: pd.DataFrame,
     method_fields: Sequence[str],
     dataset_fields: Sequence[str],
+    boards: Mapping[str, pd.DataFrame],
+    pairs: pd.DataFrame,
     manifest: Mapping[str, Any],
     folder: str | Path,
     verdicts: Sequence[str] = (),
     by: Sequence[str] = (),
+    command: str | None = None,
 ) -> Path:
     """report.html in `folder`, from the trials shown, the run's manifest, and the figures in `folder`/figures.
 
-    `verdicts` are sentences to begin with; the leaderboard is ranked within each combination of the columns `by`.
+    `boards` is of `bench.leaderboard`, by the columns `by`, and `pairs` of `bench.comparisons`; `verdicts` are sentences to begin with;
+    `command` is the one that made the report, where those of the manifest do not.
     """
     folder = Path(folder)
-    boards = leaderboard.boards(trials, method_fields, dataset_fields, by)
     commands = manifest["commands"]
     page = _environment().get_template(TEMPLATE.name)
     text = page.render(
         name=manifest["name"],
+        extent=_extent(trials, method_fields, dataset_fields, commands),
         verdicts=list(verdicts),
-        notes=[
-            f"{name}: {note}" if name else note for name, board in boards.items() for note in leaderboard.notes(board)
-        ],
+        notes=[*_notes(boards), leaderboard.TIES],
         board=_board(pd.concat(boards.values(), ignore_index=True), by),
+        pairs=comparisons.texts(pairs),
+        pairs_meaning=comparisons.MEANING,
         figures=[_figure(path) for path in _drawn(folder / "figures")],
         cells=_cells(trials, method_fields, dataset_fields),
-        command=commands[-1]["command"],
-        commands=commands,
+        commands=[f"{entry['command']}  # commit {_commit(entry)}" for entry in commands] + [command] * bool(command),
         config=json.dumps(commands[-1]["config"], indent=2),
         made_with={**commands[-1]["versions"], **commands[-1]["machine"], **_versions(commands[-1])},
         definitions=manifest["definitions"],
         splits=manifest["splits"],
+        entries=_entries(trials),
     )
     path = folder / "report.html"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _extent(
+    trials: pd.DataFrame,
+    method_fields: Sequence[str],
+    dataset_fields: Sequence[str],
+    commands: Sequence[Mapping[str, Any]],
+) -> str:
+    n_methods = labels(trials, method_fields).nunique()
+    varying = cells(trials, dataset_fields)
+    n_cells = len(trials[varying].drop_duplicates()) if varying else 1
+    n_failed = int(leaderboard.is_failed(trials).sum())
+    return (
+        f"{len(trials)} trials ({n_failed} failed): {n_methods} methods, floors and ceilings on {n_cells} cells, "
+        f"{trials['seed'].nunique()} data seeds; last run {commands[-1]['started_at'][:10]}."
+    )
+
+
+def _entries(trials: pd.DataFrame) -> dict[str, str]:
+    """What the registries say of the data sets and methods shown."""
+    return {
+        name: f"{registry[name].summary} Source: {registry[name].source}."
+        for column, registry in (("dataset", datasets), ("method", methods))
+        for name in sorted(trials[column].unique())
+        if name in registry.names()  # what is no longer registered has its trials still
+    }
 
 
 def _environment() -> Environment:
@@ -72,38 +104,44 @@ def _environment() -> Environment:
 
 
 def _versions(command: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {"engine version": command["engine_version"], "data version": command["data_version"]}
+    return numbers | {"commit": _commit(command)}
+
+
+def _commit(command: Mapping[str, Any]) -> str:
     git = command["git"]
-    changed = " (with changes)" if git["modified"] else ""
-    return {
-        "engine version": command["engine_version"],
-        "data version": command["data_version"],
-        "commit": f"{git['commit']}{changed}",
-    }
+    return f"{git['commit'] or 'unknown'}{' (with changes)' if git['modified'] else ''}"
+
+
+def _notes(boards: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What holds of all boards, then what holds of one."""
+    notes = {name: leaderboard.notes(board) for name, board in boards.items()}
+    everywhere = [note for note in next(iter(notes.values())) if all(note in own for own in notes.values())]
+    return everywhere + [f"{name}: {note}" for name, own in notes.items() for note in own if note not in everywhere]
 
 
 def _board(rows: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
-    """Headings and rows of the leaderboard; a cell is what it shows and what it sorts by."""
+    """Headings and rows of the leaderboard; a cell is what it shows, what it sorts by, and how it looks."""
     scores = [score for score in SHOWN if rows[score].notna().any()]
-    headings = [
-        *by,
-        "rank",
-        "method",
-        "role",
-        *(" ".join(SHOWN[score]).strip() for score in scores),
-        "ok",
-        "failed",
-        "train s",
-    ]
+    means = {"iqm": "IQM", "pessimistic": "pessimistic"} if HEADLINE in scores else {}
+    headings = [*by, "rank", "method", "role", *(" ".join(SHOWN[score]).strip() for score in scores), *means.values()]
+    headings += ["seeds", "ok", "failed", "train s"]
     body = []
     for row in rows.to_dict("records"):
-        rank = "" if pd.isna(row["rank"]) else str(row["rank"])
         mark = "" if row["comparable"] else f" {leaderboard.MARK}"
-        values = [(_interval(row, score), row[score]) for score in scores]
-        entries = [(value_text(row[field]), row[field]) for field in by]
-        entries += [(rank, row["rank"]), (row["label"] + mark, row["label"]), (row["role"], row["role"]), *values]
-        entries += [(f"{row['n_ok']}/{row['n_trials']}", row["n_ok"]), (str(row["n_failed"]), row["n_failed"])]
-        entries += [("–" if pd.isna(row["train_s"]) else f"{row['train_s']:.2g}", row["train_s"])]
-        body.append({"role": row["role"], "entries": [(text, "" if pd.isna(key) else key) for text, key in entries]})
+        entries = [(value_text(row[field]), row[field], "") for field in by]
+        entries += [("" if pd.isna(row["rank"]) else str(row["rank"]), row["rank"], "")]
+        entries += [(row["label"] + mark, row["label"], "method"), (row["role"], row["role"], "")]
+        for score in scores:
+            look = "best" if row[f"{score}_best"] else "tied" if row[f"{score}_tied"] else ""
+            entries += [(_interval(row, score), row[score], look)]
+        entries += [(number(row[name]) or "–", row[name], "") for name in means]
+        entries += [(str(row["n_seeds"]), row["n_seeds"], ""), (f"{row['n_ok']}/{row['n_trials']}", row["n_ok"], "")]
+        entries += [(str(row["n_failed"]), row["n_failed"], "")]
+        entries += [("–" if pd.isna(row["train_s"]) else f"{row['train_s']:.2g}", row["train_s"], "")]
+        body.append(
+            {"role": row["role"], "entries": [(text, "" if pd.isna(key) else key, look) for text, key, look in entries]}
+        )
     return {"headings": headings, "rows": body}
 
 

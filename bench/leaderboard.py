@@ -39,20 +39,20 @@ LOWER_IS_BETTER = ("recon_nmse",)
 MARK = "†"
 MARK_MEANING = "mean over fewer trials than another row's (see ok): not the same cells and seeds"
 
+TIES = (
+    "Bold: the best method. Underlined: its paired difference to the best is not significant (5 %, Holm's correction)."
+)
+
 
 def labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
     """The label of each trial: its method, and in brackets those `method_fields` that vary within it in `trials`."""
-    fields = [field for field in method_fields if field in trials]
-    varied = {
-        str(method): [field for field in fields if n_values(rows[field]) > 1]
-        for method, rows in trials.groupby("method")
-    }
-    return pd.Series([_label(row, varied[row["method"]]) for row in trials.to_dict("records")], index=trials.index)
-
-
-def _label(row: Mapping[Any, Any], fields: Sequence[str]) -> str:
-    settings = ", ".join(f"{field}={value_text(row[field])}" for field in fields)
-    return f"{row['method']} ({settings})" if settings else row["method"]
+    found = trials["method"].astype(object)
+    for method, rows in trials.groupby("method"):
+        varied = [field for field in method_fields if field in trials and n_values(rows[field]) > 1]
+        if varied:
+            texts = [f"{method} ({place_text(row)})" for row in rows[varied].to_dict("records")]
+            found = found.mask(trials["method"] == method, pd.Series(texts, index=rows.index))
+    return found
 
 
 def cells(trials: pd.DataFrame, dataset_fields: Sequence[str]) -> list[str]:
@@ -322,11 +322,8 @@ def write(
     dataset_fields: Sequence[str],
     folder: str | Path,
     by: Sequence[str] = (),
-) -> list[Path]:
-    """leaderboard.md, .csv and .tex in `folder`, and their paths: a board for each combination of the columns `by`.
-
-    The Markdown also has the headline score per cell.
-    """
+) -> dict[str, pd.DataFrame]:
+    """leaderboard.md, .csv and .tex in `folder`, and the `boards` that they hold. The Markdown also has the headline score per cell."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     found = boards(trials, method_fields, dataset_fields, by)
@@ -339,10 +336,9 @@ def write(
             rf"\par\medskip\emph{{{_escape(name)}}}\par" * bool(name) + _latex(rows) for name, rows in found.items()
         ),
     }
-    paths = [folder / f"leaderboard.{suffix}" for suffix in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        path.write_text(text, encoding="utf-8")
-    return paths
+    for suffix, text in texts.items():
+        (folder / f"leaderboard.{suffix}").write_text(text, encoding="utf-8")
+    return found
 
 
 def _markdown(found: Mapping[str, pd.DataFrame], per_cell: dict[str, list[str]]) -> str:
@@ -393,9 +389,7 @@ def _latex(rows: pd.DataFrame) -> str:
     columns["", "method"] = [_escape(text) for text in columns["", "method"]]
     del columns["", "rank"], columns["", "failed"]
     lines = [f"% {note}" for note in notes(rows)]
-    lines += [
-        "% Bold: the best method. Underlined: the paired difference to it is not significant (5 %, Holm's correction)."
-    ]
+    lines += [f"% {TIES}"]
     lines += [
         r"{\footnotesize\setlength{\tabcolsep}{2pt}%",
         rf"\begin{{tabular}}{{@{{}}l{'c' * (len(columns) - 1)}@{{}}}}",

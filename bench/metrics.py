@@ -65,6 +65,18 @@ DEFINITIONS = {
     ),
 }
 
+SOURCES = {
+    "mcc_pearson": "Hyvarinen & Morioka 2016; choosing the assignment on validation is this project's",
+    "mcc_spearman": "Khemakhem et al. 2020; choosing the assignment on validation is this project's",
+    "mcc_within": "this project",
+    "mcc_per_latent": "this project",
+    "r2_component": "this project",
+    "r2_block": "von Kügelgen et al. 2021",
+    "r2_linear": "Zimmermann et al. 2021",
+    "r2_content": "von Kügelgen et al. 2021",
+    "mcc_style": "this project",
+}
+
 CONSTANT = 1e-6  # a standard deviation this small beside the largest magnitude is float32 rounding, not a signal
 LARGEST = 1e100  # squares and sums of larger values overflow
 FEWEST_IN_DOMAIN = 3

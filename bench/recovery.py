@@ -22,7 +22,7 @@ PROMISES = {  # each latent is in the first that fits
     "sparsity, changes": "by sparsity alone, and by changes alone",
     "sparsity": "by sparsity alone, not by changes alone",
     "changes": "by changes alone, not by sparsity alone",
-    "sparsity, independence": "by sparsity and independence together, in a single domain; by neither sparsity nor changes alone",
+    "sparsity, independence": "by sparsity and independence together, in a single domain, but by neither sparsity nor changes alone",
     "both": "only by sparsity and changes together",
     "none": "by no condition",
     "not covered": "theory does not speak of such data",

@@ -42,7 +42,8 @@ def definitions() -> dict[str, str]:
     from bench import metrics
     from datasets import oracle
 
-    return metrics.DEFINITIONS | DEFINITIONS | oracle.DEFINITIONS
+    scores = {name: f"{text} Source: {metrics.SOURCES[name]}." for name, text in metrics.DEFINITIONS.items()}
+    return scores | DEFINITIONS | oracle.DEFINITIONS
 
 
 def record(
@@ -80,7 +81,7 @@ class Results:
 
     trials: (
         pd.DataFrame
-    )  # of each question its last row, by the last code and data; with the columns `run` and data_seed, ROOT/SEED
+    )  # of each question its last row, by the last code and data; `run` and data_seed (ROOT/SEED) are columns
     method_fields: list[str]
     dataset_fields: list[str]
     manifest: dict[str, Any]  # of several runs, one manifest with the commands of all
@@ -110,7 +111,9 @@ def gather(stores: Sequence[Store], where: str | None = None) -> Results:
     trials["data_seed"] = trials.root_seed.astype(str) + "/" + trials.seed.astype(str)
     # Seeds of different root seeds are different data.
     trials["seed"] = trials.groupby(["root_seed", "seed"]).ngroup() if trials.root_seed.nunique() > 1 else trials.seed
-    trials = select(trials, where) if where else trials
+    if where:
+        trials = select(trials, where)
+        manifest = manifest | {"name": f"{manifest['name']}, where {where}"}
     method_fields, dataset_fields = (
         # What is no longer registered has its rows still, and no fields of its own.
         sorted({f for name in trials[kind].unique() if name in registry.names() for f in registry[name].fields})
@@ -154,25 +157,32 @@ def select(trials: pd.DataFrame, where: str) -> pd.DataFrame:
     return trials[chosen].reset_index(drop=True)
 
 
-def write(results: Results, folder: Path, console: Console, by: Sequence[str] = (), style: str | None = None) -> None:
+def write(
+    results: Results,
+    folder: Path,
+    console: Console,
+    by: Sequence[str] = (),
+    style: str | None = None,
+    command: str | None = None,
+) -> None:
     """Tables, figures and report.html in `folder`; prints the leaderboard, one for each combination of the fields `by`.
 
-    `style` is a matplotlib style for the figures, by name or file.
+    `style` is a matplotlib style for the figures, by name or file; `command` the one to repeat after those of the runs.
     """
     trials, fields = results.trials, (results.method_fields, results.dataset_fields)
     for field in by:
         if field not in trials:
             raise UsageError(f"--by {field}: the trials have no such field; {nearest(field, trials)}")
-    leaderboard.write(trials, *fields, folder, by)
-    comparisons.write(trials, *fields, folder)
+    boards = leaderboard.write(trials, *fields, folder, by)
+    pairs = comparisons.write(trials, *fields, folder)
     verdicts = synergy.write(trials, *fields, folder)
     recovery.write(trials, results.method_fields, folder)
     representations, where = example(results)
     figures.draw_all(trials, *fields, representations, folder / "figures", where, style)
-    html.write(trials, *fields, results.manifest, folder, verdicts, by)
+    html.write(trials, *fields, boards, pairs, results.manifest, folder, verdicts, by, command)
     if folder not in [store.folder for store in results.stores.values()]:
         trials.to_csv(folder / "trials.csv", index=False)
-    for name, board in leaderboard.boards(trials, *fields, by).items():
+    for name, board in boards.items():
         console.print(
             "\n".join([*[f"{name}:"] * bool(name), leaderboard.render(board), ""]), soft_wrap=True, markup=False
         )

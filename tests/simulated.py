@@ -17,7 +17,7 @@ SCORES = (
     "recon_nmse",
     "objective",
 )
-ROLES = {"random": "floor", "identity": "floor", "supervised": "ceiling"}
+ROLES = dict.fromkeys(("random", "identity", "pca", "fastica"), "floor") | {"supervised": "ceiling"}
 
 
 def simulated_trials(level=None, domains=(2, 3, 4), violations=(0.0, 0.5), seeds=3):

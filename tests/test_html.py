@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from bench import figures, html
+from bench import comparisons, figures, html, leaderboard
 from tests.simulated import DATASET_FIELDS, MANIFEST, METHOD_FIELDS, fail, simulated_trials
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -17,7 +17,14 @@ def report(tmp_path_factory):
     trials = fail(simulated_trials(), method="ivae", domains=3, seed=0)
     trials.loc[trials.status == "diverged", "error"] = "went <b>wrong</b> & stopped"
     figures.draw_all(trials, METHOD_FIELDS, DATASET_FIELDS, {}, folder / "figures")
-    return html.write(trials, METHOD_FIELDS, DATASET_FIELDS, MANIFEST, folder, ["VAE ladder: no evidence."])
+    return write(trials, folder, ["VAE ladder: no evidence."])
+
+
+def write(trials, folder, verdicts=(), **options):
+    fields = METHOD_FIELDS, DATASET_FIELDS
+    boards = leaderboard.boards(trials, *fields, options.get("by", ()))
+    pairs = comparisons.table(trials, *fields)
+    return html.write(trials, *fields, boards, pairs, MANIFEST, folder, verdicts, **options)
 
 
 class Reader(HTMLParser):
@@ -70,6 +77,10 @@ def test_it_says_without_scripts_what_a_reader_needs(read, report):
         "domains=3, violation=0.5",
         "Rank correlations <matched>",
         "--grid domains=2..4",
+        "commit abc",
+        "90 trials (2 failed)",
+        "Source: Khemakhem et al. 2020",  # of ivae
+        "Every two methods compared",
     ):
         assert words in text
     assert all(trial in text for trial in trials.trial_id)
@@ -169,4 +180,18 @@ def test_it_can_be_read_with_scripts_off(browser, report):
 
 def test_a_run_of_one_cell_has_a_report(tmp_path):
     trials = simulated_trials(domains=[2], violations=[0.0])
-    assert "the one cell" in html.write(trials, METHOD_FIELDS, DATASET_FIELDS, MANIFEST, tmp_path).read_text()
+    assert "the one cell" in write(trials, tmp_path).read_text()
+
+
+def test_the_best_method_and_those_not_told_from_it_stand_out_and_floors_never_do(report):
+    looks = re.findall(r'<tr class="(\w+)">(.*?)</tr>', report.read_text())
+    best = [role for role, row in looks if 'class="best"' in row]
+    assert best == ["method"] * len(best) and best
+
+
+def test_a_board_for_each_value_is_one_table_with_a_column_of_it(tmp_path):
+    text = write(simulated_trials(), tmp_path, by=["violation"], command="run_bench.py report a b").read_text()
+    head = re.search(r"<thead><tr><th[^>]*>(.*?)</th>", text)
+    assert head[1] == "violation" and len(re.findall(r'<tr class="(method|floor|ceiling)">', text)) == 10
+    assert "python run_bench.py report a b" in text
+    assert text.count("ranked by MCC (Spearman).") == 1  # said once of both

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import spearmanr
 
-from bench.metrics import DEFINITIONS, Encoded, score
+from bench.metrics import DEFINITIONS, SOURCES, Encoded, score
 
 pytestmark = pytest.mark.filterwarnings("error")  # a warning on the way to a number is a bug
 
@@ -493,3 +493,7 @@ def test_bad_input_is_refused_with_a_sentence(split, message):
     validation, _ = noisy_splits(5)
     with pytest.raises(ValueError, match=message):
         score(validation, split)
+
+
+def test_every_score_has_a_definition_and_a_source():
+    assert SOURCES.keys() == DEFINITIONS.keys()

@@ -194,7 +194,7 @@ def recovery_by_promise(trials: pd.DataFrame, method_fields: Sequence[str], fold
         return []
     present = [promise for promise in recovery.PROMISES if promise in set(rows["promise"])]
     figure = _draw_promises(rows, page.styles(trials, method_fields), present)
-    meanings = "; ".join(f"{promise}: {recovery.PROMISES[promise]}" for promise in present)
+    meanings = "; ".join(f'"{promise}" {recovery.PROMISES[promise]}' for promise in present)
     caption = (
         f"MCC of single latents (Spearman, test split), by what theory promises of each latent. {meanings}. Sufficient conditions, not "
         f"necessary ones. Means over {seeds_text(rows)} of the seed's mean over latents and cells; n: latents in all instances "

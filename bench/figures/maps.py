@@ -27,6 +27,7 @@ from bench.leaderboard import HEADLINE, cells, is_ok, labels, number, seeds_text
 RECOVERED = 0.9  # the MCC at which a contour is drawn
 MIN_CELL = (0.2, 0.12)  # inches: width and height of a cell that has room for its value
 HATCH = "/////"
+ABOVE, BELOW = "▲", "▼"
 CONTOUR = (0, (2.2, 1.2))
 SYNERGY = {"effect": "both − better single", "interaction": "both − changes − sparsity + neither"}
 PROMISE_WORDS = {
@@ -169,8 +170,11 @@ def synergy_map(
     caption = (
         f"What both assumptions together add, against {page.lower(x)} and {page.lower(y)}, for each ladder of methods: {meanings}. "
         f"Means over {seeds_text(effects)}, paired by seed, on the test split. Triangles: the 95 % interval over data seeds excludes 0 "
-        f"(up: above, down: below); intervals are in synergy.csv."
+        f"(up: above, down: below), with no correction for the number of cells; intervals are in synergy.csv."
     )
+    if "n_failed" in effects and (effects["n_failed"] > 0).any():
+        n_failed = int(effects["n_failed"].sum())
+        caption += f" Hatched: some trials of the cell failed, {n_failed} in all, and are in no difference."
     return page.save(figure, effects, caption, folder, "synergy")
 
 
@@ -284,19 +288,12 @@ def _draw_map(
                 has_contour and abs(value - (contour or 0)) < 0.03
             ):  # legible over its hatching, or a line
                 text.set_path_effects([withStroke(linewidth=1.2, foreground=(red, green, blue))])
-    for (row, column), sign in np.ndenumerate(signs):
-        if sign:
-            right, up = x.edges[column + 1], y.edges[row + 1]
-            across, along = (-2.4, -2.6) if is_annotated else (0, 0)
-            place = (right, up) if is_annotated else (x.centres[column], y.centres[row])
-            options: dict[str, Any] = {
-                "textcoords": "offset points",
-                "ha": "center",
-                "va": "center",
-                "fontsize": 3.2,
-                "zorder": 5,
-            }
-            axes.annotate("▲" if sign > 0 else "▼", place, (across, along), color="black", **options)
+        if signs[row, column]:  # in the corner, where there is a value in the middle
+            place = (x.edges[column + 1], y.edges[row + 1]) if is_annotated else (right, up)
+            shift = (-2.4, -2.6) if is_annotated else (0, 0)
+            mark = ABOVE if signs[row, column] > 0 else BELOW
+            centred: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "zorder": 5}
+            axes.annotate(mark, place, shift, fontsize=3.2, color=ink, **centred)
     if contour is not None and has_contour:
         _draw_contour(axes, values, x, y, contour)
     if "promised" in own:
@@ -355,6 +352,10 @@ def _keys(rows: pd.DataFrame, contour: float | None) -> list[Any]:
         keys += [Line2D([], [], color="black", linestyle=CONTOUR, linewidth=1.2, label=f"MCC {contour}")]
     if "promised" in rows and (rows["promised"] >= 1).any():
         keys += [Patch(facecolor="white", edgecolor="black", linewidth=1.0, label="theory promises every latent")]
+    if "sign" in rows and (rows["sign"] != 0).any():
+        style: dict[str, Any] = {"color": "black", "linestyle": "", "markersize": 3}
+        keys += [Line2D([], [], marker="^", label="interval above 0", **style)]
+        keys += [Line2D([], [], marker="v", label="below 0", **style)]
     if "n_failed" in rows and (rows["n_failed"] > 0).any():
         keys += [Patch(facecolor="white", edgecolor="0.4", hatch=HATCH, linewidth=0.4, label="with failed trials")]
     return keys

@@ -16,6 +16,9 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -28,6 +31,7 @@ from registry import UsageError
 WIDTH = 5.5  # inches: the text width of ICLR, NeurIPS and JMLR
 MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
 MAX_HEIGHT = 7.0  # inches, which leaves room for a caption on the page
+DPI = 300  # of the PNG, and of what is drawn as pixels in the PDF and SVG
 CHARACTER = 0.05  # inches: about the width of a character at 7 pt
 FORMATS = (
     "pdf",
@@ -61,8 +65,6 @@ PRINT: dict[Any, Any] = {
 }
 ALWAYS: dict[Any, Any] = {
     "pdf.fonttype": 42,  # TrueType, which conferences ask for
-    "savefig.dpi": 300,
-    "savefig.bbox": None,  # the page's width, to the point
     "svg.fonttype": "path",
     "svg.hashsalt": "figure",  # the same figure is the same file
 }
@@ -342,10 +344,14 @@ def save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path, n
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {suffix: folder / f"{name}.{suffix}" for suffix in FORMATS}
-    figure.savefig(paths["pdf"], metadata={"CreationDate": None})
+    # By the canvases themselves, since savefig draws each figure twice. A canvas leaves its own resolution behind.
+    figure.dpi = DPI
+    FigureCanvasPdf(figure).print_pdf(paths["pdf"], metadata={"CreationDate": None})
     figure.set_layout_engine("none")  # the layout of the PDF stays
-    figure.savefig(paths["png"])
-    figure.savefig(paths["svg"], metadata={"Date": None})
+    figure.dpi = DPI
+    FigureCanvasAgg(figure).print_png(paths["png"])
+    figure.dpi = DPI
+    FigureCanvasSVG(figure).print_svg(paths["svg"], metadata={"Date": None})
     data.to_csv(paths["csv"], index=False)
     paths["txt"].write_text(textwrap.fill(caption, 100) + "\n", encoding="utf-8")
     return list(paths.values())
