@@ -73,6 +73,8 @@ def table(found: pd.DataFrame, varying: Sequence[str]) -> pd.DataFrame:
     scope); failed_a and failed_b. Over several cells, the differences of a data seed are averaged first.
     """
     both = found[found["side"] == "both"].copy()
+    if both.empty:
+        return pd.DataFrame(columns=["label", "scope", "cell", "difference_low", "difference_high"])
     both["difference"] = both["b"] - both["a"]
     both[["a", "b"]] = both[["a", "b"]].where(both["difference"].notna())
     parts = []

@@ -124,3 +124,15 @@ def test_runs_on_other_data_are_not_compared(runs, capsys):
     simulated_run(runs / "b", simulated_trials(LEVELS), data_version=2)
     assert cli.main(["compare", "a", "b"]) == 2
     assert "A = a has version 1, B = b has version 2" in capsys.readouterr().err
+
+
+def test_runs_with_no_data_in_common_are_told_apart_by_what_differs(runs, capsys):
+    first = simulated_trials(LEVELS)
+    simulated_run(runs / "a", first)
+    simulated_run(runs / "b", first.assign(n_latents=6))
+    assert cli.main(["compare", "a", "b"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "No method was run on the same data in both." in out
+        and "domains=2, n_latents=6, violation=0.5 (9 trials)" in out
+    )
