@@ -162,12 +162,38 @@ class DomainFlow(nn.Module):
         y, log_slope = self(z, u)
         return (normal_log_density(y, 0.0, 0.0) + log_slope).sum(-1)
 
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """The parameters of every domain's flow: affine (n_domains, n_latents, 2) and spline (n_domains, n_latents, .)."""
+        return self.affine, self.spline
+
     def _of_domain(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Shift and log-scale (batch, n_latents) and bins (batch, 6, n_latents, n_bins) of each sample's domain."""
-        n_domains, n_latents = self.affine.shape[:2]
-        shift, log_scale = torch.einsum("bd,dik->kbi", u, self.affine).unbind(0)
-        bins = (u @ spline_bins(self.spline, self.bound).reshape(n_domains, -1)).reshape(-1, 6, n_latents, self.n_bins)
+        affine, spline = self.tables()
+        n_domains, n_latents = affine.shape[:2]
+        shift, log_scale = torch.einsum("bd,dik->kbi", u, affine).unbind(0)
+        bins = (u @ spline_bins(spline, self.bound).reshape(n_domains, -1)).reshape(-1, 6, n_latents, self.n_bins)
         return shift, log_scale, bins
+
+
+class GatedFlow(DomainFlow):
+    """A DomainFlow with one gate in (0, 1) per latent: how far its parameters go from those shared by all domains to the domain's own.
+
+    The importance mask of Li et al. 2025: a latent whose gate is 0 has the same distribution in every domain.
+    """
+
+    def __init__(self, n_domains: int, n_latents: int, n_bins: int = 6, bound: float = 4.0):
+        super().__init__(n_domains, n_latents, n_bins, bound)
+        self.shared_affine = nn.Parameter(torch.zeros(n_latents, 2))
+        self.shared_spline = nn.Parameter(torch.zeros(n_latents, 3 * n_bins - 1))
+        self.gate_logits = nn.Parameter(torch.full((n_latents,), 2.0))  # starts open
+
+    def gates(self) -> Tensor:
+        """(n_latents,)"""
+        return torch.sigmoid(self.gate_logits)
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        gates = self.gates()[:, None]
+        return torch.lerp(self.shared_affine, self.affine, gates), torch.lerp(self.shared_spline, self.spline, gates)
 
 
 def spline_bins(parameters: Tensor, bound: float) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from methods import Batch, Shape, TorchMethod, choice, field, lazy_module, loguniform, register
+from registry import UsageError
 
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
@@ -23,6 +24,7 @@ class FlowVAE(TorchMethod):
 
     Loss per sample (nats): -log p(x|z) + beta * (log q(z|x,u) - log p(z|u)), z drawn once from q. The decoder is Gaussian with one
     learned noise level per observed variable, the posterior a diagonal Gaussian, the prior a monotone flow per latent and domain.
+    With `mask`, the prior has a gate per latent that says how far it changes across domains, and the loss + mask * sum of the gates.
     """
 
     cost = 1.0
@@ -31,6 +33,7 @@ class FlowVAE(TorchMethod):
     beta: float = field(
         1.0, help="weight of the KL term; 1 is the evidence lower bound", low=0, tune=loguniform(0.3, 3), neutral=1
     )
+    mask: float = field(0.0, help="weight of the L1 penalty on the prior's importance mask; 0: no mask", low=0)
 
     def n_prior_domains(self, shape: Shape) -> int:
         return shape.n_domains
@@ -40,7 +43,8 @@ class FlowVAE(TorchMethod):
         model.encoder = nets.Encoder(shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
         model.decoder = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
         model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
-        model.prior = nets.DomainFlow(self.n_prior_domains(shape), shape.n_latents)
+        flow = nets.GatedFlow if self.mask else nets.DomainFlow
+        model.prior = flow(self.n_prior_domains(shape), shape.n_latents)
         return model
 
     def loss(self, model, batch: Batch, rng):
@@ -54,7 +58,8 @@ class FlowVAE(TorchMethod):
         log_likelihood = nets.normal_log_density(batch.x, self.generate(model, z, rng), model.log_noise).sum(-1)
         log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
         kl = log_posterior - self.log_prior(model, z, batch.u)
-        return (-log_likelihood + self.beta * kl).mean(), z
+        mask = self.mask * model.prior.gates().sum() if self.mask else 0.0
+        return (-log_likelihood + self.beta * kl).mean() + mask, z
 
     def posterior(self, model, x, u):
         mean, log_std = model.encoder(x, u).chunk(2, -1)
@@ -74,6 +79,11 @@ class FlowVAE(TorchMethod):
         return model.decoder(z)
 
 
+def refuse_mask(method: FlowVAE) -> None:
+    if method.mask:
+        raise UsageError(f"mask={method.mask:g}: only a domain-conditional flow prior has a mask; leave it 0")
+
+
 @register("vae", source="Kingma & Welling 2014")
 @dataclass(frozen=True)
 class VAE(FlowVAE):
@@ -84,6 +94,9 @@ class VAE(FlowVAE):
 
     min_domains = 1
     promise = ""
+
+    def __post_init__(self):
+        refuse_mask(self)
 
     def n_prior_domains(self, shape: Shape) -> int:
         return 1
@@ -214,6 +227,9 @@ class IVAE(FlowVAE):
 
     cost = 0.7
     prior_mean: bool = field(True, help="learn mu(u); the published code fixes it at 0")
+
+    def __post_init__(self):
+        refuse_mask(self)
 
     def build(self, shape: Shape):
         model = super().build(shape)

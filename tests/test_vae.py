@@ -8,6 +8,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from methods import Batch, Shape, methods, nets
+from registry import UsageError
 
 SHAPE = Shape(n_observed=4, n_latents=2, n_domains=2)
 NOISE = 0.3
@@ -29,8 +30,8 @@ def exact_model(name):
             mlp.network[-1].weight.zero_()
         model.decoder.linear.weight.copy_(torch.tensor(loadings))
         model.decoder.network[-1].bias.copy_(torch.tensor(offset))
-        mean_weights = np.hstack([gain, (PRIOR_MEAN / precision).T])
-        model.encoder.mlp.linear.weight.copy_(torch.tensor(np.vstack([mean_weights, np.zeros((2, 6))])))
+        model.encoder.mlp.linear.weight.copy_(torch.tensor(np.vstack([gain, np.zeros((2, 4))])))
+        model.encoder.shift.copy_(torch.tensor(np.hstack([PRIOR_MEAN / precision, np.zeros((2, 2))])))
         log_std = -0.5 * np.log(precision) + 2  # the method adds -2
         model.encoder.mlp.network[-1].bias.copy_(torch.tensor(np.concatenate([-gain @ offset, log_std])))
         model.log_noise.fill_(np.log(NOISE))
@@ -185,3 +186,35 @@ def test_the_gated_decoder_is_trained_and_read_through_its_gates():
         jacobian = torch.autograd.functional.jacobian(decode, z)
         assert jacobian[1, 0] == 0 and jacobian[0, 0] != 0
     assert method.sparsity(model, z, rng) == model.gates.n_open()
+
+
+def test_a_masked_prior_goes_from_one_for_all_domains_to_each_domains_own():
+    torch.manual_seed(0)
+    prior = nets.GatedFlow(3, 2).double()
+    for parameter in (prior.affine, prior.spline, prior.shared_affine, prior.shared_spline):
+        parameter.data.normal_()
+    own, shared = nets.DomainFlow(3, 2).double(), nets.DomainFlow(1, 2).double()
+    own.affine.data, own.spline.data = prior.affine.data, prior.spline.data
+    shared.affine.data, shared.spline.data = prior.shared_affine.data[None], prior.shared_spline.data[None]
+    z, u = torch.randn(30, 2, dtype=torch.float64), torch.eye(3, dtype=torch.float64)[torch.arange(30) % 3]
+    prior.gate_logits.data[:] = torch.tensor([50.0, -50.0])  # the first latent changes, the second does not
+    y, log_slope = prior(z, u)
+    for latent, (flow, seen) in enumerate([(own, u), (shared, u[:, :1] * 0 + 1)]):
+        torch.testing.assert_close(y[:, latent], flow(z, seen)[0][:, latent])
+        torch.testing.assert_close(log_slope[:, latent], flow(z, seen)[1][:, latent])
+
+
+def test_the_mask_costs_its_weight_times_the_sum_of_its_gates():
+    plain, model, batch, _ = exact_model("synergy-vae")
+    masked = dataclasses.replace(plain, mask=0.5)
+    gated = masked.build(SHAPE).double()
+    gated.load_state_dict(model.state_dict(), strict=False)
+    gated.prior.gate_logits.data[:] = torch.tensor([60.0, 50.0])  # open: the prior is that of the model without a mask
+    difference = masked.loss(gated, batch, Numbers(0)) - plain.loss(model, batch, Numbers(0))
+    assert difference.item() == pytest.approx(0.5 * 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["vae", "sparse-vae", "ivae"])
+def test_a_prior_that_cannot_be_masked_says_so(name):
+    with pytest.raises(UsageError, match="mask"):
+        methods[name].make({"mask": 0.1})
