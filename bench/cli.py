@@ -100,7 +100,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     command.set_defaults(run=command_audit)
     _add_data_options(command, "any field of the data set", "5")
-    command.add_argument("--out", metavar="FILE.csv", help="write the table there, and the promise maps beside it")
+    command.add_argument("--out", metavar="FILE.csv", help="write the table there; beside it what its columns mean, and the promise maps")
     command = commands.add_parser(
         "tune",
         help="search hyper-parameters, on data that no leaderboard uses and with the same budget for every method",
@@ -414,7 +414,9 @@ def command_audit(arguments: argparse.Namespace) -> int:
     print(audit.render(rows, varying))
     if out:
         rows.to_csv(out, index=False)
-        print("\n".join([f"\nwritten: {out}", *map(str, audit.draw(rows, varying, out))]))
+        columns = out.with_suffix(".txt")
+        columns.write_text("".join(f"{name}: {text}\n" for name, text in audit.DEFINITIONS.items()))
+        print("\n".join([f"\nwritten: {out}", *map(str, [columns, *audit.draw(rows, varying, out)])]))
     return 0
 
 

@@ -348,7 +348,7 @@ def standardised(trial: Trial) -> Instance:
     """The trial's data. Raises NotApplicable where its method cannot use them."""
     method, dataset = trial.make_method(), trial.make_dataset()
     needed, there = method.min_domains, dataset.shape[2]
-    if getattr(method, "sees_latents", False) and not has_truth(dataset):
+    if method.sees_latents and not has_truth(dataset):
         raise NotApplicable(f"{trial.method} needs the true latents, and the data have none")
     if there < needed:
         raise NotApplicable(f"{trial.method} needs at least {needed} domains, and the data have {there}")

@@ -142,6 +142,7 @@ class EstimatorMethod:
     """A method that fits by itself, one data set at a time."""
 
     role: ClassVar[str] = "method"
+    sees_latents: ClassVar[bool] = False  # no estimator is given them
     min_domains: ClassVar[int] = 1  # a trial on data with fewer is not applicable
     promise: ClassVar[str] = ""  # the oracle's column whose assumptions the method rests on, as "promised_both"
 

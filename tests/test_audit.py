@@ -55,6 +55,8 @@ def test_the_command_prints_the_table_and_leaves_it_with_its_maps(here, capsys):
     printed = capsys.readouterr().out
     assert "promised" in printed and len(printed.splitlines()) > 6
     assert len(pd.read_csv(here / "a.csv")) == 4
+    columns = [line.split(": ")[0] for line in (here / "a.txt").read_text().splitlines()]
+    assert set(columns) == set(audit.DEFINITIONS) <= set(pd.read_csv(here / "a.csv"))
     drawn = pd.read_csv(here / "a_domains_violation.csv")
     assert len(drawn) == 4 * 4 and set(drawn["promised"]) <= {0, 0.5, 1}
     for suffix in ("pdf", "png", "txt"):
