@@ -27,11 +27,11 @@ class DomainFlow(TorchMethod):
     estimate is z, and decoding sets e to its mean 0.
     """
 
-    cost = 3.0
+    cost = 6.4
     min_domains = 2
     promise = "promised_changes"
     learning_rate: float = field(1e-2, help="peak of the one-cycle schedule of Adam", low=0)
-    couplings: int = field(6, help="couplings of the flow", low=1)
+    couplings: int = field(8, help="couplings of the flow", low=1)
     bins: int = field(4, help="bins of the couplings' splines", low=2)
 
     def n_base_domains(self, shape: Shape) -> int:
@@ -98,7 +98,7 @@ class _Sparse(DomainFlow):
     Public code penalises the unmixing instead, another assumption: L_s = E sum_{k,i} |dz_i/dx_k| * std(x_k) / std(z_i).
     """
 
-    cost = 8.8
+    cost = 23.0
     min_domains = 1
     promise = "promised_both"
     alpha: float = field(0.1, help="weight of the L1 penalty on the Jacobian", low=0)
