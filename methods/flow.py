@@ -93,7 +93,9 @@ class Flow(DomainFlow):
 
 @dataclass(frozen=True)
 class _Sparse(DomainFlow):
-    """Adds alpha * L_s, L_s = E sum_{k,i} |dx_k/dz_i| * std(z_i), of the flow's inverse with the noise held.
+    """Adds alpha * L_s, L_s = E sum_{k,j} |dx_k/dy_j| * std(y_j), y = (z, e), of the flow's inverse.
+
+    The noise e counts as the latents do: were it left out, a flow hides latents in it, where they cost nothing.
 
     Public code penalises the unmixing instead, another assumption: L_s = E sum_{k,i} |dz_i/dx_k| * std(x_k) / std(z_i).
     """
@@ -109,13 +111,13 @@ class _Sparse(DomainFlow):
     def loss(self, model, batch: Batch, rng):
         log_likelihood, z, noise = self._log_likelihood(model, batch.x, batch.u)
         n_used = max(2, len(z) // PENALISED)
-        penalty = self.penalty(model, batch.x[:n_used], z[:n_used], noise[:n_used], rng)
+        penalty = self.penalty(model, batch.x[:n_used], torch.cat([z, noise], dim=-1)[:n_used], rng)
         return -log_likelihood.mean() + self.alpha * penalty
 
-    def penalty(self, model, x, z, noise, rng):
+    def penalty(self, model, x, y, rng):
         if self.penalise == "mixing":
-            return nets.jacobian_strength(lambda z: model.flow.inverse(torch.cat([z, noise], dim=-1)), z, rng).sum()
-        scale = z.std(0)
+            return nets.jacobian_strength(model.flow.inverse, y, rng).sum()
+        scale = self.split(model, y)[0].std(0)
         return nets.jacobian_strength(lambda x: self.encode(model, x, None) / scale, x, rng).sum()
 
 
