@@ -100,7 +100,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     command.set_defaults(run=command_audit)
     _add_data_options(command, "any field of the data set", "5")
-    command.add_argument("--out", metavar="FILE.csv", help="write the table there; beside it what its columns mean, and the promise maps")
+    command.add_argument(
+        "--out", metavar="FILE.csv", help="write the table there; beside it what its columns mean, and the promise maps"
+    )
     command = commands.add_parser(
         "tune",
         help="search hyper-parameters, on data that no leaderboard uses and with the same budget for every method",

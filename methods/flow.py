@@ -10,6 +10,7 @@ torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
 
 PENALISED = 4  # the penalty is estimated on one point in so many: on all of them it costs several times what the likelihood does
+STEP = 0.01  # standard deviations: of the differences that stand for derivatives
 
 
 @register("domain-flow", source="this project, after Khemakhem et al. 2020 and Sorrenson, Rother & Koethe 2020")
@@ -100,7 +101,7 @@ class _Sparse(DomainFlow):
     Public code penalises the unmixing instead, another assumption: L_s = E sum_{k,i} |dz_i/dx_k| * std(x_k) / std(z_i).
     """
 
-    cost = 23.0
+    cost = 11.0
     min_domains = 1
     promise = "promised_both"
     alpha: float = field(0.1, help="weight of the L1 penalty on the Jacobian", low=0)
@@ -116,9 +117,21 @@ class _Sparse(DomainFlow):
 
     def penalty(self, model, x, y, rng):
         if self.penalise == "mixing":
-            return nets.jacobian_strength(model.flow.inverse, y, rng).sum()
+            return strength(model.flow.inverse, y, rng)
         scale = self.split(model, y)[0].std(0)
-        return nets.jacobian_strength(lambda x: self.encode(model, x, None) / scale, x, rng).sum()
+        return strength(lambda x: self.encode(model, x, None) / scale, x, rng)
+
+
+def strength(function, point, rng):
+    """E sum_{k,j} |df_k/dp_j| * std(p_j) of `function` at `point` (batch, n), from one random j per sample, by central differences.
+
+    As nets.jacobian_strength, whose forward-mode pass through a chain of splines takes eight times as long as the chain.
+    """
+    n_samples, n = point.shape
+    index = (rng.uniform(n_samples, 1) * n).floor()
+    drawn = (torch.arange(n, device=point.device) == index).to(point.dtype)
+    step = STEP * drawn * point.std(0)
+    return n / n_samples * (function(point + step) - function(point - step)).abs().sum() / (2 * STEP)
 
 
 @register("synergy-flow", source="this project, after Li et al. 2025")
