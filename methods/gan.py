@@ -1,0 +1,200 @@
+"""The adversarial ladder: one generator, encoder and discriminator, with and without a domain-conditional flow, with and without
+a sparsity term.
+
+Generator, encoder and discriminator each minimise their own part of one loss: what belongs to the other side is detached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from methods import Batch, Shape, TorchMethod, field, lazy_module, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+torch = lazy_module("torch")
+nets = lazy_module("methods.nets")
+
+INITIAL_LOG_NOISE = -1.0  # exp(-1) of the data's standard deviation, as in the VAE ladder
+BOOSTED = (0.3, 0.6)  # from where to where in training the sparsity term has its greater weight, as in the VAE ladder
+
+
+class Parts(NamedTuple):
+    """What the discriminator minimises, what all others minimise (two scalars), and the flow's sample z (batch, n_latents)."""
+
+    own: Tensor
+    others: Tensor
+    z: Tensor
+
+
+@register("domain-gan", source="Li et al. 2025, domain encoding without the sparsity term; Dumoulin et al. 2017")
+@dataclass(frozen=True)
+class DomainGAN(TorchMethod):
+    """Adversarially learned inference with a domain-conditional flow: sufficient changes only.
+
+    Noise e ~ N(0, 1) -> flow of the domain, z = f^-1(e; u) -> generator, x_hat = G(z) + noise of a learned level. An encoder
+    q(z|x,u), a diagonal Gaussian, inverts it. The discriminator tells (x, E(x,u), u) from (x_hat, z, u) (Dumoulin et al. 2017,
+    Donahue et al. 2017). Loss (nats): its cross-entropy + `penalty` / 2 * |gradient at the data|^2 (R1, Mescheder et al. 2018), and
+    for the others the non-saturating cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)), the two conditional
+    entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains.
+    """
+
+    cost = 3.0
+    min_domains = 2
+    promise = "promised_changes"
+    betas = (0.5, 0.99)
+
+    learning_rate: float = field(3e-3, help="peak of the one-cycle schedule of Adam", low=0)
+    adversarial: float = field(4.0, help="weight of the generator's and encoder's adversarial loss", low=0)
+    cycle: float = field(1.0, help="weight of the two cycle losses", low=0)
+    penalty: float = field(0.1, help="weight of the gradient penalty on the discriminator (R1)", low=0)
+    mask: float = field(0.01, help="weight of the L1 penalty on how far each latent changes across domains", low=0)
+
+    def domain(self, u):
+        """What the flow and the discriminator see of the one-hot domain."""
+        return u
+
+    def n_flow_domains(self, shape: Shape) -> int:
+        return shape.n_domains
+
+    def build(self, shape: Shape):
+        n_domains = self.n_flow_domains(shape)
+        model = torch.nn.Module()
+        model.encoder = nets.Encoder(shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
+        model.generator = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
+        model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
+        model.flow = nets.GatedFlow(n_domains, shape.n_latents)
+        n_seen = shape.n_observed + shape.n_latents + n_domains
+        model.discriminator = nets.MLP(n_seen, 1, self.width, self.depth)
+        return model
+
+    def loss(self, model, batch: Batch, rng):
+        parts = self.parts(model, batch, rng)
+        return parts.own + parts.others
+
+    def parts(self, model, batch: Batch, rng) -> Parts:
+        x, u = batch.x, self.domain(batch.u)
+        mean, log_std = self.posterior(model, x, batch.u)
+        encoded = mean + torch.exp(log_std) * rng.normal(*mean.shape)
+        z, log_slope = self.sample(model, u, rng)
+        generated = model.generator(z) + torch.exp(model.log_noise) * rng.normal(*x.shape)
+        real, fake = self.seen(model, x, encoded, u), self.seen(model, generated, z, u)
+
+        softplus = torch.nn.functional.softplus
+        own = softplus(-model.discriminator(real.detach())) + softplus(model.discriminator(fake.detach()))
+        penalty = r1(model.discriminator, real.detach(), x.shape[1] + z.shape[1])
+
+        fixed = {name: value.detach() for name, value in model.discriminator.named_parameters()}
+        on_real, on_fake = (torch.func.functional_call(model.discriminator, fixed, (seen,)) for seen in (real, fake))
+        adversarial = softplus(on_real) + softplus(-on_fake)
+        back = -nets.normal_log_density(x, model.generator(encoded), model.log_noise).sum(-1)
+        mean, log_std = self.posterior(model, generated, batch.u)
+        # Of the noise, not of z, whose scale is free and would shrink: q(e|x) = q(z|x) / f'(z).
+        forth = (log_slope - nets.normal_log_density(z, mean, log_std)).sum(-1)
+        others = self.adversarial * adversarial.mean() + self.cycle * (back + forth).mean()
+        return Parts(own.mean() + 0.5 * self.penalty * penalty, others + self.mask * model.flow.gates().sum(), z)
+
+    def sample(self, model, u, rng):
+        """z (batch, n_latents) from the flow, and log f'(z; u)."""
+        z = model.flow.inverse(rng.normal(len(u), model.flow.affine.shape[1]), u)
+        return z, model.flow(z, u)[1]
+
+    def seen(self, model, x, z, u):
+        """What the discriminator sees: white data (see nets.Encoder), latents, domain."""
+        return torch.cat([x @ model.encoder.whitening, z, u], dim=-1)
+
+    def posterior(self, model, x, u):
+        mean, log_std = model.encoder(x, u).chunk(2, -1)
+        return mean, log_std - 2.0  # starts narrow
+
+    def objective(self, model, batch: Batch, rng):
+        """The negative evidence lower bound (nats) of flow, generator and encoder, which are a VAE however they were trained.
+
+        An adversarial loss measures the discriminator too.
+        """
+        mean, log_std = self.posterior(model, batch.x, batch.u)
+        noise = rng.normal(*mean.shape)
+        z = mean + torch.exp(log_std) * noise
+        log_likelihood = nets.normal_log_density(batch.x, model.generator(z), model.log_noise).sum(-1)
+        log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
+        return (log_posterior - log_likelihood - model.flow.log_density(z, self.domain(batch.u))).mean()
+
+    def encode(self, model, x, u):
+        return self.posterior(model, x, u)[0]
+
+    def decode(self, model, z):
+        return model.generator(z)
+
+
+def r1(discriminator, seen, n: int):
+    """Mean over the batch of the squared gradient of the discriminator at `seen`, by the first `n` of its inputs."""
+
+    def total(free):
+        return discriminator(torch.cat([free, seen[:, n:]], dim=-1)).sum()
+
+    return (torch.func.grad(total)(seen[:, :n]) ** 2).sum(-1).mean()
+
+
+@register("gan", source="Goodfellow et al. 2014; inference, Dumoulin et al. 2017, Donahue et al. 2017")
+@dataclass(frozen=True)
+class GAN(DomainGAN):
+    """Adversarially learned inference with one flow for all domains: neither assumption.
+
+    The loss of domain-gan; flow and discriminator get a constant in place of the domain.
+    """
+
+    min_domains = 1
+    promise = ""
+
+    def domain(self, u):
+        return torch.ones_like(u[:, :1])
+
+    def n_flow_domains(self, shape: Shape) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class _Sparse(DomainGAN):
+    """Adds alpha * L_s, L_s = E sum_{k,i} |dG_k/dz_i| * std(z_i) at the flow's samples, from one random latent per sample.
+
+    In the middle of training alpha is `boost` times as large, as in the VAE ladder.
+    """
+
+    cost = 4.0
+    min_domains = 1
+    promise = "promised_both"
+    alpha: float = field(0.1, help="weight of the L1 penalty on the generator's Jacobian", low=0)
+    boost: float = field(5.0, help="factor on alpha between 30 and 60 % of the steps", low=0)
+
+    def parts(self, model, batch: Batch, rng) -> Parts:
+        parts = super().parts(model, batch, rng)
+        alpha = self.alpha * (self.boost if BOOSTED[0] <= batch.progress < BOOSTED[1] else 1)
+        return parts._replace(others=parts.others + alpha * nets.jacobian_strength(model.generator, parts.z, rng).sum())
+
+    def objective(self, model, batch: Batch, rng):
+        """Of domain-gan, plus the penalty."""
+        bound = super().objective(model, batch, rng)
+        z, _ = self.sample(model, self.domain(batch.u), rng)
+        return bound + self.alpha * nets.jacobian_strength(model.generator, z, rng).sum()
+
+
+@register("synergy-gan", source="Li et al. 2025")
+@dataclass(frozen=True)
+class SynergyGAN(_Sparse):
+    """Adversarially learned inference with a domain-conditional flow and an L1 penalty on the generator's Jacobian: both assumptions.
+
+    The loss of domain-gan + alpha * L_s, with x of unit variance.
+    """
+
+
+@register("sparse-gan", source="Zheng, Ng & Zhang 2022, penalty; Dumoulin et al. 2017, model")
+@dataclass(frozen=True)
+class SparseGAN(GAN, _Sparse):
+    """Adversarially learned inference with one flow for all domains and an L1 penalty on the generator's Jacobian: sparse mixing only.
+
+    The loss of synergy-gan; flow and discriminator get a constant in place of the domain.
+    """
+
+    promise = "promised_independence"
