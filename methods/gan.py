@@ -47,7 +47,7 @@ class DomainGAN(TorchMethod):
     betas = (0.5, 0.99)
 
     learning_rate: float = field(3e-3, help="peak of the one-cycle schedule of Adam", low=0)
-    adversarial: float = field(4.0, help="weight of the generator's and encoder's adversarial loss", low=0)
+    adversarial: float = field(10.0, help="weight of the generator's and encoder's adversarial loss", low=0)
     cycle: float = field(1.0, help="weight of the two cycle losses", low=0)
     penalty: float = field(0.1, help="weight of the gradient penalty on the discriminator (R1)", low=0)
     mask: float = field(0.01, help="weight of the L1 penalty on how far each latent changes across domains", low=0)
@@ -67,7 +67,7 @@ class DomainGAN(TorchMethod):
         model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
         model.flow = nets.GatedFlow(n_domains, shape.n_latents)
         n_seen = shape.n_observed + shape.n_latents + n_domains
-        model.discriminator = nets.MLP(n_seen, 1, self.width, self.depth)
+        model.discriminator = nets.MLP(n_seen, n_domains, self.width, self.depth)
         return model
 
     def loss(self, model, batch: Batch, rng):
@@ -76,23 +76,23 @@ class DomainGAN(TorchMethod):
 
     def parts(self, model, batch: Batch, rng) -> Parts:
         x, u = batch.x, self.domain(batch.u)
-        mean, log_std = self.posterior(model, x, batch.u)
-        encoded = mean + torch.exp(log_std) * rng.normal(*mean.shape)
         z, log_slope = self.sample(model, u, rng)
         generated = model.generator(z) + torch.exp(model.log_noise) * rng.normal(*x.shape)
-        real, fake = self.seen(model, x, encoded, u), self.seen(model, generated, z, u)
+        mean, log_std = self.posterior(model, torch.cat([x, generated]), torch.cat([batch.u, batch.u]))
+        (mean, mean_back), (log_std, log_std_back) = mean.chunk(2), log_std.chunk(2)
+        encoded = mean + torch.exp(log_std) * rng.normal(*mean.shape)
+        pairs, domains = torch.cat([seen(model, x, encoded), seen(model, generated, z)]), torch.cat([u, u])
 
         softplus = torch.nn.functional.softplus
-        own = softplus(-model.discriminator(real.detach())) + softplus(model.discriminator(fake.detach()))
-        penalty = r1(model.discriminator, real.detach(), x.shape[1] + z.shape[1])
+        on_real, on_fake = log_odds(model.discriminator, pairs.detach(), domains).chunk(2)
+        own = softplus(-on_real) + softplus(on_fake)
+        penalty = r1(model.discriminator, pairs[: len(x)].detach(), u)
 
-        fixed = {name: value.detach() for name, value in model.discriminator.named_parameters()}
-        on_real, on_fake = (torch.func.functional_call(model.discriminator, fixed, (seen,)) for seen in (real, fake))
+        on_real, on_fake = log_odds(frozen(model.discriminator), pairs, domains).chunk(2)
         adversarial = softplus(on_real) + softplus(-on_fake)
         back = -nets.normal_log_density(x, model.generator(encoded), model.log_noise).sum(-1)
-        mean, log_std = self.posterior(model, generated, batch.u)
         # Of the noise, not of z, whose scale is free and would shrink: q(e|x) = q(z|x) / f'(z).
-        forth = (log_slope - nets.normal_log_density(z, mean, log_std)).sum(-1)
+        forth = (log_slope - nets.normal_log_density(z, mean_back, log_std_back)).sum(-1)
         others = self.adversarial * adversarial.mean() + self.cycle * (back + forth).mean()
         return Parts(own.mean() + 0.5 * self.penalty * penalty, others + self.mask * model.flow.gates().sum(), z)
 
@@ -100,10 +100,6 @@ class DomainGAN(TorchMethod):
         """z (batch, n_latents) from the flow, and log f'(z; u)."""
         z = model.flow.inverse(rng.normal(len(u), model.flow.affine.shape[1]), u)
         return z, model.flow(z, u)[1]
-
-    def seen(self, model, x, z, u):
-        """What the discriminator sees: white data (see nets.Encoder), latents, domain."""
-        return torch.cat([x @ model.encoder.whitening, z, u], dim=-1)
 
     def posterior(self, model, x, u):
         mean, log_std = model.encoder(x, u).chunk(2, -1)
@@ -128,13 +124,29 @@ class DomainGAN(TorchMethod):
         return model.generator(z)
 
 
-def r1(discriminator, seen, n: int):
-    """Mean over the batch of the squared gradient of the discriminator at `seen`, by the first `n` of its inputs."""
+def seen(model, x, z):
+    """What the discriminator sees of a pair: white data (see nets.Encoder) and latents, (batch, n_observed + n_latents)."""
+    return torch.cat([x @ model.encoder.whitening, z], dim=-1)
 
-    def total(free):
-        return discriminator(torch.cat([free, seen[:, n:]], dim=-1)).sum()
 
-    return (torch.func.grad(total)(seen[:, :n]) ** 2).sum(-1).mean()
+def log_odds(discriminator, pairs, u):
+    """Of each pair to be of the data, (batch,): the discriminator's output for the domain, which is also one of its inputs.
+
+    A projection discriminator (Miyato & Koyama 2018): with one output for all domains it learns late how their densities differ.
+    """
+    return (discriminator(torch.cat([pairs, u], dim=-1)) * u).sum(-1)
+
+
+def r1(discriminator, pairs, u):
+    """Mean over the batch of the squared gradient of the log odds by data and latents."""
+    slope = torch.func.grad(lambda free: log_odds(discriminator, free, u).sum())(pairs)
+    return (slope**2).sum(-1).mean()
+
+
+def frozen(module):
+    """`module` as a function through which gradients flow but to whose weights none do."""
+    weights = {name: value.detach() for name, value in module.named_parameters()}
+    return lambda *inputs: torch.func.functional_call(module, weights, inputs)
 
 
 @register("gan", source="Goodfellow et al. 2014; inference, Dumoulin et al. 2017, Donahue et al. 2017")
@@ -165,7 +177,7 @@ class _Sparse(DomainGAN):
     cost = 4.0
     min_domains = 1
     promise = "promised_both"
-    alpha: float = field(0.1, help="weight of the L1 penalty on the generator's Jacobian", low=0)
+    alpha: float = field(0.4, help="weight of the L1 penalty on the generator's Jacobian", low=0)
     boost: float = field(5.0, help="factor on alpha between 30 and 60 % of the steps", low=0)
 
     def parts(self, model, batch: Batch, rng) -> Parts:
