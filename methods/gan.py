@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from methods import Batch, Shape, TorchMethod, field, lazy_module, register
+from methods import Batch, Shape, TorchMethod, choice, field, lazy_module, loguniform, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,8 +37,8 @@ class DomainGAN(TorchMethod):
     Noise e ~ N(0, 1) -> flow of the domain, z = f^-1(e; u) -> generator, x_hat = G(z) + noise of a learned level. An encoder
     q(z|x,u), a diagonal Gaussian, inverts it. The discriminator tells (x, E(x,u), u) from (x_hat, z, u) (Dumoulin et al. 2017,
     Donahue et al. 2017). Loss (nats): its cross-entropy + `penalty` / 2 * |gradient at the data|^2 (R1, Mescheder et al. 2018), and
-    for the others the non-saturating cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)), the two conditional
-    entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains.
+    for the others `adversarial` * the non-saturating cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)), the two
+    conditional entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains.
     """
 
     cost = 3.0
@@ -49,8 +49,12 @@ class DomainGAN(TorchMethod):
     # are lost for good.
     rates: ClassVar = {"discriminator": 0.3, "flow": 0.3, "log_noise": 0.1}
 
-    learning_rate: float = field(1e-2, help="peak of the one-cycle schedule of Adam", low=0)
-    adversarial: float = field(10.0, help="weight of the generator's and encoder's adversarial loss", low=0)
+    learning_rate: float = field(
+        1e-2, help="peak of the one-cycle schedule of Adam", low=0, tune=loguniform(3e-3, 2e-2)
+    )
+    adversarial: float = field(
+        10.0, help="weight of the generator's and encoder's adversarial loss", low=0, tune=loguniform(3, 30)
+    )
     cycle: float = field(1.0, help="weight of the two cycle losses", low=0)
     penalty: float = field(0.1, help="weight of the gradient penalty on the discriminator (R1)", low=0)
     mask: float = field(0.01, help="weight of the L1 penalty on how far each latent changes across domains", low=0)
@@ -180,8 +184,15 @@ class _Sparse(DomainGAN):
     cost = 4.0
     min_domains = 1
     promise = "promised_both"
-    alpha: float = field(0.4, help="weight of the L1 penalty on the generator's Jacobian", low=0)
-    boost: float = field(5.0, help="factor on alpha between 30 and 60 % of the steps", low=0)
+    alpha: float = field(
+        0.4, help="weight of the L1 penalty on the generator's Jacobian", low=0, tune=loguniform(3e-2, 3), neutral=0
+    )
+    boost: float = field(
+        5.0,
+        help="factor on alpha between 30 and 60 % of the steps; the objective has alpha itself",
+        low=0,
+        tune=choice(1.0, 2.0, 5.0, 10.0),
+    )
 
     def parts(self, model, batch: Batch, rng) -> Parts:
         parts = super().parts(model, batch, rng)
