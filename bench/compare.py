@@ -14,7 +14,18 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import statistics
-from bench.leaderboard import HEADLINE, cells, is_failed, is_ok, n_values, number, p_text, place_text, value_text
+from bench.leaderboard import (
+    HEADLINE,
+    cells,
+    is_failed,
+    is_ok,
+    n_values,
+    number,
+    p_text,
+    place_text,
+    value_text,
+    with_interval,
+)
 from bench.report import Results
 
 CELL, ALL = "cell", "all"  # the scopes of rows
@@ -162,13 +173,13 @@ def render(a: Results, b: Results, tablefmt: str = "simple") -> tuple[str, pd.Da
 def _tabulated(rows: pd.DataFrame, tablefmt: str) -> str:
     lines = []
     for row in rows.to_dict("records"):
-        ends = f" [{number(row['difference_low'])}, {number(row['difference_high'])}]" if row["n_seeds"] > 1 else ""
+        difference = with_interval(row["difference"], row["difference_low"], row["difference_high"])
         sign = "+" if row["difference"] >= 0 else ""
         lines.append(
             {"method": row["label"]}
             | ({"cell": row["cell"]} if rows["cell"].any() else {})
             | {"seeds": row["n_seeds"], "A": number(row["a"]), "B": number(row["b"])}
-            | {"B - A": f"{sign}{number(row['difference'])}{ends}", "p": p_text(row["p_holm"])}
+            | {"B - A": sign + difference, "p": p_text(row["p_holm"])}
             | {"failed": f"{row['failed_a']} → {row['failed_b']}"}
         )
     return tabulate(lines, "keys", tablefmt=tablefmt, disable_numparse=True)

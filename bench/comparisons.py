@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import statistics
-from bench.leaderboard import HEADLINE, cells, is_ok, labels, number, p_text, score_array
+from bench.leaderboard import HEADLINE, cells, is_ok, labels, number, p_text, score_array, with_interval
 
 
 def table(
@@ -77,8 +77,7 @@ def texts(rows: pd.DataFrame) -> list[dict[str, str]]:
             "better": row["better"],
             "worse": row["worse"],
             "seeds": str(row["n_seeds"]),
-            "difference": number(row["difference"])
-            + (f" [{number(row['difference_low'])}, {number(row['difference_high'])}]" if row["n_seeds"] > 1 else ""),
+            "difference": with_interval(row["difference"], row["difference_low"], row["difference_high"]),
             "p": p_text(row["p_holm"]),
             "p, Wilcoxon": p_text(row["p_wilcoxon_holm"]),
             "improvement": number(row["improvement"], 2),

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from bench import comparisons, leaderboard
-from bench.leaderboard import HEADLINE, SHOWN, cells, labels, number, place_text, value_text
+from bench.leaderboard import HEADLINE, SHOWN, cells, labels, number, place_text, value_text, with_interval
 from datasets import datasets
 from methods import methods
 
@@ -148,8 +148,7 @@ def _board(rows: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
 def _interval(row: Mapping[Any, Any], score: str) -> str:
     if pd.isna(row[score]):
         return "–"
-    half = number(row[f"{score}_half"])
-    return number(row[score]) + (f" ± {half}" if half else "")
+    return with_interval(row[score], row[f"{score}_low"], row[f"{score}_high"])
 
 
 def _drawn(folder: Path) -> list[Path]:

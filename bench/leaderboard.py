@@ -9,7 +9,7 @@ statistics.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,8 +89,8 @@ def is_failed(trials: pd.DataFrame) -> pd.Series:
 def summary(trials: pd.DataFrame, by: Sequence[str], scores: Sequence[str] = (HEADLINE,)) -> pd.DataFrame:
     """One row per combination of the columns `by`: the counts of its trials, and each score's mean over data seeds.
 
-    A score S becomes S (the mean over seeds of the seed's mean over its ok trials), S_half (half the width of the 95 %
-    interval), S_low and S_high; NaN where there is nothing to compute them from. n_seeds counts seeds with an ok trial.
+    A score S becomes S (the mean over seeds of the seed's mean over its ok trials), S_low and S_high (the ends of its 95 % interval);
+    NaN where there is nothing to compute them from. n_seeds counts seeds with an ok trial.
     """
     trials = trials.reset_index(drop=True)
     ok, failed = is_ok(trials), is_failed(trials)
@@ -104,9 +104,7 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Sequence[str] = (HE
     for score in scores:
         by_seed = trials[score].where(ok).groupby([group, trials["seed"]]).mean().unstack()
         mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T)
-        rows[[score, f"{score}_half", f"{score}_low", f"{score}_high"]] = np.stack(
-            [mean, (high - low) / 2, low, high], axis=1
-        )
+        rows[[score, f"{score}_low", f"{score}_high"]] = np.stack([mean, low, high], axis=1)
     return rows.reset_index(drop=True)
 
 
@@ -224,8 +222,8 @@ def _reason(failed: pd.DataFrame) -> str:
 
 
 def render(table: pd.DataFrame) -> str:
-    """The table for a terminal: mean ± half-width of the 95 % interval, and below it what must be known to read it."""
-    columns = _columns(table, lambda mean, half: mean + (f" ±{half}" if half else ""), is_narrow=True)
+    """The table for a terminal: means with their 95 % interval, and below it what must be known to read it."""
+    columns = _columns(table, is_narrow=True)
     body: list[list[str] | str] = []
     for _, group in itertools.groupby(zip(table["role"], _rows(columns), strict=True), key=lambda pair: pair[0]):
         body += [SEPARATING_LINE] * bool(body) + [row for _, row in group]
@@ -238,7 +236,7 @@ def render(table: pd.DataFrame) -> str:
 def notes(table: pd.DataFrame) -> list[str]:
     """What a reader must know beside the table: what the numbers are, which are not comparable, what failed and why."""
     n_seeds = int(table["n_seeds"].max())
-    interval = f" ± half-width of the 95 % {interval_name(n_seeds)} interval" if n_seeds > 1 else ""
+    interval = f" [95 % {interval_name(n_seeds)} interval]" if n_seeds > 1 else ""
     lines = [f"Mean{interval} over {seeds_text(table)}; test split; ranked by MCC (Spearman)."]
     if table[HEADLINE].notna().any():
         failed = "; pessimistic: its mean with a failed trial counted as the floor" if table["n_failed"].any() else ""
@@ -272,12 +270,17 @@ def number(value: float, digits: int = 3) -> str:
     return text.removeprefix("-") if not text.strip("-.0") else text
 
 
+def with_interval(mean: float, low: float, high: float, digits: int = 3) -> str:
+    """A mean and the ends of its interval as ".918 [.883, .947]", without what is NaN."""
+    return number(mean, digits) + ("" if pd.isna(low) else f" [{number(low, digits)}, {number(high, digits)}]")
+
+
 def p_text(p: float) -> str:
     """A p-value to three digits; empty for NaN."""
     return "<.001" if p < 0.0005 else number(p)
 
 
-def _columns(table: pd.DataFrame, join: Callable[[str, str], str], is_narrow: bool) -> dict[tuple[str, str], list[str]]:
+def _columns(table: pd.DataFrame, is_narrow: bool) -> dict[tuple[str, str], list[str]]:
     """The texts of a table by heading. A narrow one has fewer scores, and the interval of the headline alone."""
     known = [score for score in SHOWN if table[score].notna().any()]
     shown = [score for score in known if score in (NARROW if is_narrow else PAPER)] or known
@@ -287,9 +290,11 @@ def _columns(table: pd.DataFrame, join: Callable[[str, str], str], is_narrow: bo
         for label, comparable in zip(table["label"], table["comparable"], strict=True)
     ]
     for score in shown:
-        halves = [number(half) if score == HEADLINE or not is_narrow else "" for half in table[f"{score}_half"]]
-        pairs = zip(table[score].map(number), halves, strict=True)
-        columns[SHOWN[score]] = [join(mean, half) if mean else "–" for mean, half in pairs]
+        has_interval = score == HEADLINE or not is_narrow
+        entries = zip(*(table[score + end] for end in ("", "_low", "_high")), strict=True)
+        columns[SHOWN[score]] = [
+            (with_interval(*entry) if has_interval else number(entry[0])) or "–" for entry in entries
+        ]
         if score == HEADLINE:
             columns["MCC", "IQM"] = [number(value) or "–" for value in table["iqm"]]
             if table["n_failed"].any():
@@ -344,7 +349,7 @@ def write(
 def _markdown(found: Mapping[str, pd.DataFrame], per_cell: dict[str, list[str]]) -> str:
     parts = ["# Leaderboard"]
     for name, rows in found.items():
-        columns = _columns(rows, lambda mean, half: mean + (f" ± {half}" if half else ""), is_narrow=True)
+        columns = _columns(rows, is_narrow=True)
         columns["", "role"] = list(rows["role"])
         headers = [" ".join(heading).strip() for heading in columns]
         parts += [f"## {name}"] * bool(name)
@@ -373,13 +378,13 @@ def _per_cell(
 def _cell_text(row: Any) -> str:
     if row.n_ok == 0:
         return "failed" if row.n_failed else "not applicable"
-    mean, half = number(getattr(row, HEADLINE)), number(getattr(row, f"{HEADLINE}_half"))
+    mean, low, high = (getattr(row, HEADLINE + end) for end in ("", "_low", "_high"))
     count = f" ({row.n_ok}/{row.n_trials})" if row.n_ok < row.n_trials else ""
-    return mean + (f" ± {half}" if half else "") + count
+    return with_interval(mean, low, high) + count
 
 
 def _latex(rows: pd.DataFrame) -> str:
-    columns = _columns(rows, lambda mean, half: mean + (rf"{{\tiny$\,\pm${half}}}" if half else ""), is_narrow=False)
+    columns = _columns(rows, is_narrow=False)
     for score, heading in SHOWN.items():
         if heading in columns:
             columns[heading] = [
@@ -389,7 +394,7 @@ def _latex(rows: pd.DataFrame) -> str:
     columns["", "method"] = [_escape(text) for text in columns["", "method"]]
     del columns["", "rank"], columns["", "failed"]
     lines = [f"% {note}" for note in notes(rows)]
-    lines += [f"% {TIES}"]
+    lines += [f"% {TIES} Sub- and superscripts: the ends of the interval."]
     lines += [
         r"{\footnotesize\setlength{\tabcolsep}{2pt}%",
         rf"\begin{{tabular}}{{@{{}}l{'c' * (len(columns) - 1)}@{{}}}}",
@@ -425,8 +430,10 @@ def _latex_heading(headings: list[tuple[str, str]]) -> list[str]:
 
 
 def _marked(text: str, command: str) -> str:
-    mean, separator, half = text.partition("{")
-    return rf"{command}{{{mean}}}{separator}{half}" if command else text
+    """A mean in `command`, with its interval as sub- and superscript: side by side, five of them are wider than a page."""
+    mean, _, interval = text.partition(" ")
+    low, _, high = interval.strip("[]").partition(", ")
+    return (rf"{command}{{{mean}}}" if command else mean) + (f"$_{{{low}}}^{{{high}}}$" if high else "")
 
 
 def _escape(text: str) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import statistics
-from bench.leaderboard import ROLES, is_ok, labels, number
+from bench.leaderboard import ROLES, is_ok, labels, with_interval
 
 PER_LATENT = "mcc_per_latent"
 RECOVERED = 0.9  # a latent with a higher score counts as recovered
@@ -110,6 +110,6 @@ def _markdown(rows: pd.DataFrame) -> str:
 
 
 def _entry(row: pd.Series, most: int) -> str:
-    interval = f" [{number(row['score_low'])}, {number(row['score_high'])}]" if not np.isnan(row["score_low"]) else ""
     count = f" ({row['n_latents']})" if row["n_latents"] < most else ""
-    return f"{number(row['score'])}{interval} \\| {100 * row['recovered']:.0f} %{count}"
+    score = with_interval(row["score"], row["score_low"], row["score_high"])
+    return f"{score} \\| {100 * row['recovered']:.0f} %{count}"

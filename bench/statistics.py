@@ -20,6 +20,7 @@ LEVEL = 0.95
 REPLICATES = 10_000
 FEWEST_TO_RESAMPLE = 8  # seeds; with fewer, resampling widens intervals of normal scores by a third and more
 CHUNK = 500  # columns that are resampled at a time: 40 MB an array
+LEAST_ERROR = 0.3  # of a resample's standard error, relative to that of the scores; see docs/statistics.md
 EDGE = 1e-3  # where the logit scale ends
 
 
@@ -76,13 +77,16 @@ def _resamples(n_seeds: int, replicates: int) -> np.ndarray:
 
 
 def _t_values(centred: np.ndarray, present: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The t statistic of each resample, sorted, (n_columns, replicates); one of equal scores has none: NaN, at the end."""
+    """The t statistic of each resample, sorted, (n_columns, replicates).
+
+    A resample that misses the one outlier has next to no variance: its t would widen the interval beyond any score.
+    """
     n = present.T.astype(float) @ weights.T if not present.all() else float(len(present))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = centred.T @ weights.T / n
         variance = (centred.T**2) @ weights.T / n - mean**2
-        variance[variance <= 1e-10 * centred.var(axis=0)[:, None]] = np.nan
-        values = mean * np.sqrt((n - 1) / variance)
+        least = LEAST_ERROR**2 * (centred**2).sum(axis=0) / present.sum(axis=0)
+        values = mean * np.sqrt((n - 1) / np.maximum(variance, least[:, None]))
     values.sort(axis=1)
     return values
 

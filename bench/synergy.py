@@ -17,7 +17,18 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench import statistics
-from bench.leaderboard import HEADLINE, cells, is_failed, n_values, number, p_text, place_text, score_array, value_text
+from bench.leaderboard import (
+    HEADLINE,
+    cells,
+    is_failed,
+    n_values,
+    number,
+    p_text,
+    place_text,
+    score_array,
+    value_text,
+    with_interval,
+)
 
 
 class Ladder(NamedTuple):
@@ -207,8 +218,8 @@ def _cell(row: pd.Series) -> str:
 
 def effect_text(row: pd.Series, name: str, digits: int = 3) -> str:
     """A difference with its sign and interval: "+.031 [.012, .050]"."""
-    mean, low, high = (number(row[key], digits) for key in (name, f"{name}_low", f"{name}_high"))
-    return ("" if mean.startswith("-") else "+") + mean + (f" [{low}, {high}]" if low else "")
+    text = with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], digits)
+    return text if text.startswith("-") else f"+{text}"
 
 
 def write(

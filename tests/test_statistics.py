@@ -37,10 +37,15 @@ def test_with_more_it_is_the_studentised_bootstrap_replicate_by_replicate():
     t = []
     for counts in statistics._resamples(9, 300).astype(int):
         sample = np.repeat(values[:, 0], counts)
-        t.append((sample.mean() - values.mean()) / stats.sem(sample))
+        t.append((sample.mean() - values.mean()) / max(stats.sem(sample), 0.3 * stats.sem(values)[0]))
     low, high = np.quantile(t, [0.025, 0.975])
     error = stats.sem(values)[0]
     np.testing.assert_allclose([found.low[0], found.high[0]], values.mean() - np.array([high, low]) * error)
+
+
+def test_one_outlier_among_ten_seeds_leaves_an_interval_of_the_size_of_the_scores():
+    found = mean_interval(np.array([[0.97, 0.98, 0.97, 0.96, 0.97, 0.98, 0.97, 0.97, 0.96, 0.7]]).T)
+    assert 0.7 < found.low[0] < 0.9 and 0.97 < found.high[0] < 1
 
 
 def test_seeds_are_resampled_jointly_so_that_a_method_gets_the_same_interval_alone_and_among_others():

@@ -99,9 +99,7 @@ def _draw_list(
     for place, (label, look) in enumerate(looks.items()):
         row = rows[rows["label"] == label]
         at = pd.Series(place, index=row.index)
-        axes.errorbar(
-            row[score], at, xerr=row[f"{score}_half"], fmt="none", ecolor=look.colour, elinewidth=1, capsize=2
-        )
+        axes.hlines(at, row[f"{score}_low"], row[f"{score}_high"], color=look.colour, linewidth=1)
         page.draw_markers(axes, row[score], at, row["n_failed"] > 0, look, size=4)
     axes.set_yticks(range(len(looks)), list(looks))
     axes.set_ylim(len(looks) - 0.5, -0.5)
