@@ -24,6 +24,8 @@ class FlowVAE(TorchMethod):
 
     Loss per sample (nats): -log p(x|z) + beta * (log q(z|x,u) - log p(z|u)), z drawn once from q. The decoder is Gaussian with one
     learned noise level per observed variable, the posterior a diagonal Gaussian, the prior a monotone flow per latent and domain.
+    Where there are as many latents as observed variables, the noise levels are those of the whitened variables instead: no direction
+    is noise alone, and noise alike in all of them would hide the latents of the weakest.
     With `mask`, the prior has a gate per latent that says how far it changes across domains, and the loss + mask * sum of the gates.
     """
 
@@ -45,6 +47,7 @@ class FlowVAE(TorchMethod):
         model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
         flow = nets.GatedFlow if self.mask else nets.DomainFlow
         model.prior = flow(self.n_prior_domains(shape), shape.n_latents)
+        model.is_square = shape.n_observed == shape.n_latents
         return model
 
     def loss(self, model, batch: Batch, rng):
@@ -55,11 +58,19 @@ class FlowVAE(TorchMethod):
         mean, log_std = self.posterior(model, batch.x, batch.u)
         noise = rng.normal(*mean.shape)
         z = mean + torch.exp(log_std) * noise
-        log_likelihood = nets.normal_log_density(batch.x, self.generate(model, z, rng), model.log_noise).sum(-1)
+        log_likelihood = self.log_likelihood(model, batch.x, self.generate(model, z, rng))
         log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
         kl = log_posterior - self.log_prior(model, z, batch.u)
         mask = self.mask * model.prior.gates().sum() if self.mask else 0.0
         return (-log_likelihood + self.beta * kl).mean() + mask, z
+
+    def log_likelihood(self, model, x, mean):
+        """log p(x|z), (batch,), in nats, of the decoder's `mean` of x."""
+        residual, log_volume = x - mean, 0.0
+        if model.is_square:
+            residual = residual @ model.encoder.whitening
+            log_volume = torch.linalg.slogdet(model.encoder.whitening)[1]
+        return nets.normal_log_density(residual, 0.0, model.log_noise).sum(-1) + log_volume
 
     def posterior(self, model, x, u):
         mean, log_std = model.encoder(x, u).chunk(2, -1)
@@ -243,7 +254,7 @@ class IVAE(FlowVAE):
     def elbo_loss(self, model, batch: Batch, rng):
         mean, log_std = self.posterior(model, batch.x, batch.u)
         z = mean + torch.exp(log_std) * rng.normal(*mean.shape)
-        log_likelihood = nets.normal_log_density(batch.x, self.generate(model, z, rng), model.log_noise).sum(-1)
+        log_likelihood = self.log_likelihood(model, batch.x, self.generate(model, z, rng))
         prior_log_std = batch.u @ model.prior_log_std
         kl = nets.gaussian_kl(mean, log_std, batch.u @ model.prior_mean, prior_log_std).sum(-1)
         return (-log_likelihood + self.beta * kl).mean(), z

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 from scipy.stats import multivariate_normal
 
 from methods import Batch, Shape, methods, nets
@@ -48,6 +49,26 @@ def exact_model(name):
     ]
     batch = Batch(torch.tensor(x), torch.tensor(np.eye(2)[domains]), torch.zeros(50, 0))
     return method, model, batch, np.mean(log_evidence)
+
+
+@pytest.mark.parametrize("n_latents", [2, 4])
+def test_the_likelihood_is_that_of_noise_in_the_observed_variables_or_if_there_are_as_many_latents_in_the_whitened_ones(
+    n_latents,
+):
+    method = methods["flow-vae"].make({})
+    model = method.build(Shape(n_observed=4, n_latents=n_latents, n_domains=2)).double()
+    rng = np.random.default_rng(0)
+    x, mean = rng.normal(size=(20, 4)) @ rng.normal(size=(4, 4)), rng.normal(size=(20, 4))
+    model.encoder.whiten(torch.tensor(x))
+    levels = np.array([0.1, 0.5, 1.0, 2.0])
+    with torch.no_grad():
+        model.log_noise.copy_(torch.tensor(np.log(levels)))
+        found = method.log_likelihood(model, torch.tensor(x), torch.tensor(mean)).numpy()
+    axes = sqrtm(np.cov(x.T)) if n_latents == 4 else np.eye(4)
+    expected = [
+        multivariate_normal(m, axes @ np.diag(levels**2) @ axes).logpdf(point) for point, m in zip(x, mean, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 class Numbers(nets.Rng):
