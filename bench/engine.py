@@ -182,15 +182,15 @@ class Stack:
             return self._map(self.method.decode)(self._state, latents).cpu().numpy()
 
     @torch.no_grad()
-    def jacobian_l1(self, z: np.ndarray) -> np.ndarray | None:
-        """L_s of each model's decoder, sum_{k,i} E |dx_k/dz_i| * std(z_i), (n_models,), if the method has one.
+    def jacobian_strength(self, z: np.ndarray) -> np.ndarray | None:
+        """E |dx_k/dz_i| * std(z_i) of each model's decoder, (n_models, n_observed, n_estimated), if the method has one.
 
         At `z` (n_models, n_samples, n_estimated); x has unit variance.
         """
         if type(self.method).decode is TorchMethod.decode:
             return None
         decode: Callable = self.method.decode
-        strength = self._map(lambda model, z: jacobian_strength_exact(functools.partial(decode, model), z).sum())
+        strength = self._map(lambda model, z: jacobian_strength_exact(functools.partial(decode, model), z))
         return strength(self._state, torch.as_tensor(z).to(self.device)).cpu().numpy()
 
     def _map(self, function: Callable, in_dims: tuple = (0, 0, 0, 0)) -> Callable:

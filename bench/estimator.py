@@ -125,7 +125,9 @@ class MethodEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         seeds = random.randint(2**31 - 1, size=(method.restarts, 2)).tolist()
         jobs = [Job(points, init_seed, noise_seed) for init_seed, noise_seed in seeds]
         stack = Stack(method, self.shape_, jobs, self.device)
-        worker.train(stack, [0] * len(jobs), {0: validation if method.restarts > 1 else points})
+        choosing = {0: validation if method.restarts > 1 else points}
+        worker.train(stack, [0] * len(jobs), choosing)
+        worker.keep_best(stack, [0] * len(jobs), choosing)
         return stack
 
     def _encode(self, X: np.ndarray, u: np.ndarray) -> np.ndarray:

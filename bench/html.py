@@ -25,6 +25,7 @@ TITLES = {  # of the figures, in the order in which a reader wants them
     "performance_profiles": "Performance profiles",
     "promise_recovery": "What was promised, and what was recovered",
     "recovered_latents": "True and recovered latents",
+    "recovered_support": "True and recovered support of the mixing",
     "cost_score": "Cost and score",
 }
 TRIAL_SCORES = ("mcc_spearman", "mcc_pearson", "mcc_within", "r2_component", "r2_block")

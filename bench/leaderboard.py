@@ -30,10 +30,30 @@ SHOWN = {  # score: its heading in two parts
     "r2_linear": ("R²", "linear"),
     "r2_content": ("R²", "content"),
     "mcc_style": ("MCC", "style"),
+    "support_ap": ("support", "AP"),
+    "support_f1": ("support", "F1"),
+    "consistency": ("", "consistency"),
     "recon_nmse": ("", "NMSE"),
 }
-NARROW = ("mcc_spearman", "mcc_within", "r2_block", "r2_content", "mcc_style")  # on the terminal and in Markdown
-PAPER = ("mcc_spearman", "mcc_pearson", "mcc_within", "r2_component", "r2_block", "r2_content", "mcc_style")  # in LaTeX
+NARROW = (
+    "mcc_spearman",
+    "mcc_within",
+    "r2_block",
+    "r2_content",
+    "mcc_style",
+    "support_ap",
+)  # on the terminal and in Markdown
+PAPER = (
+    "mcc_spearman",
+    "mcc_pearson",
+    "mcc_within",
+    "r2_component",
+    "r2_block",
+    "r2_content",
+    "mcc_style",
+    "support_ap",
+    "consistency",
+)  # in LaTeX
 SCORES = (*SHOWN, "objective")  # objectives are only in the CSV: those of two methods cannot be compared
 LOWER_IS_BETTER = ("recon_nmse",)
 MARK = "†"

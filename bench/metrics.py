@@ -19,6 +19,7 @@ from scipy.interpolate import BSpline
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, f1_score
 
 from datasets.file import domains_from_0, load
 from registry import UsageError
@@ -63,7 +64,15 @@ DEFINITIONS = {
     "mcc_style": (
         "The mean of mcc_per_latent over the latents that change between domains. Empty unless some latents change and some do not."
     ),
+    "support_ap": (
+        "Average precision of the estimated support of the mixing: its entries, true or not, ranked by the strength "
+        "E |dx_k/dz_i| * std(z_i) of the decoder (test, x of unit variance) of the estimate that mcc_spearman matched to the latent, 0 for "
+        "an unmatched one. Empty without a decoder, or where the true support is not known or is full."
+    ),
+    "support_f1": "F1 score of the same entries, those of strength above 0.1 being edges. Empty where support_ap is.",
 }
+
+EDGE = 0.1  # standard deviations of an observed variable: what counts as an edge of the estimated support
 
 SOURCES = {
     "mcc_pearson": "Hyvarinen & Morioka 2016; choosing the assignment on validation is this project's",
@@ -75,6 +84,8 @@ SOURCES = {
     "r2_linear": "Zimmermann et al. 2021",
     "r2_content": "von Kügelgen et al. 2021",
     "mcc_style": "this project",
+    "support_ap": "Zheng, Ng & Zhang 2022, supports of Jacobians; the score is this project's",
+    "support_f1": "Zheng, Ng & Zhang 2022, supports of Jacobians; the score is this project's",
 }
 
 CONSTANT = 1e-6  # a standard deviation this small beside the largest magnitude is float32 rounding, not a signal
@@ -102,7 +113,17 @@ class Encoded:
     domains: np.ndarray
 
 
-def score(validation: Encoded, test: Encoded, changing: np.ndarray | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Supports:
+    """The true support of the mixing (n_observed, n_latents), boolean, and the strength of the decoder's edges (n_observed, n_estimated)."""
+
+    true: np.ndarray
+    strength: np.ndarray
+
+
+def score(
+    validation: Encoded, test: Encoded, changing: np.ndarray | None = None, supports: Supports | None = None
+) -> dict[str, Any]:
     """All scores of `DEFINITIONS`: floats, and for `mcc_per_latent` a list of `n_latents` floats.
 
     `changing` (n_latents,), boolean, says which latents change between domains; the scores of content and style are None where it is
@@ -129,6 +150,7 @@ def score(validation: Encoded, test: Encoded, changing: np.ndarray | None = None
         "r2_block": _r2_block(validation, test),
         "r2_linear": _r2_linear(validation, test),
         **_content_and_style(validation, test, spearman, estimate_of, changing),
+        **_support(supports, estimate_of),
     }
 
 
@@ -253,6 +275,19 @@ def _content_and_style(
     return {
         "r2_content": _r2_block(*blocks) if matched else 0.0,
         "mcc_style": float(spearman[changing].mean()),
+    }
+
+
+def _support(supports: Supports | None, estimate_of: dict[int, int]) -> dict[str, float | None]:
+    if supports is None or supports.true.all() or not supports.true.any():
+        return {"support_ap": None, "support_f1": None}
+    strength = np.zeros(supports.true.shape)
+    for latent, estimate in estimate_of.items():
+        strength[:, latent] = supports.strength[:, estimate]
+    edges = supports.true.ravel().astype(bool)
+    return {
+        "support_ap": float(average_precision_score(edges, strength.ravel())),
+        "support_f1": float(f1_score(edges, strength.ravel() > EDGE)),
     }
 
 

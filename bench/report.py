@@ -27,6 +27,8 @@ DEFINITIONS = {
     "objective": "The method's own loss on validation, penalties included, mean per sample (nats where it is a likelihood); "
     "it picks among the restarts of one trial, and compares nothing else.",
     "recon_nmse": "Squared error of the observed variables reconstructed from the posterior means, over their variance, on test.",
+    "consistency": "Mean over pairs of a trial's restarts that were trained to the end of mcc_spearman of the one's estimates against the "
+    "other's. Needs no ground truth. Empty with fewer than two such restarts (4 restarts leave one, 8 two).",
     "train_s": "Seconds of training per trial: those of its pack divided by the trials in it.",
 }
 
@@ -214,8 +216,8 @@ def latest(trials: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return trials[keep].reset_index(drop=True), int((~keep).sum())
 
 
-def example(results: Results) -> tuple[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], str]:
-    """(z, z_hat, domains) by label, of one seed of one cell, and in words of which: the one most methods finished, then the first."""
+def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
+    """What `Store.latents` has, by label, of one seed of one cell, and in words of which: the one most methods finished, then the first."""
     trials, dataset_fields = results.trials, results.dataset_fields
     done = trials.assign(label=leaderboard.labels(trials, results.method_fields))
     done = done[(done.status == "ok") & done.has_truth]
@@ -228,7 +230,7 @@ def example(results: Results) -> tuple[dict[str, tuple[np.ndarray, np.ndarray, n
     first = chosen.iloc[0]
     cell = [f"{field}={leaderboard.value_text(first[field])}" for field in leaderboard.cells(trials, dataset_fields)]
     where = ", ".join([f"data set {first.dataset}", *cell, f"data seed {first.seed}"])
-    return {label: (kept["z"], kept["z_hat"], kept["domains"].astype(int)) for label, kept in latents.items()}, where
+    return latents, where
 
 
 def versions() -> dict[str, str]:

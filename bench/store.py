@@ -87,9 +87,14 @@ class Store:
         return rows
 
     def latents(self, row: pd.Series) -> dict[str, np.ndarray]:
-        """`z_hat`, `z` (n_points, .) and `domains` (n_points,) of one trial's first test points."""
+        """`z_hat`, `z` (n_points, .) and `domains` (n_points,) of one trial's first test points.
+
+        And, where there is a decoder and the truth is known, `support` (n_observed, n_latents) and the `strength` of the decoder's edges
+        (n_observed, n_estimated).
+        """
+        start = f"{row.trial_id}."
         with np.load(self.representation_folder / f"{row.pack_id}.npz") as file:
-            return {key: file[f"{row.trial_id}.{key}"] for key in ("z_hat", "z", "domains")}
+            return {key.removeprefix(start): file[key] for key in file.files if key.startswith(start)}
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         self.write_text("manifest.json", json.dumps(manifest, indent=2) + "\n")

@@ -188,7 +188,7 @@ def _measure(stack: Any, models: Sequence[tuple[Trial, int]]) -> list[dict[str, 
         validation, test = (stack.encode([getattr(i, s) for *_, i in alive]) for s in ("validation", "test"))
         train = stack.encode([i.train for *_, i in alive]) if worker.has_readout(stack.method) else None
         fit = stack.objective([i.validation for *_, i in alive], plain)
-        sparsity = stack.jacobian_l1(validation)
+        strength = stack.jacobian_strength(validation)
         for slot, (job, trial, replicate, instance) in enumerate(alive):
             if not (np.isfinite(validation[slot]).all() and np.isfinite(test[slot]).all() and np.isfinite(fit[slot])):
                 continue
@@ -197,7 +197,7 @@ def _measure(stack: Any, models: Sequence[tuple[Trial, int]]) -> list[dict[str, 
             found[job] = {
                 "encoded": encoded[0],
                 "fit": fit[slot],
-                "sparsity": np.nan if sparsity is None else sparsity[slot],
+                "sparsity": np.nan if strength is None else strength[slot].sum(),
                 "mcc_spearman": _recovery(instance, *encoded),
             }
     data_sets = []

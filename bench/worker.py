@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import limited, metrics, plugins
+from bench import limited, metrics, plugins, selection
 from bench.engine import CHUNK, BrokenContract, Job, OutOfTime, Stack
 from bench.store import Store
 from bench.trials import RACE, Pack, Trial, data_seed, fingerprint, model_shape, survivors
@@ -81,7 +81,10 @@ def row(trial: Trial, slot: int, outcome: Outcome, common: dict[str, Any]) -> di
     Raises UsageError where a field, a plugin's say, has the name of another column.
     """
     n_observed, n_latents, n_domains = trial.make_dataset().shape
-    columns = dict.fromkeys([*metrics.DEFINITIONS, "recon_nmse", "objective", *oracle.DEFINITIONS]) | outcome.scores
+    columns = (
+        dict.fromkeys([*metrics.DEFINITIONS, "recon_nmse", "objective", "consistency", *oracle.DEFINITIONS])
+        | outcome.scores
+    )
     what = {
         "trial_id": trial.trial_id,
         "method": trial.method,
@@ -179,7 +182,8 @@ def _run_torch(pack: Pack, device: str, time_limit: float | None = None) -> tupl
     deadline = time.monotonic() + allowed
     stack = Stack(method, _shape(pack.trials[owned[0]]), jobs, device)
     try:
-        objective = train(stack, owned, {index: instances[index].validation for index in set(owned)}, deadline)
+        validation = {index: instances[index].validation for index in set(owned)}
+        train(stack, owned, validation, deadline)
     except OutOfTime as error:
         for index in {owned[job] for job in stack.alive}:
             outcomes[index] = _failure(OutOfTime(f"{error} after the {allowed:g} s of its pack of {len(set(owned))}"))
@@ -187,7 +191,10 @@ def _run_torch(pack: Pack, device: str, time_limit: float | None = None) -> tupl
     train_s = time.perf_counter() - start
 
     start = time.perf_counter()
-    outcomes = _scored(stack, pack.trials, [owned[job] for job in stack.alive], instances, objective, outcomes)
+    agreement = _agreement(stack, pack.trials, owned, instances)
+    objective = keep_best(stack, owned, validation)
+    owners = [owned[job] for job in stack.alive]
+    outcomes = _scored(stack, pack.trials, owners, instances, objective, agreement, outcomes)
     return outcomes, train_s, time.perf_counter() - start
 
 
@@ -197,6 +204,7 @@ def _scored(
     owners: list[int],
     instances: dict[int, Instance],
     objective: np.ndarray,
+    agreement: dict[int, float],
     outcomes: list[Outcome],
 ) -> list[Outcome]:
     """`outcomes` with those of `owners`, the trials whose models the stack holds, replaced."""
@@ -205,18 +213,19 @@ def _scored(
         return outcomes
     validation = stack.encode([instances[index].validation for index in owners])
     test = stack.encode([instances[index].test for index in owners])
-    decoded = stack.decode(test)
+    decoded, strength = stack.decode(test), stack.jacobian_strength(test)
     train = stack.encode([instances[index].train for index in owners]) if has_readout(stack.method) else None
     for slot, index in enumerate(owners):
         if not (np.isfinite(validation[slot]).all() and np.isfinite(test[slot]).all()):
             continue
-        scores = {"objective": float(objective[slot])}
+        scores = {"objective": float(objective[slot]), "consistency": agreement.get(index)}
         if decoded is not None:
             scores["recon_nmse"] = _nmse(instances[index].test.x, decoded[slot])
         try:
             own = None if train is None else train[slot][: len(instances[index].train.x)]
             encoded = read_out(stack.method, trials[index].init_seed(), own, validation[slot], test[slot])
-            outcomes[index] = _outcome(instances[index], *encoded, scores)
+            own_strength = None if strength is None else strength[slot]
+            outcomes[index] = _outcome(instances[index], *encoded, scores, own_strength)
         except Exception as error:  # this trial cannot be scored; its neighbours can
             outcomes[index] = _failure(error)
     return outcomes
@@ -237,17 +246,35 @@ def read_out(
     return readout.transform(validation), readout.transform(test)
 
 
-def train(stack: Stack, owned: list[int], validation: dict[int, Split], deadline: float = math.inf) -> np.ndarray:
-    """Trains a stack and leaves one model per trial, the best of its restarts, which race; returns their objectives.
+def _agreement(
+    stack: Stack, trials: Sequence[Trial], owned: list[int], instances: dict[int, Instance]
+) -> dict[int, float]:
+    """The consistency of each trial of which several restarts were trained to the end."""
+    owners = [owned[job] for job in stack.alive]
+    if stack.method.restarts == 1 or survivors(stack.method.restarts) == 1 or not owners:
+        return {}
+    encoded = stack.encode([instances[index].validation for index in owners])
+    train = stack.encode([instances[index].train for index in owners]) if has_readout(stack.method) else None
+    found: dict[int, list[np.ndarray]] = {}
+    for slot, index in enumerate(owners):
+        if np.isfinite(encoded[slot]).all():
+            own = None if train is None else train[slot][: len(instances[index].train.x)]
+            points = encoded[slot][: len(instances[index].validation.x)]
+            seed = trials[index].init_seed()
+            found.setdefault(index, []).append(read_out(stack.method, seed, own, points, points)[0])
+    return {index: selection.agreement(several) for index, several in found.items() if len(several) > 1}
+
+
+def train(stack: Stack, owned: list[int], validation: dict[int, Split], deadline: float = math.inf) -> None:
+    """Trains a stack, the restarts of each trial racing, and leaves those that were trained to the end.
 
     `owned` is the trial of each job, `validation` its points. Raises what `Stack.train` raises.
     """
     method = stack.method
     if method.restarts > 1:
         stack.train(race_ends(method.steps), deadline)
-        _keep_best(stack, owned, validation, survivors(method.restarts))
+        keep_best(stack, owned, validation, survivors(method.restarts))
     stack.train(deadline=deadline)
-    return _keep_best(stack, owned, validation, 1)
 
 
 def race_ends(steps: int) -> int:
@@ -255,7 +282,7 @@ def race_ends(steps: int) -> int:
     return max(1, steps // RACE // CHUNK) * CHUNK
 
 
-def _keep_best(stack: Stack, owned: list[int], validation: dict[int, Split], n: int) -> np.ndarray:
+def keep_best(stack: Stack, owned: list[int], validation: dict[int, Split], n: int = 1) -> np.ndarray:
     """Leaves each trial's `n` models with the best validation objective, in the order of the trials; returns their objectives."""
     if not stack.alive:
         return np.zeros(0)
@@ -305,17 +332,30 @@ def _call(function: Callable, split: Split) -> Any:
     return result
 
 
-def _outcome(instance: Instance, validation: np.ndarray, test: np.ndarray, scores: dict[str, Any]) -> Outcome:
+def _outcome(
+    instance: Instance,
+    validation: np.ndarray,
+    test: np.ndarray,
+    scores: dict[str, Any],
+    strength: np.ndarray | None = None,
+) -> Outcome:
+    """`strength` (n_observed, n_estimated) is that of the decoder's edges, if there is a decoder."""
     for encoding, split in ((validation, instance.validation), (test, instance.test)):
         _check_encoding(encoding, len(split.x))
+    kept = {"z_hat": test, "z": instance.test.z, "domains": instance.test.domains}
+    kept = {key: array[:KEPT_POINTS] for key, array in kept.items()}
+    supports = None
+    if strength is not None and instance.support is not None and np.isfinite(strength).all():
+        supports = metrics.Supports(instance.support, strength)
+        kept |= {"support": instance.support, "strength": strength}
     if instance.test.z.shape[1]:
         scores = scores | metrics.score(
             metrics.Encoded(instance.validation.z, validation, instance.validation.domains),
             metrics.Encoded(instance.test.z, test, instance.test.domains),
             instance.changing,
+            supports,
         )
-    kept = {"z_hat": test, "z": instance.test.z, "domains": instance.test.domains}
-    return Outcome("ok", None, scores, {key: array[:KEPT_POINTS] for key, array in kept.items()})
+    return Outcome("ok", None, scores, kept)
 
 
 def _check_encoding(encoding: np.ndarray, n_points: int) -> None:

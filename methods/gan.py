@@ -18,6 +18,7 @@ torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
 
 INITIAL_LOG_NOISE = -1.0  # exp(-1) of the data's standard deviation, as in the VAE ladder
+LOG_STD = (-10.0, 3.0)  # of the posterior, least and greatest
 BOOSTED = (0.3, 0.6)  # from where to where in training the sparsity term has its greater weight, as in the VAE ladder
 
 
@@ -110,7 +111,8 @@ class DomainGAN(TorchMethod):
 
     def posterior(self, model, x, u):
         mean, log_std = model.encoder(x, u).chunk(2, -1)
-        return mean, log_std - 2.0  # starts narrow
+        # Starts narrow; bounded, since noise of generated data can lie far out where the data hardly vary.
+        return mean, (log_std - 2.0).clamp(*LOG_STD)
 
     def objective(self, model, batch: Batch, rng):
         """The negative evidence lower bound (nats) of flow, generator and encoder, which are a VAE however they were trained.

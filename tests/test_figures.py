@@ -19,7 +19,14 @@ TEN = (
 def representations(trials):
     rng = np.random.default_rng(0)
     z, domains = rng.normal(size=(100, 3)), rng.integers(0, 3, 100)
-    return {name: (z, z[:, ::-1] + 0.1 * rng.normal(size=z.shape), domains) for name in trials.method.unique()}
+    support = rng.random((5, 3)) < 0.5
+    found = {
+        name: {"z": z, "z_hat": z[:, ::-1] + 0.1 * rng.normal(size=z.shape), "domains": domains}
+        for name in trials.method.unique()
+    }
+    for name in set(found) & {"vae", "ivae", "synergy-vae"}:  # those with a decoder
+        found[name] |= {"support": support, "strength": (support * 0.5)[:, ::-1]}
+    return found
 
 
 def draw(trials, folder):
@@ -32,7 +39,14 @@ def paths(tmp_path_factory):
 
 
 def test_every_figure_has_pdf_png_numbers_and_caption(paths):
-    names = ("score_lines", "phase_diagram", "recovered_latents", "performance_profiles", "cost_score")
+    names = (
+        "score_lines",
+        "phase_diagram",
+        "recovered_latents",
+        "recovered_support",
+        "performance_profiles",
+        "cost_score",
+    )
     assert {path.name for path in paths} == {f"{n}.{kind}" for n in names for kind in page.FORMATS}
     assert all(path.stat().st_size > 0 for path in paths)
 
@@ -237,10 +251,29 @@ def test_inputs_of_the_latents_figure_are_not_changed(tmp_path, monkeypatch):
     captured(monkeypatch)
     trials = simulated_trials({"ivae": 0.8})
     kept = representations(trials)
-    before = [values.copy() for values in kept["ivae"]]
+    before = {name: values.copy() for name, values in kept["ivae"].items()}
     figures.recovered_latents(kept, trials, METHOD_FIELDS, tmp_path)
-    for old, new in zip(before, kept["ivae"], strict=True):
-        np.testing.assert_array_equal(old, new)
+    figures.recovered_support(kept, trials, METHOD_FIELDS, tmp_path)
+    for name, values in kept["ivae"].items():
+        np.testing.assert_array_equal(before[name], values)
+
+
+def test_the_recovered_support_stands_in_the_columns_of_the_matched_latents(tmp_path):
+    trials = simulated_trials({"ivae": 0.8})
+    figures.recovered_support(representations(trials), trials, METHOD_FIELDS, tmp_path)
+    edges = pd.read_csv(tmp_path / "recovered_support.csv")
+    own = edges[edges.label == "ivae"]
+    assert own.true.any() and not own.true.all()
+    np.testing.assert_allclose(own.strength, 0.5 * own.true)  # the estimates came in another order
+
+
+def test_where_no_decoder_or_only_a_full_support_is_known_no_support_is_drawn(tmp_path):
+    trials = simulated_trials({"ivae": 0.8})
+    kept = representations(trials)
+    full = {"ivae": kept["ivae"] | {"support": np.ones((5, 3), bool)}}
+    without = {"ivae": {name: kept["ivae"][name] for name in ("z", "z_hat", "domains")}}
+    for each in (full, without):
+        assert figures.recovered_support(each, trials, METHOD_FIELDS, tmp_path) == []
 
 
 def promised(trials):

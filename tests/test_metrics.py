@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import spearmanr
 
-from bench.metrics import DEFINITIONS, SOURCES, Encoded, score
+from bench.metrics import DEFINITIONS, SOURCES, Encoded, Supports, score
 
 pytestmark = pytest.mark.filterwarnings("error")  # a warning on the way to a number is a bug
 
@@ -56,7 +56,8 @@ def test_every_score_has_a_definition_and_the_promised_type():
     assert set(result) == set(DEFINITIONS)
     assert all(type(definition) is str and definition for definition in DEFINITIONS.values())
     per_latent = result.pop("mcc_per_latent")
-    assert [result.pop(name) for name in ("r2_content", "mcc_style")] == [None, None]  # not known which latents change
+    unknown = ("r2_content", "mcc_style", "support_ap", "support_f1")  # not known which latents change, nor any support
+    assert [result.pop(name) for name in unknown] == [None] * 4
     assert all(type(value) is float for value in [*result.values(), *per_latent])
     assert len(per_latent) == 3
     assert np.mean(per_latent) == pytest.approx(result["mcc_spearman"])
@@ -291,8 +292,10 @@ def test_an_estimate_constant_on_one_split_only_counts_zero(where):
 
 
 def test_if_every_estimate_is_constant_every_score_is_zero():
-    result = score(*splits(lambda z, rng: np.full((len(z), 3), 2.5)), np.array([True, False]))
+    supports = Supports(np.eye(2, dtype=bool), np.ones((2, 3)))
+    result = score(*splits(lambda z, rng: np.full((len(z), 3), 2.5)), np.array([True, False]), supports)
     assert result.pop("mcc_per_latent") == [0, 0]
+    assert result.pop("support_ap") == 0.5  # entries without an order: the fraction that are edges
     assert set(result.values()) == {0}
 
 
@@ -497,3 +500,27 @@ def test_bad_input_is_refused_with_a_sentence(split, message):
 
 def test_every_score_has_a_definition_and_a_source():
     assert SOURCES.keys() == DEFINITIONS.keys()
+
+
+def supports_and_splits(strength):
+    """Two latents estimated in the other order, and a support of three observed variables with the strengths given."""
+    rng = np.random.default_rng(0)
+    validation, test = (Encoded(z, -z[:, ::-1], np.zeros(200, dtype=int)) for z in rng.normal(size=(2, 200, 2)))
+    true = np.array([[True, False], [True, True], [False, True]])
+    return validation, test, Supports(true, np.asarray(strength))
+
+
+def test_the_support_scores_of_a_ranking_computed_by_hand():
+    # Of the latents, after matching: [[.9, .2], [.8, .15], [.05, .03]]. Edges ranked: true, true, false, true, false, true.
+    validation, test, supports = supports_and_splits([[0.2, 0.9], [0.15, 0.8], [0.03, 0.05]])
+    found = score(validation, test, None, supports)
+    assert found["support_ap"] == pytest.approx((1 + 1 + 3 / 4 + 4 / 6) / 4)
+    assert found["support_f1"] == pytest.approx(2 * 3 / (4 + 4))  # above .1: four entries, three of them edges
+
+
+def test_the_support_scores_are_empty_without_a_decoder_and_of_a_full_support():
+    validation, test, supports = supports_and_splits(np.ones((3, 2)))
+    full = Supports(np.ones((3, 2), bool), np.ones((3, 2)))
+    for each in (None, full):
+        found = score(validation, test, None, each)
+        assert found["support_ap"] is None and found["support_f1"] is None

@@ -19,7 +19,7 @@ from bench.figures.comparisons import (
     performance_profiles,
     recovery_by_promise,
 )
-from bench.figures.latents import recovered_latents
+from bench.figures.latents import recovered_latents, recovered_support
 from bench.figures.lines import score_lines
 from bench.figures.maps import phase_diagram, promise_map, synergy_map
 from bench.figures.page import PRINT, WIDTH, Style, choose, setting, style, styles
@@ -37,6 +37,7 @@ __all__ = [
     "phase_diagram",
     "promise_map",
     "recovered_latents",
+    "recovered_support",
     "recovery_by_promise",
     "score_lines",
     "setting",
@@ -50,7 +51,7 @@ def draw_all(
     trials: pd.DataFrame,
     method_fields: Sequence[str],
     dataset_fields: Sequence[str],
-    representations: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    representations: Mapping[str, Mapping[str, np.ndarray]],
     folder: str | Path,
     where: str = "",
     style: str | Path | None = None,
@@ -75,4 +76,5 @@ def draw_all(
     paths += performance_profiles(trials, method_fields, folder, style=style)
     paths += recovery_by_promise(trials, method_fields, folder, style=style)
     paths += recovered_latents(representations, trials, method_fields, folder, where, style=style)
+    paths += recovered_support(representations, trials, method_fields, folder, where, style=style)
     return paths + cost_and_score(trials, method_fields, folder, style=style)

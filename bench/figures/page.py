@@ -97,6 +97,9 @@ WORDS = {
     "r2_linear": "$R^2$, linear, test",
     "r2_content": "$R^2$ of the content, test",
     "mcc_style": "MCC of the style, test",
+    "support_ap": "Average precision of the support, test",
+    "support_f1": "F1 score of the support, test",
+    "consistency": "Consistency of restarts",
     "recon_nmse": "Reconstruction error (NMSE), test",
 }
 
