@@ -226,7 +226,8 @@ def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
     by = [field for field in dataset_fields if field in done] + ["dataset", "root_seed", "seed"]
     groups = [group for _, group in done.groupby(by, dropna=False)]
     chosen = max(groups, key=lambda group: group.label.nunique())
-    latents = {row.label: results.stores[row.run].latents(row) for _, row in chosen.iterrows()}
+    found = {row.label: results.stores[row.run].latents(row) for _, row in chosen.iterrows()}
+    latents = {label: kept for label, kept in found.items() if kept}
     first = chosen.iloc[0]
     cell = [f"{field}={leaderboard.value_text(first[field])}" for field in leaderboard.cells(trials, dataset_fields)]
     where = ", ".join([f"data set {first.dataset}", *cell, f"data seed {first.seed}"])

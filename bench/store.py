@@ -78,20 +78,24 @@ class Store:
         return [trial for trial in trials if trial.trial_id not in finished]
 
     def compact(self) -> pd.DataFrame:
-        """Writes trials.parquet and trials.csv, and returns them."""
+        """Writes trials.parquet and trials.csv, and returns them. A run of which only the table was kept is read from it."""
         import pandas as pd
 
+        if not self.parts.exists() and (self.folder / "trials.parquet").exists():
+            return pd.read_parquet(self.folder / "trials.parquet")
         rows = pd.DataFrame(self.rows())
         _write_atomically(self.folder / "trials.parquet", lambda file: rows.to_parquet(file))
         _write_atomically(self.folder / "trials.csv", lambda file: rows.to_csv(file, index=False))
         return rows
 
     def latents(self, row: pd.Series) -> dict[str, np.ndarray]:
-        """`z_hat`, `z` (n_points, .) and `domains` (n_points,) of one trial's first test points.
+        """`z_hat`, `z` (n_points, .) and `domains` (n_points,) of one trial's first test points; nothing if they were not kept.
 
         And, where there is a decoder and the truth is known, `support` (n_observed, n_latents) and the `strength` of the decoder's edges
         (n_observed, n_estimated).
         """
+        if not self.representation_folder.exists():
+            return {}
         start = f"{row.trial_id}."
         with np.load(self.representation_folder / f"{row.pack_id}.npz") as file:
             return {key.removeprefix(start): file[key] for key in file.files if key.startswith(start)}

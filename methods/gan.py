@@ -187,10 +187,10 @@ class _Sparse(DomainGAN):
     min_domains = 1
     promise = "promised_both"
     alpha: float = field(
-        0.4, help="weight of the L1 penalty on the generator's Jacobian", low=0, tune=loguniform(3e-2, 3), neutral=0
+        0.2, help="weight of the L1 penalty on the generator's Jacobian", low=0, tune=loguniform(3e-2, 3), neutral=0
     )
     boost: float = field(
-        5.0,
+        2.0,
         help="factor on alpha between 30 and 60 % of the steps; the objective has alpha itself",
         low=0,
         tune=choice(1.0, 2.0, 5.0, 10.0),

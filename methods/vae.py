@@ -146,7 +146,7 @@ class _Sparse(FlowVAE):
     promise = "promised_both"
     alpha: float = field(0.1, help="weight of the sparsity term", low=0, tune=loguniform(1e-2, 1), neutral=0)
     boost: float = field(
-        5.0,
+        2.0,
         help="factor on alpha between 30 and 60 % of the steps; the objective has alpha itself",
         low=0,
         tune=choice(1.0, 2.0, 5.0, 10.0),

@@ -39,6 +39,8 @@ def test_a_method_gives_a_finite_scored_row_per_trial(name, tmp_path):
         assert row["pack_slot"] == slot and row["method"] == name and row["domains"] == 3
         assert set(metrics.DEFINITIONS) <= set(row) and set(methods[name].fields) <= set(row)
         assert all(np.isfinite(row[score]) for score in SCORES)
+        has_decoder = getattr(methods[name].cls, "decode", TorchMethod.decode) is not TorchMethod.decode
+        assert all((row[score] is not None) == has_decoder for score in ("support_ap", "support_f1"))
         assert len(row["mcc_per_latent"]) == len(row["promised_both"]) == 4
         kept = Store(tmp_path).latents(type("Row", (), row))
         assert kept["z_hat"].shape[0] == kept["z"].shape[0] == worker.KEPT_POINTS
@@ -74,7 +76,7 @@ def test_a_method_leaves_its_data_alone_and_sees_no_truth_it_does_not_declare(na
         seen = []
         monkeypatch.setattr(worker, "standardised", lambda trial: instance)
         monkeypatch.setattr(
-            worker, "_outcome", lambda i, validation, test, s: seen.append(test) or worker.Outcome("ok", None, {}, {})
+            worker, "_outcome", lambda i, validation, test, *_: seen.append(test) or worker.Outcome("ok", None, {}, {})
         )
         run = worker._run_torch if isinstance(methods[name].make({}), TorchMethod) else worker._run_estimators
         run(pack(name, n_seeds=1), "cpu")
@@ -98,7 +100,7 @@ def test_training_lowers_a_torch_methods_objective(name, tmp_path):
         assert after["objective"] < before["objective"]
 
 
-SCORES = set(metrics.DEFINITIONS) - {"mcc_per_latent", "r2_content", "mcc_style"}
+SCORES = set(metrics.DEFINITIONS) - {"mcc_per_latent", "r2_content", "mcc_style", "support_ap", "support_f1"}
 
 
 @pytest.mark.parametrize("entry", [*methods, *datasets], ids=lambda entry: entry.name)

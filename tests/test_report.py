@@ -1,3 +1,5 @@
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -68,6 +70,22 @@ def test_runs_on_the_same_data_make_one_board(runs, capsys):
     columns = ["label", "n_trials", "mcc_spearman", "mcc_spearman_low"]
     pd.testing.assert_frame_equal(board(together)[columns], board(runs / "whole")[columns])
     assert (together / "figures" / "recovered_latents.png").exists()
+
+
+def test_a_run_of_which_only_table_and_manifest_were_kept_is_reported_all_the_same(runs, capsys):
+    simulated_run(runs / "one", simulated_trials())
+    assert report(capsys, "one")[0] == 0
+    kept = runs.parent / "kept"
+    kept.mkdir()
+    for name in ("trials.parquet", "manifest.json"):
+        shutil.copy(runs / "one" / name, kept)
+    assert report(capsys, str(kept))[0] == 0
+    tables = [path.name for kind in ("md", "tex") for path in (runs / "one").glob(f"*.{kind}")]
+    assert {"leaderboard.md", "leaderboard.tex", "synergy.md", "comparisons.md"} <= set(tables)
+    for name in tables:
+        assert (kept / name).read_text() == (runs / "one" / name).read_text()
+    figures = {path.name for path in (kept / "figures").iterdir()}
+    assert "phase_diagram.pdf" in figures and "recovered_latents.pdf" not in figures
 
 
 def test_of_a_method_whose_code_changed_between_runs_the_last_version_counts(runs, capsys):
