@@ -109,6 +109,8 @@ def gather(stores: Sequence[Store], where: str | None = None) -> Results:
     everything = pd.concat(parts, ignore_index=True).reindex(columns=list(columns))
     everything = everything.sort_values("finished_at").drop_duplicates("trial_id", keep="last")
     trials, superseded = current(everything, manifest)
+    if trials.empty:
+        raise UsageError(f"all {superseded} trials are of earlier code or data; run the same command again")
     trials, replaced = latest(trials)
     trials["data_seed"] = trials.root_seed.astype(str) + "/" + trials.seed.astype(str)
     # Seeds of different root seeds are different data.

@@ -274,7 +274,7 @@ class TestTimeLimit:
         assert code == 0 and "1 of them with failed trials" in out
         table = pd.read_parquet("results/runs/own/trials.parquet")
         assert table.status.tolist() == ["ok", "timed-out"]
-        board = leaderboard.table(table, ["how"])
+        board = leaderboard.table(table, ["how"], ["domains"])
         assert board.n_failed.tolist() == [1] and "not done after 1 s" in leaderboard.render(board)
         assert "2 of them finished before; 0 packs" in go("--time-limit", "1")[1]
         assert "1 of them finished before; 1 packs" in go("--time-limit", "1.5")[1]
