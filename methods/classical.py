@@ -13,6 +13,7 @@ torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
 decomposition = lazy_module("sklearn.decomposition")
 preprocessing = lazy_module("sklearn.preprocessing")
+ajd = lazy_module("pyriemann.geometry.ajd")
 
 
 @register("identity", source="this project")
@@ -67,6 +68,43 @@ class SparseDictionary(EstimatorMethod):
         return Blind(
             decomposition.SparsePCA(shape.n_latents, alpha=self.alpha, max_iter=self.max_iter, random_state=seed)
         )
+
+
+@register("joint-diagonalisation", source="Pham & Cardoso 2001")
+@dataclass(frozen=True)
+class JointDiagonalisation(EstimatorMethod):
+    """Linear, sufficient changes only: the map of the leading principal components whose covariance is diagonal in every domain.
+
+    The maximum-likelihood estimate of a linear mixing of Gaussian latents whose scales change across domains (Pham & Cardoso 2001).
+    """
+
+    min_domains: ClassVar[int] = 2
+    promise: ClassVar[str] = "promised_changes"
+    max_iter: int = field(200, help="sweeps of the joint diagonalisation at most", low=1)
+
+    def build(self, shape: Shape, seed: int):
+        return _JointDiagonaliser(decomposition.PCA(shape.n_latents, whiten=True, random_state=seed), self.max_iter)
+
+
+@dataclass
+class _JointDiagonaliser:
+    components: Any
+    max_iter: int
+
+    def fit(self, x: np.ndarray, domains: np.ndarray) -> _JointDiagonaliser:
+        z = self.components.fit_transform(x)
+        counts = np.bincount(domains)
+        large = np.flatnonzero(counts > z.shape[1])  # others have no covariance of full rank
+        if len(large) < 2:
+            raise ValueError(
+                f"two domains with more than {z.shape[1]} points are needed, and {len(large)} have as many"
+            )
+        covariances = np.stack([np.cov(z[domains == u].T).reshape(z.shape[1], z.shape[1]) for u in large])
+        self.unmixing = ajd.ajd_pham(covariances, n_iter_max=self.max_iter, sample_weight=counts[large])[0]
+        return self
+
+    def transform(self, x: np.ndarray, domains: np.ndarray) -> np.ndarray:
+        return self.components.transform(x) @ self.unmixing.T
 
 
 @register("random", source="this project")

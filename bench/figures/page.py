@@ -139,6 +139,7 @@ KNOWN = {
     "synergy-flow": Style("#CC6677", "8", SOLID),
     "tcl": Style("#E69F00", "H", DASH_DOT_DOT),
     "sparse-dictionary": Style("#8F7000", (6, 1, 0), DASHED),
+    "joint-diagonalisation": Style("#8F70EF", (3, 1, 90), DASH_DOT),
     "supervised": Style("#000000", "o", SOLID),
     "fastica": Style("#4D4D4D", "s", DASHED),
     "pca": Style("#707070", "^", DASH_DOT),
@@ -148,7 +149,7 @@ KNOWN = {
 # For all others: colours at least 0.088 apart in OKLab from those above and each other, and markers of their own.
 SPARE_COLOURS = {
     "method": [
-        "#8F70EF", "#6040BF", "#50BF40", "#205000", "#BF2040", "#70008F", "#CF80FF",
+        "#6040BF", "#50BF40", "#205000", "#BF2040", "#70008F", "#CF80FF",
         "#FF8060", "#00508F", "#705080", "#8070AF", "#309F00", "#007070", "#FF608F",
         "#508FBF", "#BF60CF", "#705000", "#9F8FCF", "#8F5050", "#4060DF", "#EF70CF", "#AF8050",
     ],
