@@ -84,7 +84,9 @@ def _draw_line(
     line = line.set_index(x).reindex(list(positions))  # a gap where there is no mean
     at, is_method = pd.Series(positions), (line["role"] == "method").any()
     if is_method:
-        axes.fill_between(at, line[f"{score}_low"], line[f"{score}_high"], color=look.colour, alpha=0.15, linewidth=0)
+        axes.fill_between(at, line[f"{score}_low"], line[f"{score}_high"], color=look.colour, alpha=0.08, linewidth=0)
+        for end in ("low", "high"):  # where bands overlap, their edges tell them apart
+            axes.plot(at, line[f"{score}_{end}"], color=look.colour, linestyle=look.line, linewidth=0.4, alpha=0.7)
     axes.plot(at, line[score], color=look.colour, linestyle=look.line, linewidth=1.2 if is_method else 0.7)
     page.draw_markers(axes, at, line[score], line["n_failed"] > 0, look, size=3.4 if is_method else 2)
     lost = at[line[score].isna() & (line["n_failed"] > 0)]
