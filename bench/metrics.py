@@ -67,7 +67,8 @@ DEFINITIONS = {
     "support_ap": (
         "Average precision of the estimated support of the mixing: its entries, true or not, ranked by the strength "
         "E |dx_k/dz_i| * std(z_i) of the decoder (test, x of unit variance) of the estimate that mcc_spearman matched to the latent, 0 for "
-        "an unmatched one. Empty without a decoder, or where the true support is not known or is full."
+        "an unmatched one. Empty without a decoder, with a read-out behind the encoder, or where the true latents or their support are not known or "
+        "the support is full."
     ),
     "support_f1": "F1 score of the same entries, those of strength above 0.1 being edges. Empty where support_ap is.",
 }

@@ -24,17 +24,18 @@ from methods import methods
 from registry import UsageError, nearest
 
 DEFINITIONS = {
-    "objective": "The method's own loss on validation, penalties included, mean per sample (nats where it is a likelihood); "
+    "objective": "The method's own loss on validation (of a GAN, the negative evidence lower bound of its generator and encoder), penalties "
+    "on the decoder included, mean per sample (nats where it is a likelihood); "
     "it picks among the restarts of one trial, and compares nothing else.",
     "recon_nmse": "Squared error of the observed variables reconstructed from the posterior means, over their variance, on test.",
     "consistency": "Mean over pairs of a trial's restarts that were trained to the end of mcc_spearman of the one's estimates against the "
-    "other's. Needs no ground truth. Empty with fewer than two such restarts (4 restarts leave one, 8 two).",
+    "other's, on validation and matched there. Needs no ground truth. Empty with fewer than two such restarts (4 restarts leave one, 8 two).",
     "train_s": "Seconds of training per trial: those of its pack divided by the trials in it.",
 }
 
 
 SPLITS = (
-    "train, validation and test are drawn independently from one generator; all scores are on test, "
+    "train, validation and test are drawn independently from one generator; all scores but objective and consistency are on test, "
     "from posterior means; matchings and probes are fitted on validation."
 )
 
@@ -222,14 +223,14 @@ def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
     """What `Store.latents` has, by label, of one seed of one cell, and in words of which: the one most methods finished, then the first."""
     trials, dataset_fields = results.trials, results.dataset_fields
     done = trials.assign(label=leaderboard.labels(trials, results.method_fields))
-    done = done[(done.status == "ok") & done.has_truth]
+    kept = [name for name, store in results.stores.items() if store.representation_folder.exists()]
+    done = done[(done.status == "ok") & done.has_truth & done.run.isin(kept)]
     if done.empty:
         return {}, ""
     by = [field for field in dataset_fields if field in done] + ["dataset", "root_seed", "seed"]
     groups = [group for _, group in done.groupby(by, dropna=False)]
     chosen = max(groups, key=lambda group: group.label.nunique())
-    found = {row.label: results.stores[row.run].latents(row) for _, row in chosen.iterrows()}
-    latents = {label: kept for label, kept in found.items() if kept}
+    latents = {row.label: results.stores[row.run].latents(row) for _, row in chosen.iterrows()}
     first = chosen.iloc[0]
     cell = [f"{field}={leaderboard.value_text(first[field])}" for field in leaderboard.cells(trials, dataset_fields)]
     where = ", ".join([f"data set {first.dataset}", *cell, f"data seed {first.seed}"])

@@ -62,7 +62,7 @@ def mean_interval(scores: np.ndarray, level: float = LEVEL, replicates: int = RE
     resampled = np.flatnonzero((n >= FEWEST_TO_RESAMPLE) & (error > 0))
     for start in range(0, len(resampled), CHUNK):
         chosen = resampled[start : start + CHUNK]
-        values = _t_values(centred[:, chosen], present[:, chosen], _resamples(n_seeds, replicates))
+        values = _t_values(centred[:, chosen], present[:, chosen], error[chosen], _resamples(n_seeds, replicates))
         ends[:, chosen], p[chosen] = _read(values, t[chosen], level)
     unknown = np.where(n < 2, np.nan, 0.0)
     found = (mean, mean - ends[1] * error + unknown, mean - ends[0] * error + unknown, p + unknown)
@@ -76,17 +76,18 @@ def _resamples(n_seeds: int, replicates: int) -> np.ndarray:
     return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=replicates).astype(float)
 
 
-def _t_values(centred: np.ndarray, present: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The t statistic of each resample, sorted, (n_columns, replicates).
+def _t_values(centred: np.ndarray, present: np.ndarray, error: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The t statistic of each resample, sorted, (n_columns, replicates), with a standard error of at least LEAST_ERROR * `error`.
 
-    A resample that misses the one outlier has next to no variance: its t would widen the interval beyond any score.
+    A resample that misses the one outlier has next to no variance: its t would widen the interval beyond any score. A resample
+    of one score has none: NaN, at the end.
     """
     n = present.T.astype(float) @ weights.T if not present.all() else float(len(present))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = centred.T @ weights.T / n
         variance = (centred.T**2) @ weights.T / n - mean**2
-        least = LEAST_ERROR**2 * (centred**2).sum(axis=0) / present.sum(axis=0)
-        values = mean * np.sqrt((n - 1) / np.maximum(variance, least[:, None]))
+        own = np.sqrt(np.maximum(variance, 0) / (n - 1))
+        values = mean / np.maximum(own, LEAST_ERROR * error[:, None])
     values.sort(axis=1)
     return values
 

@@ -3,7 +3,7 @@
 results/runs/<name>/
     manifest.json               what was run, with what, where
     parts/<pack>.jsonl          one row per trial, written when the pack finishes
-    representations/<pack>.npz  estimated and true latents of the first test points, per trial
+    representations/<pack>.npz  per trial, estimated and true latents of the first test points, and the support of the mixing
     trials.parquet, trials.csv  the rows, compacted
 """
 
@@ -50,7 +50,7 @@ class Store:
             yield
 
     def write_pack(self, pack_id: str, rows: list[dict[str, Any]], latents: dict[str, np.ndarray]) -> None:
-        """Rows of one pack, and `latents` (n_points, n_estimated) by key, durable when this returns."""
+        """Rows of one pack, and the arrays that `latents` gives back, by trial and name, durable when this returns."""
         if latents:
             path = self.representation_folder / f"{pack_id}.npz"
             _write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **latents))
@@ -58,7 +58,9 @@ class Store:
         _write_atomically(self.parts / f"{pack_id}.jsonl", lambda file: file.write(lines.encode()))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The last row of every trial, oldest first."""
+        """The last row of every trial, oldest first. Raises UsageError for a run of which only the table was kept."""
+        if self._is_kept_table():
+            raise UsageError(f"of the run {self.folder.name!r} only the table was kept; choose another --name")
         rows = [json.loads(line) for path in self.parts.glob("*.jsonl") for line in path.read_text().splitlines()]
         rows.sort(key=lambda row: row["finished_at"])
         return list({row["trial_id"]: row for row in rows}.values())
@@ -81,7 +83,7 @@ class Store:
         """Writes trials.parquet and trials.csv, and returns them. A run of which only the table was kept is read from it."""
         import pandas as pd
 
-        if not self.parts.exists() and (self.folder / "trials.parquet").exists():
+        if self._is_kept_table():
             return pd.read_parquet(self.folder / "trials.parquet")
         rows = pd.DataFrame(self.rows())
         _write_atomically(self.folder / "trials.parquet", lambda file: rows.to_parquet(file))
@@ -89,16 +91,17 @@ class Store:
         return rows
 
     def latents(self, row: pd.Series) -> dict[str, np.ndarray]:
-        """`z_hat`, `z` (n_points, .) and `domains` (n_points,) of one trial's first test points; nothing if they were not kept.
+        """`z_hat`, `z` (n_points, .) and `domains` (n_points,) of one trial's first test points.
 
         And, where there is a decoder and the truth is known, `support` (n_observed, n_latents) and the `strength` of the decoder's edges
         (n_observed, n_estimated).
         """
-        if not self.representation_folder.exists():
-            return {}
         start = f"{row.trial_id}."
         with np.load(self.representation_folder / f"{row.pack_id}.npz") as file:
             return {key.removeprefix(start): file[key] for key in file.files if key.startswith(start)}
+
+    def _is_kept_table(self) -> bool:
+        return not self.parts.exists() and (self.folder / "trials.parquet").exists()
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         self.write_text("manifest.json", json.dumps(manifest, indent=2) + "\n")

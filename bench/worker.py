@@ -30,7 +30,7 @@ KEPT_POINTS = 500  # test points whose latents are kept beside the rows
 
 @dataclass
 class Outcome:
-    """What became of one trial: its scores (empty unless `ok`), and the latents of its first test points.
+    """What became of one trial: its scores (empty unless `ok`), and what `Store.latents` keeps of it.
 
     The status is ok, diverged, failed, not-applicable, timed-out or crashed, the only one that the same command tries again.
     """
@@ -213,7 +213,10 @@ def _scored(
         return outcomes
     validation = stack.encode([instances[index].validation for index in owners])
     test = stack.encode([instances[index].test for index in owners])
-    decoded, strength = stack.decode(test), stack.jacobian_strength(test)
+    decoded = stack.decode(test)
+    # A read-out makes other estimates of those that the decoder takes.
+    is_wanted = not has_readout(stack.method) and any(sparse_support(instances[index]) is not None for index in owners)
+    strength = stack.jacobian_strength(test) if is_wanted else None
     train = stack.encode([instances[index].train for index in owners]) if has_readout(stack.method) else None
     for slot, index in enumerate(owners):
         if not (np.isfinite(validation[slot]).all() and np.isfinite(test[slot]).all()):
@@ -229,6 +232,12 @@ def _scored(
         except Exception as error:  # this trial cannot be scored; its neighbours can
             outcomes[index] = _failure(error)
     return outcomes
+
+
+def sparse_support(instance: Instance) -> np.ndarray | None:
+    """The support that a decoder can be scored against: known, with latents that are known, and not full."""
+    is_scored = instance.support is not None and instance.test.z.shape[1] and not instance.support.all()
+    return instance.support if is_scored else None
 
 
 def has_readout(method: TorchMethod) -> bool:
@@ -249,19 +258,25 @@ def read_out(
 def _agreement(
     stack: Stack, trials: Sequence[Trial], owned: list[int], instances: dict[int, Instance]
 ) -> dict[int, float]:
-    """The consistency of each trial of which several restarts were trained to the end."""
+    """The consistency of each trial of which several restarts were trained to the end.
+
+    One that cannot be read out has none here; `_scored`, which reads it out too, says why.
+    """
     owners = [owned[job] for job in stack.alive]
-    if stack.method.restarts == 1 or survivors(stack.method.restarts) == 1 or not owners:
+    if survivors(stack.method.restarts) == 1 or not owners:
         return {}
     encoded = stack.encode([instances[index].validation for index in owners])
     train = stack.encode([instances[index].train for index in owners]) if has_readout(stack.method) else None
     found: dict[int, list[np.ndarray]] = {}
     for slot, index in enumerate(owners):
-        if np.isfinite(encoded[slot]).all():
-            own = None if train is None else train[slot][: len(instances[index].train.x)]
-            points = encoded[slot][: len(instances[index].validation.x)]
-            seed = trials[index].init_seed()
-            found.setdefault(index, []).append(read_out(stack.method, seed, own, points, points)[0])
+        own = None if train is None else train[slot][: len(instances[index].train.x)]
+        points = encoded[slot][: len(instances[index].validation.x)]
+        try:
+            estimates = read_out(stack.method, trials[index].init_seed(), own, points, points)[0]
+            _check_encoding(estimates, len(points))
+        except Exception:
+            continue
+        found.setdefault(index, []).append(estimates)
     return {index: selection.agreement(several) for index, several in found.items() if len(several) > 1}
 
 
@@ -344,10 +359,11 @@ def _outcome(
         _check_encoding(encoding, len(split.x))
     kept = {"z_hat": test, "z": instance.test.z, "domains": instance.test.domains}
     kept = {key: array[:KEPT_POINTS] for key, array in kept.items()}
+    support = sparse_support(instance)
     supports = None
-    if strength is not None and instance.support is not None and np.isfinite(strength).all():
-        supports = metrics.Supports(instance.support, strength)
-        kept |= {"support": instance.support, "strength": strength}
+    if strength is not None and support is not None and np.isfinite(strength).all():
+        supports = metrics.Supports(support, strength)
+        kept |= {"support": support, "strength": strength}
     if instance.test.z.shape[1]:
         scores = scores | metrics.score(
             metrics.Encoded(instance.validation.z, validation, instance.validation.domains),

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
 
-INITIAL_LOG_NOISE = -1.0  # exp(-1) of the data's standard deviation, as in the VAE ladder
+# exp(-1) of the data's standard deviation, as in the VAE ladder; here of the observed variables, however many latents there are.
+INITIAL_LOG_NOISE = -1.0
 LOG_STD = (-10.0, 3.0)  # of the posterior, least and greatest
 BOOSTED = (0.3, 0.6)  # from where to where in training the sparsity term has its greater weight, as in the VAE ladder
 
@@ -163,7 +164,8 @@ def frozen(module):
 class GAN(DomainGAN):
     """Adversarially learned inference with one flow for all domains: neither assumption.
 
-    The loss of domain-gan; flow and discriminator get a constant in place of the domain.
+    The loss of domain-gan; flow and discriminator get a constant in place of the domain. Nothing changes across domains here, and
+    `mask` has no effect.
     """
 
     min_domains = 1

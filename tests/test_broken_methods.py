@@ -143,6 +143,8 @@ def wrong_methods(alone):  # noqa: F811
             return z.zero_() if self.how == "decode writes z" else z @ model.linear.weight
 
         def readout(self, seed):
+            if self.how == f"raises at {seed}":
+                raise RuntimeError("nothing to read")
             return Wrong(self.how.removeprefix("readout: ")) if self.how.startswith("readout") else None
 
 
@@ -192,6 +194,13 @@ def test_the_same_methods_are_ok_without_their_mistake(name, tmp_path):
 def test_a_torch_method_that_breaks_the_contract_has_failed_and_says_how(how, message, tmp_path):
     for row in rows("wrong-torch", how, tmp_path, steps=5):
         assert row["status"] == "failed" and row["error"].startswith("BrokenContract") and message in row["error"]
+
+
+@pytest.mark.parametrize("restarts", [1, 8])
+def test_a_trial_that_cannot_be_read_out_fails_alone(restarts, tmp_path):
+    seed = Trial("sparse-mixing", DATA, "wrong-torch", methods["wrong-torch"].defaults, 1, 0).init_seed() % 2**32
+    good, bad = rows("wrong-torch", f"raises at {seed}", tmp_path, steps=5, restarts=restarts)
+    assert good["status"] == "ok" and bad["status"] == "failed" and "nothing to read" in bad["error"]
 
 
 def test_what_a_method_does_to_its_data_reaches_no_other(tmp_path):

@@ -223,7 +223,10 @@ def test_the_restarts_with_the_best_validation_objectives_go_on_and_the_best_of_
         calls.append((list(self.alive), objective(self, points)))
         return calls[-1][1]
 
+    compared = []
+    agreement = worker.selection.agreement
     monkeypatch.setattr(worker.Stack, "objective", noted)
+    monkeypatch.setattr(worker.selection, "agreement", lambda z: compared.append((z, agreement(z))) or compared[-1][1])
     rows = worker.run_pack(pack("ivae", n_seeds=2, restarts=8, steps=200), Store(tmp_path))
     (started, early), (went_on, late) = calls
     assert started == list(range(16))
@@ -234,6 +237,10 @@ def test_the_restarts_with_the_best_validation_objectives_go_on_and_the_best_of_
         kept.append(min((j for j in went_on if j in own), key=lambda j: late[went_on.index(j)]))
     assert [row["objective"] for row in rows] == [float(late[went_on.index(job)]) for job in kept]
     assert kept != [0, 8]  # else the first restart would do as well
+    assert [row["consistency"] for row in rows] == [value for _, value in compared]
+    assert all(len(z) == 2 and not np.array_equal(*z) and 0 < value < 1 for z, value in compared)
+    (row,) = worker.run_pack(pack("ivae", n_seeds=1, restarts=4), Store(tmp_path))
+    assert row["consistency"] is None  # one restart was trained to the end
 
 
 def test_a_restart_that_goes_on_trains_as_if_the_others_had_never_been():

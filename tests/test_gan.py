@@ -101,6 +101,28 @@ def test_the_sparse_corner_adds_the_penalty_on_the_generator_at_the_flows_sample
     torch.testing.assert_close(total - rest, 0.7 * penalty)
 
 
+def test_the_sparsity_term_weighs_more_in_the_middle_of_training_and_alpha_itself_in_the_objective():
+    method = methods["synergy-gan"].make({"width": 8, "alpha": 0.1, "boost": 5.0})
+    free, boosted = (dataclasses.replace(method, alpha=alpha, boost=1.0) for alpha in (0.0, 0.5))
+    model, data = bent_model(method), batch()
+
+    def loss(method, progress):
+        return method.loss(model, data._replace(progress=progress), numbers()).item()
+
+    for progress, other in (
+        (0.0, method),
+        (0.29, method),
+        (0.3, boosted),
+        (0.59, boosted),
+        (0.6, method),
+        (1.0, method),
+    ):
+        assert loss(method, progress) == pytest.approx(loss(other, 1.0), rel=1e-9)
+    assert loss(free, 0.5) == loss(free, 1.0) < loss(method, 1.0) < loss(method, 0.5)
+    without, weighed, five_times = (m.objective(model, data, numbers()).item() for m in (free, method, boosted))
+    assert weighed > without and five_times - without == pytest.approx(5 * (weighed - without), rel=1e-9)
+
+
 @pytest.mark.parametrize("name", ["gan", "sparse-gan"])
 def test_the_flow_and_the_discriminator_of_a_blind_corner_do_not_see_the_domain(name):
     method = methods[name].make({"width": 8})

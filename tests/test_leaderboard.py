@@ -77,6 +77,11 @@ def test_the_latex_table_is_booktabs_with_the_best_method_in_bold_and_balanced_b
     assert not any(r"\textbf" in cell for cell in scores["ivae"])
 
 
+def test_the_latex_heading_of_the_support_says_of_what_it_is(tmp_path):
+    leaderboard.write(simulated_trials().assign(support_ap=0.9), METHOD_FIELDS, DATASET_FIELDS, tmp_path)
+    assert "& support AP &" in (tmp_path / "leaderboard.tex").read_text()
+
+
 def test_the_methods_that_the_paired_difference_does_not_tell_from_the_best_are_underlined(tmp_path):
     """A method that is behind by a little on every seed is told from the best although their intervals overlap."""
     rng = np.random.default_rng(0)

@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 
 from bench import cli
+from bench.store import Store
+from registry import UsageError
 from tests.simulated import simulated_run, simulated_trials
 
 
@@ -84,6 +86,8 @@ def test_a_run_of_which_only_table_and_manifest_were_kept_is_reported_all_the_sa
     assert {"leaderboard.md", "leaderboard.tex", "synergy.md", "comparisons.md"} <= set(tables)
     for name in tables:
         assert (kept / name).read_text() == (runs / "one" / name).read_text()
+    with pytest.raises(UsageError, match="only the table was kept"):
+        Store(kept).finished()
     figures = {path.name for path in (kept / "figures").iterdir()}
     assert "phase_diagram.pdf" in figures and "recovered_latents.pdf" not in figures
 

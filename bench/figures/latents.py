@@ -190,6 +190,7 @@ def _draw_edges(edges: pd.DataFrame) -> Figure:
     n_latents, n_observed = edges["latent"].max(), edges["observed"].max()
     n_columns = min(len(names), max(1, int((page.WIDTH - 0.7) / max(0.75, 0.09 * n_latents))))
     n_rows = math.ceil(len(names) / n_columns)
+    n_columns = math.ceil(len(names) / n_rows)
     height = min(max(0.09 * n_observed, 0.9), (page.MAX_HEIGHT - 0.6) / n_rows - 0.25)
     figure = Figure(figsize=(page.WIDTH, n_rows * (height + 0.25) + 0.6), layout="constrained")
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
