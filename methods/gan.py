@@ -20,7 +20,6 @@ nets = lazy_module("methods.nets")
 # exp(-1) of the data's standard deviation, as in the VAE ladder; here of the observed variables, however many latents there are.
 INITIAL_LOG_NOISE = -1.0
 LOG_STD = (-10.0, 3.0)  # of the posterior, least and greatest
-BOOSTED = (0.3, 0.6)  # from where to where in training the sparsity term has its greater weight, as in the VAE ladder
 
 
 class Parts(NamedTuple):
@@ -200,7 +199,7 @@ class _Sparse(DomainGAN):
 
     def parts(self, model, batch: Batch, rng) -> Parts:
         parts = super().parts(model, batch, rng)
-        alpha = self.alpha * (self.boost if BOOSTED[0] <= batch.progress < BOOSTED[1] else 1)
+        alpha = nets.boosted(self.alpha, self.boost, batch.progress)
         return parts._replace(others=parts.others + alpha * nets.jacobian_strength(model.generator, parts.z, rng).sum())
 
     def objective(self, model, batch: Batch, rng):

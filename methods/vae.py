@@ -14,7 +14,6 @@ nets = lazy_module("methods.nets")
 # from a quieter one training ends in local optima more often.
 INITIAL_LOG_NOISE = -1.0
 EDGE = 0.1  # standard deviations of x: what counts as a strong edge
-BOOSTED = (0.3, 0.6)  # from where to where in training the sparsity term has its greater weight
 
 
 @register("flow-vae", source="Li et al. 2025, domain encoding without the sparsity term")
@@ -166,7 +165,7 @@ class _Sparse(FlowVAE):
 
     def weight(self, progress: float) -> float:
         """That of the sparsity term when `progress` of the steps are done."""
-        return self.alpha * (self.boost if BOOSTED[0] <= progress < BOOSTED[1] else 1)
+        return nets.boosted(self.alpha, self.boost, progress)
 
     def sparsity(self, model, z, rng):
         if self.penalty == "gate":
@@ -214,7 +213,7 @@ class AdaptiveSynergyVAE(SynergyVAE):
     penalty: str = field("log", help="form of the sparsity term on the decoder", choices=("l1", "log", "gate"))
 
     def weight(self, progress: float) -> float:
-        return 0.0 if BOOSTED[1] <= progress < 1 else super().weight(progress)
+        return 0.0 if nets.BOOSTED[1] <= progress < 1 else super().weight(progress)
 
 
 @register("sparse-vae", source="Zheng, Ng & Zhang 2022, penalty; Kingma & Welling 2014, model")
