@@ -55,7 +55,7 @@ def _load_file(file: str) -> None:
     if _modules.get(file) == name:
         return
     _forget(_modules.pop(file, ""))
-    if name not in sys.modules:
+    if name not in _modules.values():
         known = {*methods.names(), *datasets.names()}
         module = types.ModuleType(name)
         module.__file__ = file

@@ -2,7 +2,8 @@
 
 A configuration trains on every cell and data seed of the search, `REPLICATES` models on each that differ in their own seeds alone,
 all stacked. Ray Tune places configurations; ASHA (Li et al. 2020) compares them at rungs, by consistency, and stops most early,
-on the learning-rate schedule of the full length. What is chosen in the end is the business of `bench.selection`.
+on the learning-rate schedule of the full length. The defaults are trained to the end: models that recover little can agree early.
+What is chosen in the end is the business of `bench.selection`.
 """
 
 from __future__ import annotations
@@ -366,7 +367,7 @@ def _run_one(
             pass
 
     class Scheduler(ASHAScheduler):
-        """ASHA that also stops what there is no budget for, and writes down every configuration that ends."""
+        """ASHA that spares the defaults, stops what there is no budget for, and writes down every configuration that ends."""
 
         def __reduce__(self):
             return ASHAScheduler, ()
@@ -375,7 +376,8 @@ def _run_one(
             stage, status = result["stage"], result["status"]
             finish(stage, status)
             if status == "ok" and result["reached"] < rungs[-1]:
-                if super().on_trial_result(controller, trial, result) == TrialScheduler.STOP:
+                decision = super().on_trial_result(controller, trial, result)
+                if decision == TrialScheduler.STOP and trial.config["number"] > 0:
                     status = "stopped"
                 elif ledger.charge(stage + 1):
                     for _ in range(ledger.slices(stage + 1)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods import Batch, Shape, TorchMethod, field, lazy_module, register
+from methods import Batch, Shape, TorchMethod, field, lazy_module, loguniform, register
 
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
@@ -31,7 +31,9 @@ class DomainFlow(TorchMethod):
     cost = 6.4
     min_domains = 2
     promise = "promised_changes"
-    learning_rate: float = field(1e-2, help="peak of the one-cycle schedule of Adam", low=0)
+    learning_rate: float = field(
+        1e-2, help="peak of the one-cycle schedule of Adam", low=0, tune=loguniform(3e-3, 3e-2)
+    )
     couplings: int = field(8, help="couplings of the flow", low=1)
     bins: int = field(4, help="bins of the couplings' splines", low=2)
 
@@ -104,7 +106,9 @@ class _Sparse(DomainFlow):
     cost = 11.0
     min_domains = 1
     promise = "promised_both"
-    alpha: float = field(0.1, help="weight of the L1 penalty on the Jacobian", low=0)
+    alpha: float = field(
+        0.1, help="weight of the L1 penalty on the Jacobian", low=0, tune=loguniform(1e-2, 1), neutral=0
+    )
     penalise: str = field(
         "mixing", help="whose Jacobian: latents to data, or data to latents", choices=("mixing", "unmixing")
     )

@@ -161,21 +161,22 @@ class _Sparse(FlowVAE):
 
     def loss(self, model, batch: Batch, rng):
         loss, z = self.elbo_loss(model, batch, rng)
-        return loss + self.weight(batch.progress) * self.sparsity(model, z, rng)
+        form, weight = self.sparsity_term(batch.u, batch.progress)
+        return loss + weight * self.sparsity(model, z, rng, form)
 
-    def weight(self, progress: float) -> float:
-        """That of the sparsity term when `progress` of the steps are done."""
-        return nets.boosted(self.alpha, self.boost, progress)
+    def sparsity_term(self, u, progress: float):
+        """Form and weight of the sparsity term on a batch of one-hot domains `u` when `progress` of the steps are done."""
+        return self.penalty, nets.boosted(self.alpha, self.boost, progress)
 
-    def sparsity(self, model, z, rng):
-        if self.penalty == "gate":
+    def sparsity(self, model, z, rng, form: str):
+        if form == "gate":
             return model.gates.n_open()
         strength = (
             nets.jacobian_strength_exact(model.decoder, z)
             if self.exact_jacobian
             else nets.jacobian_strength(model.decoder, z, rng)
         )
-        return strength.sum() if self.penalty == "l1" else EDGE * torch.log1p(strength / EDGE).sum()
+        return strength.sum() if form == "l1" else EDGE * torch.log1p(strength / EDGE).sum()
 
     def generate(self, model, z, rng):
         return nets.gated(model.decoder, z, model.gates.sample(rng)) if self.penalty == "gate" else model.decoder(z)
@@ -196,24 +197,24 @@ class SynergyVAE(_Sparse):
 @register("adaptive-synergy-vae", source="this project")
 @dataclass(frozen=True)
 class AdaptiveSynergyVAE(SynergyVAE):
-    """Synergy-VAE whose sparsity term does not fight the changes: it counts edges, and leaves once the latents have come apart.
+    """Synergy-VAE whose sparsity term does not fight the changes: it weighs less the more domains there are, and ends up concave.
 
     Where j is in the shadow of i, z_i + c z_j has as many edges as z_i for every c, but an L1 norm prefers some wrong c against what
-    the changes say. Here the term is the concave one of `penalty`, nearly flat in c, and its weight is 0 after the boost: the last
-    part of training is that of flow-vae. The objective, which picks among restarts, has alpha itself.
+    the changes say. Here alpha is that of synergy-vae up to 3 domains and 2 * alpha / (n_domains - 1) from there on, as what the
+    changes say grows with the domains; and after the boost the term is the concave `log` form with `late` times that weight, which
+    is nearly flat in c and presses hardest where an edge is next to nothing. With up to 3 domains the training is that of
+    synergy-vae until the boost ends, from the same start with the same noise. The objective has the same weight and `penalty`.
     """
 
-    alpha: float = field(
-        0.3,
-        help="weight of the sparsity term, until its boost ends",
-        low=0,
-        tune=loguniform(1e-2, 1),
-        neutral=0,
-    )
-    penalty: str = field("log", help="form of the sparsity term on the decoder", choices=("l1", "log", "gate"))
+    late: float = field(3.0, help="factor on alpha after the boost, where the sparsity term is concave", low=0)
+    penalty: str = field("l1", help="form of the sparsity term until the boost ends", choices=("l1", "log"))
 
-    def weight(self, progress: float) -> float:
-        return 0.0 if nets.BOOSTED[1] <= progress < 1 else super().weight(progress)
+    def sparsity_term(self, u, progress: float):
+        form, weight = super().sparsity_term(u, progress)
+        if nets.BOOSTED[1] <= progress < 1:
+            form, weight = "log", self.late * self.alpha
+        n_domains = u.amax(0).sum()  # that the batch has: a stack of models has room for more
+        return form, weight * (2 / (n_domains - 1)).clamp(max=1.0)
 
 
 @register("sparse-vae", source="Zheng, Ng & Zhang 2022, penalty; Kingma & Welling 2014, model")

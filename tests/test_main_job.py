@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import cli
+from bench import cli, plugins
 from bench.store import Store
 from methods import methods
 
@@ -109,6 +109,7 @@ def test_workers_of_ray_load_a_plugin_and_give_the_rows_of_the_serial_executor(r
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(methods, "_entries", dict(methods._entries))
+    monkeypatch.setattr(plugins, "_modules", {})
     (tmp_path / "mine.py").write_text(METHOD)
     found = []
     for executor in ("ray", "serial"):

@@ -220,7 +220,8 @@ def test_a_search_spends_the_same_on_every_method_leaves_what_it_promises_and_go
     assert set(rows.status) <= {"ok", "stopped", "cut"} and set(rows.reached) <= {32, 128}
     assert (rows.model_steps == 2 * rows.reached).all()
     assert {"alpha", "beta", "learning_rate", "consistency", "fit", "sparsity", "mcc_spearman"} <= set(rows.columns)
-    assert {0} < set(rows.number) and (folder / "trials.csv").stat().st_size > 0
+    assert {0} < set(rows.number) and (rows.reached[rows.number == 0] == 128).all()
+    assert (folder / "trials.csv").stat().st_size > 0
     chosen = json.loads((folder / "chosen.json").read_text())
     assert set(chosen) == {"ivae", "synergy-vae"} and set(chosen["ivae"]) == set(selection.RULES)
     assert set(chosen["ivae"]["consistency"]) == {"learning_rate", "beta"}

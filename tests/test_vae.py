@@ -169,19 +169,26 @@ def test_the_sparsity_term_weighs_more_in_the_middle_of_training_and_not_in_the_
     assert loss(free, 0.5) == loss(free, 1.0) < loss(method, 1.0) < loss(method, 0.5)
 
 
-def test_the_adaptive_terms_weight_ends_with_its_boost():
-    method = methods["adaptive-synergy-vae"].make({"alpha": 0.2, "boost": 5.0})
-    assert [method.weight(progress) for progress in (0.0, 0.29, 0.3, 0.59, 0.6, 0.99, 1.0)] == [
-        0.2,
-        0.2,
-        1.0,
-        1.0,
-        0.0,
-        0.0,
-        0.2,
-    ]
-    l1 = methods["synergy-vae"].make({"alpha": 0.2, "boost": 5.0})
-    assert [l1.weight(progress) for progress in (0.29, 0.3, 0.6, 1.0)] == [0.2, 1.0, 0.2, 0.2]
+@pytest.mark.parametrize(("n_domains", "share"), [(1, 1), (2, 1), (3, 1), (5, 0.5), (9, 0.25)])
+def test_the_adaptive_term_weighs_less_the_more_domains_there_are_and_is_concave_after_its_boost(n_domains, share):
+    adaptive = methods["adaptive-synergy-vae"].make({"alpha": 0.2, "boost": 5.0, "late": 4.0, "width": 8})
+    model = adaptive.build(Shape(4, 2, n_domains=10))  # as in a stack whose other models have more domains
+    x, u = torch.randn(16, 4), torch.eye(10)[torch.arange(16) % n_domains]
+
+    def loss(method, progress):
+        rng = nets.Rng(torch.ones(16 * 2), torch.linspace(0.01, 0.99, 16))
+        return method.loss(model, Batch(x, u, x[:, :0], progress), rng).item()
+
+    for progress, penalty, weight in (
+        (0.0, "l1", 0.2),
+        (0.3, "l1", 1.0),
+        (0.59, "l1", 1.0),
+        (0.6, "log", 0.8),
+        (0.99, "log", 0.8),
+        (1.0, "l1", 0.2),
+    ):
+        plain = methods["synergy-vae"].make({"alpha": weight * share, "boost": 1.0, "penalty": penalty, "width": 8})
+        assert loss(adaptive, progress) == pytest.approx(loss(plain, progress), rel=1e-6)
 
 
 def test_the_concave_term_presses_weak_edges_as_l1_does_and_hardly_strong_ones():
@@ -192,7 +199,7 @@ def test_the_concave_term_presses_weak_edges_as_l1_does_and_hardly_strong_ones()
     model.decoder = lambda z: z @ weights.T
     z = torch.randn(5000, 2, dtype=torch.float64)
     z = z / z.std(0)
-    slope = torch.autograd.grad(method.sparsity(model, z, Numbers(0)), weights)[0][0]
+    slope = torch.autograd.grad(method.sparsity(model, z, Numbers(0), method.penalty), weights)[0][0]
     torch.testing.assert_close(slope, torch.tensor([1.0, 0.1 / 10.1], dtype=torch.float64), rtol=1e-4, atol=0)
 
 
@@ -206,7 +213,7 @@ def test_the_gated_decoder_is_trained_and_read_through_its_gates():
     for decode in (lambda z: method.decode(model, z[None])[0], lambda z: method.generate(model, z[None], rng)[0]):
         jacobian = torch.autograd.functional.jacobian(decode, z)
         assert jacobian[1, 0] == 0 and jacobian[0, 0] != 0
-    assert method.sparsity(model, z, rng) == model.gates.n_open()
+    assert method.sparsity(model, z, rng, method.penalty) == model.gates.n_open()
 
 
 def test_a_masked_prior_goes_from_one_for_all_domains_to_each_domains_own():
