@@ -30,7 +30,7 @@ def test_the_readme_shows_the_reference_leaderboard_verdict_command_and_figures(
     verdicts = [line for line in (REFERENCE / "synergy.md").read_text().splitlines() if line.startswith("- ")]
     assert verdicts and all(verdict.removeprefix("- ") in " ".join(README.split()) for verdict in verdicts)
     manifest = json.loads((REFERENCE / "manifest.json").read_text())
-    assert manifest["commands"][-1]["command"] in " ".join(README.split())
+    assert manifest["commands"][0]["command"] in " ".join(README.split())
     for figure in ("phase_diagram", "synergy"):
         assert (REFERENCE / "figures" / f"{figure}.png").exists()
         assert f"results/reference/figures/{figure}.png" in README
