@@ -161,11 +161,11 @@ class _Sparse(FlowVAE):
 
     def loss(self, model, batch: Batch, rng):
         loss, z = self.elbo_loss(model, batch, rng)
-        form, weight = self.sparsity_term(batch.u, batch.progress)
+        form, weight = self.sparsity_term(batch.progress)
         return loss + weight * self.sparsity(model, z, rng, form)
 
-    def sparsity_term(self, u, progress: float):
-        """Form and weight of the sparsity term on a batch of one-hot domains `u` when `progress` of the steps are done."""
+    def sparsity_term(self, progress: float) -> tuple[str, float]:
+        """Form and weight of the sparsity term when `progress` of the steps are done."""
         return self.penalty, nets.boosted(self.alpha, self.boost, progress)
 
     def sparsity(self, model, z, rng, form: str):
@@ -197,24 +197,20 @@ class SynergyVAE(_Sparse):
 @register("adaptive-synergy-vae", source="this project")
 @dataclass(frozen=True)
 class AdaptiveSynergyVAE(SynergyVAE):
-    """Synergy-VAE whose sparsity term does not fight the changes: it weighs less the more domains there are, and ends up concave.
+    """Synergy-VAE whose sparsity term stops fighting the changes once the latents have come apart: from there on it counts edges.
 
     Where j is in the shadow of i, z_i + c z_j has as many edges as z_i for every c, but an L1 norm prefers some wrong c against what
-    the changes say. Here alpha is that of synergy-vae up to 3 domains and 2 * alpha / (n_domains - 1) from there on, as what the
-    changes say grows with the domains; and after the boost the term is the concave `log` form with `late` times that weight, which
-    is nearly flat in c and presses hardest where an edge is next to nothing. With up to 3 domains the training is that of
-    synergy-vae until the boost ends, from the same start with the same noise. The objective has the same weight and `penalty`.
+    the changes say. Here the training is that of synergy-vae until the boost ends, from the same start with the same noise, and ends
+    in the same optimum; then the term is the concave `log` form with `late` times the weight, which is nearly flat in c and presses
+    hardest where an edge is next to nothing. The objective, which picks among restarts, has alpha and `penalty`.
     """
 
     late: float = field(3.0, help="factor on alpha after the boost, where the sparsity term is concave", low=0)
     penalty: str = field("l1", help="form of the sparsity term until the boost ends", choices=("l1", "log"))
 
-    def sparsity_term(self, u, progress: float):
-        form, weight = super().sparsity_term(u, progress)
-        if nets.BOOSTED[1] <= progress < 1:
-            form, weight = "log", self.late * self.alpha
-        n_domains = u.amax(0).sum()  # that the batch has: a stack of models has room for more
-        return form, weight * (2 / (n_domains - 1)).clamp(max=1.0)
+    def sparsity_term(self, progress: float) -> tuple[str, float]:
+        is_late = nets.BOOSTED[1] <= progress < 1
+        return ("log", self.late * self.alpha) if is_late else super().sparsity_term(progress)
 
 
 @register("sparse-vae", source="Zheng, Ng & Zhang 2022, penalty; Kingma & Welling 2014, model")
