@@ -31,7 +31,6 @@ from methods.nets import CountingRng, Rng, jacobian_strength_exact
 
 CHUNK = 32  # steps whose batches and noise are drawn together; part of the random stream
 CHECK = 16  # chunks between two looks for diverged models
-MAX_NORM = 100.0  # of a model's gradient, far above what a healthy step has
 OBJECTIVE_DRAWS = 4  # noise draws over which the validation objective is averaged
 
 
@@ -96,7 +95,7 @@ class Stack:
                     losses = loss(self._state, batch, normals[:, offset], uniforms[:, offset])
                 parameters = [self._state[name] for name in self._trainable]
                 gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
-                for parameter, gradient in zip(parameters, clip(gradients, MAX_NORM), strict=True):
+                for parameter, gradient in zip(parameters, clip(gradients, method.max_norm), strict=True):
                     # Adam's fused kernel on the CPU reads memory in order, whatever the strides say.
                     parameter.grad = gradient.contiguous()
                 for group in self._optimiser.param_groups:

@@ -80,6 +80,7 @@ class TorchMethod:
     cost: ClassVar[float] = 1.0  # time of a model-step relative to `vae`, for the estimate of the time left
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # of Adam
     rates: ClassVar[dict[str, float]] = {}  # factors on the learning rate, by attribute of the model
+    max_norm: ClassVar[float] = 100.0  # of a model's gradient: the default is far above what a healthy step has
 
     steps: int = field(3000, help="optimiser steps", low=0)
     restarts: int = field(

@@ -35,8 +35,10 @@ def trained(jobs, **fields):
     return stack
 
 
-def test_stacked_training_is_a_plain_loop_with_torchs_own_adam():
+@pytest.mark.parametrize("max_norm", [100.0, 1.0])  # never reached, and at every step
+def test_stacked_training_is_a_plain_loop_with_torchs_own_adam(max_norm, monkeypatch):
     """Also that no gradient reaches Adam's fused kernel in another memory order than its parameter."""
+    monkeypatch.setattr(methods["synergy-vae"].cls, "max_norm", max_norm)
     seed, this = 3, method(steps=40)
     stack = trained([job(seed), job(4)], steps=40)
 
@@ -53,7 +55,7 @@ def test_stacked_training_is_a_plain_loop_with_torchs_own_adam():
         optimiser.zero_grad()
         batch = Batch(rows[step][:, :5], rows[step][:, 5:8], rows[step][:, 8:], progress=step / 40)
         this.loss(model, batch, Rng(normals[step], uniforms[step])).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), engine.MAX_NORM)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
         optimiser.param_groups[0]["lr"] = this.learning_rate * engine.one_cycle(step / 40)
         optimiser.step()
     x, u = torch.as_tensor(points(seed).x), torch.eye(3)[torch.as_tensor(points(seed).domains)]
