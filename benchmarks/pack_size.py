@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 
-from bench.engine import Job, Stack, use_one_thread  # noqa: E402
+from bench.train.engine import Job, Stack, use_one_thread  # noqa: E402
 from datasets import datasets  # noqa: E402
 from methods import Shape, methods  # noqa: E402
 

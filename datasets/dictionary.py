@@ -1,4 +1,4 @@
-"""One domain and a random sparse support: what identifiability from sparsity alone was demonstrated on."""
+"""The data set `dictionary`: one domain and a random sparse support, where identifiability from sparsity alone was demonstrated."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets import Instance, field, latents, mixings, register, splits, stream
+from bench.registry import UsageError
+from datasets import Instance, Seed, field, latents, mixings, register, splits, stream
 from datasets import support as supports
-from registry import UsageError
 
 MAX_SUPPORTS = 10_000
 VARIANCES = (0.5, 2.0)  # range of a latent's variance
@@ -42,11 +42,11 @@ class Dictionary:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_observed, n_latents, 1), known without generating."""
+        """Gives (n_observed, n_latents, 1), which is known without generating."""
         return self.n_observed or 2 * self.n_latents, self.n_latents, 1
 
-    def generate(self, seed: np.random.SeedSequence) -> Instance:
-        """The instance of one data seed. Raises UsageError if no support or no mixing was found."""
+    def generate(self, seed: Seed) -> Instance:
+        """Returns the instance of one data seed. Raises UsageError if no support or no mixing was found."""
         support = self.draw_support(seed)
         mixing = mixings.first_well_posed(support, "masked-mlp", self.nonlinearity, seed, REFERENCE, MIXING)
         std = np.sqrt(stream(seed, SOURCES).uniform(*VARIANCES, (1, self.n_latents))) * latents.LATENT_STD
@@ -55,8 +55,8 @@ class Dictionary:
         parts = splits.draw(seed, SAMPLE, SHUFFLE, self.n_samples, sources, mixing, self.noise)
         return Instance(*parts, support, 1, sources, mixing)
 
-    def draw_support(self, seed: np.random.SeedSequence) -> np.ndarray:
-        """The first drawn support without shadows, in which every observed variable has a parent."""
+    def draw_support(self, seed: Seed) -> np.ndarray:
+        """Returns the first drawn support without shadows, in which every observed variable has a parent."""
         rng = stream(seed, STRUCTURE)
         for _ in range(MAX_SUPPORTS):
             support = rng.random(self.shape[:2]) < self.density

@@ -1,4 +1,4 @@
-"""A user's own data, from a file of arrays."""
+"""The data set `file`: a user's own data, from a file of arrays."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets import Instance, Split, field, register, stream
-from registry import UsageError
+from bench.registry import UsageError
+from datasets import Instance, Seed, Split, field, register, stream
+from datasets.columns import is_constant
 
 HELD_OUT = 0.2  # part of the points in validation, and again in test
 MOST_HELD_OUT = 2000  # points of each
@@ -58,23 +59,23 @@ class File:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_observed, n_latents, number of domains)."""
+        """Gives (n_observed, n_latents, number of domains)."""
         arrays = self._arrays
         n_latents = self.n_latents or arrays["z"].shape[1]
         return arrays["x"].shape[1], n_latents, int(arrays["domain"].max()) + 1
 
     @property
     def has_truth(self) -> bool:
-        """Whether the latents are known."""
+        """Says whether the latents are known."""
         return "z" in self._arrays
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the file's content, part of a trial's identity."""
+        """Gives a hash of the file's content, which is part of a trial's identity."""
         return _hash(self._file, _changed(self._file))
 
-    def generate(self, seed: np.random.SeedSequence) -> Instance:
-        """The points split at random into train, validation and test."""
+    def generate(self, seed: Seed) -> Instance:
+        """Returns the points, split at random into train, validation and test."""
         arrays = self._arrays
         n = len(arrays["x"])
         held_out = min(round(HELD_OUT * n), MOST_HELD_OUT)
@@ -89,12 +90,12 @@ class File:
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
-    """Checked arrays of a file: x and z float32, domain counted from 0, support as it is. Raises UsageError."""
+    """Returns the checked arrays of a file: x and z in float32, domain counted from 0, support as it is. Raises UsageError."""
     return _checked(path, _changed(path))
 
 
 def _changed(path: str) -> int:
-    """When a file was last written, in ns. Raises UsageError if it is not there."""
+    """Says when a file was last written, in ns. Raises UsageError if it is not there."""
     try:
         return Path(path).stat().st_mtime_ns
     except OSError:
@@ -120,12 +121,12 @@ def _checked(path: str, changed: int) -> dict[str, np.ndarray]:
             )
         if not np.isfinite(value).all():
             raise UsageError(f"{path}: {name} holds values that are not finite, the first in row {_first_bad(value)}")
+        constant = is_constant(value)
+        if constant.any():
+            raise UsageError(f"{path}: column {int(np.argmax(constant))} of {name} is constant; leave it out")
         # Centred before they lose digits: a column may be a time in seconds.
         value = value.astype(float) - value.mean(axis=0, dtype=float)
-        scale = np.abs(value).max(axis=0)
-        if (scale == 0).any():
-            raise UsageError(f"{path}: column {int(np.argmax(scale == 0))} of {name} is constant; leave it out")
-        arrays[name] = (value / scale).astype(np.float32)
+        arrays[name] = (value / np.abs(value).max(axis=0)).astype(np.float32)
     arrays["domain"] = domains_from_0(path, arrays["domain"], n)
     if np.bincount(arrays["domain"]).max() < FEWEST:
         raise UsageError(f"{path}: the largest domain has fewer than {FEWEST} points")
@@ -133,7 +134,7 @@ def _checked(path: str, changed: int) -> dict[str, np.ndarray]:
 
 
 def load(path: str, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file by name. Raises UsageError where the file or a required array is not there."""
+    """Returns arrays of an .npz file by name. Raises UsageError where the file or a required array is not there."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in (*required, *optional) if name in file}
@@ -150,7 +151,7 @@ def load(path: str, required: tuple[str, ...], optional: tuple[str, ...]) -> dic
 
 
 def domains_from_0(path: str, domain: np.ndarray, n: int) -> np.ndarray:
-    """Labels of `n` points' domains, any integers, as numbers from 0. Raises UsageError for anything else."""
+    """Returns labels of `n` points' domains, which are any integers, as numbers from 0. Raises UsageError for anything else."""
     if domain.shape != (n,):
         raise UsageError(f"{path}: domain must have shape ({n},), and has {domain.shape}")
     if not _is_real(domain) or not np.isfinite(domain).all() or (domain != np.round(domain)).any():

@@ -1,4 +1,4 @@
-"""Latents whose distribution changes with the domain, and the derivatives of their log-density.
+"""Latents whose distribution changes with the domain, how they are drawn, and the derivatives of their log-density.
 
 z_i | u = mean_i(u) + std_i(u) * e_i, with e_i from a family of mean 0 and variance 1 that may have a shape. All in closed form, so
 that the oracle's rank conditions rest on no estimate.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets import stream
-from registry import UsageError, lazy_module
+from bench.registry import UsageError, lazy_module
+from datasets import Seed, stream
 
 special = lazy_module("scipy.special")
 
@@ -134,7 +134,7 @@ def _skewed() -> Family:
 
 
 def _by_bisection(distribution: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable:
-    """The quantile of a distribution function that has no closed inverse, to the last digits, from standard normal numbers."""
+    """Returns the quantile of a distribution function that has no closed inverse, to the last digits, from standard normal numbers."""
 
     def quantile(g: np.ndarray, a: np.ndarray) -> np.ndarray:
         target = special.ndtr(g)
@@ -173,11 +173,11 @@ class Sources:
 
     @property
     def spread(self) -> np.ndarray:
-        """Standard deviation of each latent over all domains, (n_latents,)."""
+        """Gives the standard deviation of each latent over all domains, (n_latents,)."""
         return np.sqrt((self.std**2).mean(axis=0) + self.mean.var(axis=0))
 
     def sample(self, domain: int, normal: np.ndarray) -> np.ndarray:
-        """Latents (n_samples, n_latents) of one domain, from as many standard normal numbers."""
+        """Returns latents (n_samples, n_latents) of one domain, made from as many standard normal numbers."""
         if self.dependence:
             n = normal.shape[1]
             normal = normal @ np.linalg.cholesky(np.eye(n) + self.dependence * (1 - np.eye(n))).T
@@ -185,7 +185,7 @@ class Sources:
         return self.mean[domain] + self.std[domain] * e
 
     def derivatives(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First and second derivative of log p(z_i | u) in z_i, each (n_domains, n_samples, n_latents), at `z` (n_samples, n_latents)."""
+        """Returns two derivatives of log p(z_i | u) in z_i, each (n_domains, n_samples, n_latents), at `z` (n_samples, n_latents)."""
         family = FAMILIES[self.family]
         mean, std, shape = (value[:, None] for value in (self.mean, self.std, self.shape))
         e = (z - mean) / std
@@ -202,7 +202,7 @@ def check(family: str, changes: str, rank: int | None) -> None:
 
 
 def draw_sources(
-    seed: np.random.SeedSequence,
+    seed: Seed,
     key: int,
     n_domains: int,
     changing: np.ndarray,
@@ -212,7 +212,7 @@ def draw_sources(
     rank: int | None = None,
     dependence: float = 0.0,
 ) -> Sources:
-    """Sources whose latents change where the boolean `changing` (n_latents,) says so; each domain has its own stream below `key`.
+    """Returns sources whose latents change where the boolean `changing` (n_latents,) says so; each domain has its own stream below `key`.
 
     Means are uniform in strength * [-2, 2], scales log-uniform in 2^(strength * [-1, 1]), times a common factor that keeps a
     latent's variance over all domains as it is at any strength. A latent that does not change has that variance and mean 0.

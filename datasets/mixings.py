@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets import stream
+from bench.registry import UsageError, lazy_module
+from datasets import Seed, stream
 from datasets.latents import LATENT_STD
-from registry import UsageError, lazy_module
 
 distance = lazy_module("scipy.spatial.distance")
 
@@ -38,7 +38,7 @@ class Mixing:
     smooth = True  # twice differentiable
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
-        """Observed variables (n_samples, n_observed) without noise, from latents (n_samples, n_latents)."""
+        """Returns observed variables (n_samples, n_observed) without noise, from latents (n_samples, n_latents)."""
         return (self.linear_part(z) + self.network_part(z) - self.shift) / self.scale
 
     @property
@@ -54,14 +54,14 @@ class Mixing:
         return np.matmul(self.outer[:, None], activation)[:, 0].T
 
     def jacobian(self, z: np.ndarray) -> np.ndarray:
-        """dx_k/dz_i, (n_samples, n_observed, n_latents), in closed form."""
+        """Returns dx_k/dz_i, (n_samples, n_observed, n_latents), in closed form."""
         hidden = self._hidden(z)
         slope = hidden / 2 + hidden**2 / 4 if self.polynomial else 1 - np.tanh(hidden) ** 2
         network = np.matmul((slope * self.outer[..., None]).transpose(0, 2, 1), self.inner).transpose(1, 0, 2)
         return (self.linear + network) / (LATENT_STD * self.scale[:, None])
 
     def _hidden(self, z: np.ndarray) -> np.ndarray:
-        """What the hidden units sum up, (n_observed, n_hidden, n_samples)."""
+        """Returns what the hidden units sum up, (n_observed, n_hidden, n_samples)."""
         n_observed, n_hidden, n_latents = self.inner.shape
         sums = self.inner.reshape(-1, n_latents) @ (z / LATENT_STD).T
         sums += self.bias.reshape(-1, 1)
@@ -89,13 +89,13 @@ class LayeredMixing:
         return self.linear_only or not self.leaky_relu
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
-        """Observed variables (n_samples, n) without noise, from latents (n_samples, n)."""
+        """Returns observed variables (n_samples, n) without noise, from latents (n_samples, n)."""
         for matrix in self.matrices[:-1]:
             z = self._activated(z @ matrix.T)
         return z @ self.matrices[-1].T
 
     def jacobian(self, z: np.ndarray) -> np.ndarray:
-        """dx_k/dz_i, (n_samples, n, n), in closed form."""
+        """Returns dx_k/dz_i, (n_samples, n, n), in closed form."""
         product = np.broadcast_to(np.eye(z.shape[1]), (len(z), *self.matrices.shape[1:]))
         for matrix in self.matrices[:-1]:
             a = z @ matrix.T
@@ -111,7 +111,7 @@ class LayeredMixing:
 def draw_mixing(
     support: np.ndarray, kind: str, nonlinearity: float, reference: np.ndarray, rng: np.random.Generator
 ) -> Mixing:
-    """Random weights on `support`, standardised over `reference` (n_samples, n_latents).
+    """Draws random weights on `support`, standardised over `reference` (n_samples, n_latents).
 
     `nonlinearity` is the root-mean-square of the network's part relative to the linear part. The draws do not depend on the
     support, so that supports that share a row share its function.
@@ -141,9 +141,9 @@ def draw_mixing(
 
 
 def first_well_posed(
-    support: np.ndarray, kind: str, nonlinearity: float, seed: np.random.SeedSequence, reference_key: int, key: int
+    support: np.ndarray, kind: str, nonlinearity: float, seed: Seed, reference_key: int, key: int
 ) -> Mixing:
-    """The first of at most MAX_DRAWS mixings that meets the margins. Raises UsageError if none does."""
+    """Returns the first of at most MAX_DRAWS mixings that meets the margins. Raises UsageError if none does."""
     reference = stream(seed, reference_key).normal(size=(N_REFERENCE, support.shape[1])) * LATENT_STD
     for attempt in range(MAX_DRAWS):
         mixing = draw_mixing(support, kind, nonlinearity, reference, stream(seed, key, attempt))
@@ -156,7 +156,7 @@ def first_well_posed(
 
 
 def is_well_posed(mixing: Mixing, reference: np.ndarray) -> bool:
-    """Whether every edge has its minimum strength and the mixing is injective by a margin on `reference`, locally and globally."""
+    """Says whether every edge has its minimum strength and the mixing is injective by a margin on `reference`, locally and globally."""
     jacobian = mixing.jacobian(reference) * LATENT_STD
     if edge_strength(mixing.support, jacobian).min() < MIN_EDGE:
         return False
@@ -166,17 +166,17 @@ def is_well_posed(mixing: Mixing, reference: np.ndarray) -> bool:
 
 
 def edge_strength(support: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
-    """Root-mean-square of `jacobian` (n_samples, n_observed, n_latents) over each edge, in parts of 1 / sqrt(number of parents)."""
+    """Returns the root-mean-square over each edge of `jacobian` (n_samples, n_observed, n_latents), in parts of 1 / sqrt(n_parents)."""
     share = np.sqrt((jacobian**2).mean(axis=0) * support.sum(axis=1, keepdims=True))
     return share[support]
 
 
 def least_singular_value(jacobian: np.ndarray) -> float:
-    """The smallest singular value of any of `jacobian` (n_samples, n_observed, n_latents)."""
+    """Returns the smallest singular value of any of `jacobian` (n_samples, n_observed, n_latents)."""
     gram = np.matmul(jacobian.transpose(0, 2, 1), jacobian)
     return float(np.sqrt(max(np.linalg.eigvalsh(gram)[:, 0].min(), 0.0)))
 
 
 def least_stretch(x: np.ndarray, z: np.ndarray) -> float:
-    """The least |x - x'| / |z - z'| over pairs of points: 0 where two latents give one observation."""
+    """Returns the least |x - x'| / |z - z'| over pairs of points: 0 where two latents give one observation."""
     return float((distance.pdist(x) / distance.pdist(z)).min())

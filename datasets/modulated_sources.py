@@ -1,4 +1,4 @@
-"""The set-up on which iVAE was published: segments that modulate the sources' scales, and an invertible dense mixing."""
+"""The data set `modulated-sources`, on which iVAE was published: segments that modulate sources, and an invertible dense mixing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets import Instance, field, latents, mixings, register, splits, stream
+from datasets import Instance, Seed, field, latents, mixings, register, splits, stream
 
 SCALES = (0.5, 3.0)  # range of a source's standard deviation in a segment
 MEANS = (-2.0, 2.0)  # range of its mean, where means change
@@ -35,26 +35,26 @@ class ModulatedSources:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_observed, n_latents, number of domains), known without generating."""
+        """Gives (n_observed, n_latents, number of domains), which is known without generating."""
         return self.n_latents, self.n_latents, self.domains
 
-    def generate(self, seed: np.random.SeedSequence) -> Instance:
-        """The instance of one data seed."""
+    def generate(self, seed: Seed) -> Instance:
+        """Returns the instance of one data seed."""
         mixing, sources = self.draw_mixing(seed), self.draw_sources(seed)
         n_train = self.samples_per_domain * self.domains
         parts = splits.draw(seed, SAMPLE, SHUFFLE, n_train, sources, mixing, self.noise)
         return Instance(*parts, mixing.support, self.domains, sources, mixing)
 
-    def draw_sources(self, seed: np.random.SeedSequence) -> latents.Sources:
-        """The latents' distribution in every segment; each segment has its own stream."""
+    def draw_sources(self, seed: Seed) -> latents.Sources:
+        """Returns the latents' distribution in every segment; each segment has its own stream."""
         shape = (self.domains, self.n_latents)
         draws = np.stack([stream(seed, DOMAIN, u).random((2, self.n_latents)) for u in range(self.domains)])
         std = SCALES[0] + (SCALES[1] - SCALES[0]) * draws[:, 0]
         mean = MEANS[0] + (MEANS[1] - MEANS[0]) * draws[:, 1] if self.means else np.zeros(shape)
         return latents.Sources(self.sources, mean, std, np.zeros(shape))
 
-    def draw_mixing(self, seed: np.random.SeedSequence) -> mixings.LayeredMixing:
-        """One matrix, well-conditioned among its like, as every layer."""
+    def draw_mixing(self, seed: Seed) -> mixings.LayeredMixing:
+        """Returns a mixing with one matrix, well-conditioned among its like, as every layer."""
         candidates = stream(seed, MIXING).uniform(-1, 1, (N_CANDIDATES, self.n_latents, self.n_latents))
         candidates /= np.linalg.norm(candidates, axis=1, keepdims=True)
         condition = np.linalg.cond(candidates)

@@ -28,6 +28,11 @@ from datasets.mixings import LayeredMixing, Mixing
 
 YES, NO, NOT_COVERED = "yes", "no condition met", "not covered"
 PROMISES = ("promised_sparsity", "promised_independence", "promised_changes", "promised_both")
+PROMISE_OF = {  # what a method assumes, by its corner of a ladder: the promise that speaks of it
+    "changes": "promised_changes",
+    "sparsity": "promised_independence",
+    "both": "promised_both",
+}
 N_POINTS = 16  # latents at which ranks are taken; the median over them is reported
 N_SPAN_POINTS = 256  # latents over which gradients must span
 TOLERANCE = 1e-7  # a singular value below this part of the largest one counts as 0
@@ -49,7 +54,7 @@ DEFINITIONS = {
 
 
 def columns(instance: Instance) -> dict[str, Any]:
-    """The oracle's verdicts as columns of a result row: one text or number per latent where the definition says so.
+    """Returns the oracle's verdicts as columns of a result row: one text or number per latent where the definition says so.
 
     What is not known is None: in a user's own data all but what follows from a support that comes with them.
     """
@@ -63,7 +68,7 @@ def columns(instance: Instance) -> dict[str, Any]:
         return dict.fromkeys(DEFINITIONS) | sizes
     z = instance.validation.z[:N_POINTS].astype(float)
     everything = np.ones(len(inside), dtype=bool)
-    changes = {row.tobytes(): _changes(sources, z, row) for row in (everything, *alike)}
+    changes = {row.tobytes(): judge_changes(sources, z, row) for row in (everything, *alike)}
     rank_all, margin_all, enough_all = changes[everything.tobytes()]
     per_class = [changes[row.tobytes()] for row in alike]
 
@@ -91,17 +96,17 @@ def columns(instance: Instance) -> dict[str, Any]:
 
 
 def _verdicts(met: Any, covered: Any) -> list[str]:
-    """Per latent, from two boolean arrays (n_latents,): whether the condition is met, and whether theory covers the instance."""
+    """Returns a verdict per latent, from two boolean arrays (n_latents,): whether the condition is met, and whether theory covers it."""
     return [(YES if m else NO) if c else NOT_COVERED for m, c in zip(met, covered, strict=True)]
 
 
 def _any(*verdicts: str) -> str:
-    """Of several sufficient conditions: `yes` if one is met; `not covered` if none is and one could not be judged."""
+    """Returns what several sufficient conditions say: `yes` if one is met; `not covered` if none is and one could not be judged."""
     return YES if YES in verdicts else NOT_COVERED if NOT_COVERED in verdicts else NO
 
 
-def _changes(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> tuple[int, float, bool]:
-    """Rank and margin of the changes of the `chosen` latents, and whether they suffice.
+def judge_changes(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> tuple[int, float, bool]:
+    """Returns rank and margin of the changes of the `chosen` latents, and whether they suffice.
 
     In the one-statistic case, where it suffices, rank and margin are those of the changes of 1 / variance.
     """
@@ -116,7 +121,7 @@ def _changes(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> tuple[int, 
 
 
 def change_matrix(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """q'' and q' of the `chosen` latents (boolean) at `z`, in units of their spread: (n_samples, n_domains, 2 * n_chosen)."""
+    """Returns q'' and q' of the `chosen` latents (boolean) at `z`, in units of their spread: (n_samples, n_domains, 2 * n_chosen)."""
     spread = sources.spread
     slope, curvature = sources.derivatives(z)
     stacked = np.concatenate([(curvature * spread**2)[..., chosen], (slope * spread)[..., chosen]], axis=-1)
@@ -124,7 +129,7 @@ def change_matrix(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> np.nda
 
 
 def rank_and_margin(matrices: np.ndarray) -> tuple[int, float]:
-    """Medians over `matrices` (n_samples, n_domains, columns) of the rank and of the smallest of `columns` singular values.
+    """Returns medians over `matrices` (n_samples, n_domains, columns) of the rank and of the smallest of `columns` singular values.
 
     Rows are centred over domains, which has the rank of the differences from any one domain and prefers none; singular values
     are divided by sqrt(n_domains). With as few domains as columns the margin is 0.
@@ -138,7 +143,7 @@ def rank_and_margin(matrices: np.ndarray) -> tuple[int, float]:
 
 
 def spans(mixing: Mixing | LayeredMixing, support: np.ndarray, z: np.ndarray) -> bool:
-    """Whether the gradient of every observed variable, over `z`, spans the space of its parents (Zheng, Ng & Zhang 2022)."""
+    """Says whether the gradient of every observed variable, over `z`, spans the space of its parents (Zheng, Ng & Zhang 2022)."""
     jacobian = mixing.jacobian(z)
     for row, parents in enumerate(support):
         values = np.linalg.svd(jacobian[:, row, parents], compute_uv=False)

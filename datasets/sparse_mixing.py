@@ -1,4 +1,4 @@
-"""Latents that change across domains, mixed on a sparse support: the two assumptions are dials that move independently and exactly."""
+"""The data set `sparse-mixing`: latents that change across domains, mixed on a sparse support. Both assumptions are exact dials."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets import Instance, field, latents, mixings, register, splits, stream
+from bench.registry import UsageError
+from datasets import Instance, Seed, field, latents, mixings, register, splits, stream
 from datasets import support as supports
-from registry import UsageError
 
 # Independent random streams below a data seed.
 STRUCTURE, MIXING, REFERENCE, DOMAIN, SAMPLE, SHUFFLE, CHANGING = range(7)
@@ -73,7 +73,7 @@ class SparseMixing:
 
     @staticmethod
     def default_grid(fields: dict[str, Any]) -> dict[str, list[Any]]:
-        """Axes of a run that names none: no violation, and half of the latents (rounded down), as far as the fields allow them."""
+        """Returns the axes of a run that names none: no violation, and half of the latents (rounded down), where the fields allow it."""
         n = fields["n_latents"]
 
         def is_feasible(violation: float) -> bool:
@@ -90,18 +90,18 @@ class SparseMixing:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_observed, n_latents, number of domains), known without generating."""
+        """Gives (n_observed, n_latents, number of domains), which is known without generating."""
         return self.n_observed, self.n_latents, self.domains
 
-    def generate(self, seed: np.random.SeedSequence) -> Instance:
-        """The instance of one data seed. Raises UsageError if no mixing met the margins in mixings.MAX_DRAWS draws."""
+    def generate(self, seed: Seed) -> Instance:
+        """Returns the instance of one data seed. Raises UsageError if no mixing met the margins in mixings.MAX_DRAWS draws."""
         mixing, sources = self.draw_mixing(seed), self.draw_sources(seed)
         n_train = self.n_samples if self.samples_per_domain is None else self.samples_per_domain * self.domains
         parts = splits.draw(seed, SAMPLE, SHUFFLE, n_train, sources, mixing, self.noise)
         return Instance(*parts, mixing.support, self.domains, sources, mixing)
 
-    def draw_sources(self, seed: np.random.SeedSequence) -> latents.Sources:
-        """The latents' distribution in every domain."""
+    def draw_sources(self, seed: Seed) -> latents.Sources:
+        """Returns the latents' distribution in every domain."""
         n_changing = supports.multiple("changing", self.changing, self.n_latents)
         order = stream(seed, CHANGING).permutation(self.n_latents)
         changing = np.isin(np.arange(self.n_latents), order[:n_changing])
@@ -111,14 +111,14 @@ class SparseMixing:
             dependence=self.dependence,
         )  # fmt: skip
 
-    def draw_mixing(self, seed: np.random.SeedSequence) -> mixings.Mixing:
-        """The first drawn mixing that meets the margins."""
+    def draw_mixing(self, seed: Seed) -> mixings.Mixing:
+        """Returns the first drawn mixing that meets the margins."""
         return mixings.first_well_posed(
             self.draw_support(seed), self.mixing, self.nonlinearity, seed, REFERENCE, MIXING
         )
 
-    def draw_support(self, seed: np.random.SeedSequence) -> np.ndarray:
-        """A support with exactly the shadows asked for. Raises RuntimeError if it has not."""
+    def draw_support(self, seed: Seed) -> np.ndarray:
+        """Returns a support with exactly the shadows asked for. Raises RuntimeError if it has not."""
         rng = stream(seed, STRUCTURE)
         counts = supports.counts(self.n_latents, self.violation, self.twins, self.shadow_size)
         shadow = supports.preorder(self.n_latents, *counts, rng.permutation(self.n_latents))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets import Split, stream
+from datasets import Seed, Split, stream
 from datasets.latents import Sources
 from datasets.mixings import LayeredMixing, Mixing
 
@@ -12,7 +12,7 @@ N_VALIDATION = N_TEST = 2000
 
 
 def draw(
-    seed: np.random.SeedSequence,
+    seed: Seed,
     sample_key: int,
     shuffle_key: int,
     n_train: int,
@@ -20,7 +20,7 @@ def draw(
     mixing: Mixing | LayeredMixing,
     noise: float,
 ) -> tuple[Split, Split, Split]:
-    """Train, validation and test, each with its domains in equal numbers (to one point) and in random order.
+    """Returns train, validation and test, each with its domains in equal numbers (to one point) and in random order.
 
     Every split and domain has its own stream, so that a domain keeps its points where their number does not change.
     """

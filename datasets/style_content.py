@@ -1,4 +1,4 @@
-"""Content that is the same in every domain beside style that changes with it, as in the work on partial identifiability."""
+"""The data set `style-content`: content that is the same in every domain beside style that changes, as in the work on partial identifiability."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets import Instance, field, latents, mixings, register, splits, stream
-from registry import UsageError, lazy_module
+from bench.registry import UsageError, lazy_module
+from datasets import Instance, Seed, field, latents, mixings, register, splits, stream
 
 stats = lazy_module("scipy.stats")
 
@@ -40,18 +40,18 @@ class StyleContent:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_observed, n_latents, number of domains), known without generating."""
+        """Gives (n_observed, n_latents, number of domains), which is known without generating."""
         n_latents = self.n_content + self.n_style
         return n_latents, n_latents, self.domains
 
-    def generate(self, seed: np.random.SeedSequence) -> Instance:
-        """The instance of one data seed."""
+    def generate(self, seed: Seed) -> Instance:
+        """Returns the instance of one data seed."""
         mixing, sources = self.draw_mixing(seed), self.draw_sources(seed)
         parts = splits.draw(seed, SAMPLE, SHUFFLE, self.n_samples, sources, mixing, self.noise)
         return Instance(*parts, mixing.support, self.domains, sources, mixing)
 
-    def draw_sources(self, seed: np.random.SeedSequence) -> latents.Sources:
-        """The latents' distribution in every domain, content first; each domain has its own stream."""
+    def draw_sources(self, seed: Seed) -> latents.Sources:
+        """Returns the latents' distribution in every domain, content first; each domain has its own stream."""
         draws = np.stack([stream(seed, DOMAIN, u).random((2, self.n_style)) for u in range(self.domains)])
         mean = MEANS[0] + (MEANS[1] - MEANS[0]) * draws[:, 0]
         std = np.sqrt(VARIANCES[0] + (VARIANCES[1] - VARIANCES[0]) * draws[:, 1])
@@ -59,8 +59,8 @@ class StyleContent:
         mean, std = np.concatenate([content, mean], axis=1), np.concatenate([content + 1, std], axis=1)
         return latents.Sources("gaussian", mean, std, np.zeros_like(mean))
 
-    def draw_mixing(self, seed: np.random.SeedSequence) -> mixings.LayeredMixing:
-        """Independent orthogonal matrices."""
+    def draw_mixing(self, seed: Seed) -> mixings.LayeredMixing:
+        """Returns a mixing whose layers are independent orthogonal matrices."""
         n, rng = self.n_content + self.n_style, stream(seed, MIXING)
         matrices = [stats.ortho_group.rvs(n, random_state=rng) if n > 1 else np.eye(1) for _ in range(self.layers)]
         return mixings.LayeredMixing(np.stack(matrices), leaky_relu=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from registry import UsageError
+from bench.registry import UsageError
 
 
 def shadows(support: np.ndarray) -> np.ndarray:
-    """Boolean (n_latents, n_latents): entry (i, j) iff `j` is in `shadow(i)`."""
+    """Returns a boolean array (n_latents, n_latents), true at (i, j) iff `j` is in `shadow(i)`."""
     children = support.astype(int)
     missing = children.T @ (1 - children)  # children of i that j lacks
     inside = missing == 0
@@ -21,12 +21,12 @@ def shadows(support: np.ndarray) -> np.ndarray:
 
 
 def violation(support: np.ndarray) -> float:
-    """Fraction of latents with a nonempty shadow."""
+    """Returns the fraction of latents with a nonempty shadow."""
     return float(shadows(support).any(axis=1).mean())
 
 
 def twins(support: np.ndarray) -> float:
-    """Fraction of latents that share their exact set of children with another latent."""
+    """Returns the fraction of latents that share their exact set of children with another latent."""
     inside = shadows(support)
     return float((inside & inside.T).any(axis=1).mean())
 
@@ -34,7 +34,7 @@ def twins(support: np.ndarray) -> float:
 def counts(
     n_latents: int, violation: float, twins: float | None, shadow_size: int | None = None
 ) -> tuple[int, int, int | None]:
-    """How many latents violate, how many of them are twins, and the size of their shadows (none: the smallest possible).
+    """Says how many latents violate, how many of them are twins, and the size of their shadows (none: the smallest possible).
 
     Raises UsageError for a combination that no support has; it names the nearest that some have.
     """
@@ -79,14 +79,14 @@ def _feasible(n_latents: int, violating: int, twin: int, size: int | None) -> bo
 
 
 def _group_sizes(twin: int, size: int, free: int) -> list[int]:
-    """Sizes of the groups of twins, each at most `size` + 1 and at most `free` short of it; empty if there is no such partition."""
+    """Returns sizes of the groups of twins, each at most `size` + 1 and at most `free` short of it; none if there is no such partition."""
     n_groups = -(-twin // (size + 1))
     sizes = [len(part) for part in np.array_split(np.arange(twin), n_groups)]
     return sizes if min(sizes) >= max(2, size + 1 - free) else []
 
 
 def multiple(name: str, value: float, n: int) -> int:
-    """How many of `n` latents a fraction is. Raises UsageError if it is not a multiple of 1/n, rounded to two digits or more."""
+    """Says how many of `n` latents a fraction is. Raises UsageError if it is not a multiple of 1/n, rounded to two digits or more."""
     count = round(value * n)
     if not any(np.isclose(value, round(count / n, digits), rtol=0, atol=1e-12) for digits in range(2, 17)):
         lower, upper = np.floor(value * n) / n, np.ceil(value * n) / n
@@ -97,7 +97,7 @@ def multiple(name: str, value: float, n: int) -> int:
 
 
 def preorder(n_latents: int, violating: int, twin: int, size: int | None, order: np.ndarray) -> np.ndarray:
-    """Shadows with the given counts, as boolean (n_latents, n_latents).
+    """Returns shadows with the given counts, as boolean (n_latents, n_latents).
 
     Latents violate in the sequence of `order`, and strict shadows are made of the last of them, so that a larger violation keeps
     the shadows of a smaller one. Where `size` is none, a strict shadow is one latent, or a group of twins (then the last latents)
@@ -124,7 +124,7 @@ def preorder(n_latents: int, violating: int, twin: int, size: int | None, order:
 
 
 def build(shadow: np.ndarray, n_observed: int, density: float, rng: np.random.Generator) -> np.ndarray:
-    """A support, (n_observed, n_latents), whose shadows are exactly `shadow`.
+    """Builds a support, (n_observed, n_latents), whose shadows are exactly `shadow`.
 
     Row `i < n` starts as `{i} + shadow(i)`, which gives the shadows asked for and full structural rank; further rows start as
     one latent with its shadow. Then edges are offered to the row with the fewest parents, in random order, each with its
@@ -145,7 +145,7 @@ def build(shadow: np.ndarray, n_observed: int, density: float, rng: np.random.Ge
 
 
 def _one_more(support: np.ndarray, shadow: np.ndarray, closed: np.ndarray, offers: np.ndarray) -> np.ndarray | None:
-    """`support` with one more edge and its closure, or None where every further edge would change a shadow.
+    """Returns `support` with one more edge and its closure, or None where every further edge would change a shadow.
 
     A new edge (k, j) puts j into the shadow of a latent i where x_k is the only child that i has and j lacks.
     """

@@ -3,14 +3,13 @@
 import sys
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.figures import PRINT, WIDTH  # noqa: E402
+from bench.report.figures import WIDTH, setting  # noqa: E402
 from datasets.latents import FAMILIES, draw_sources  # noqa: E402
 from datasets.sparse_mixing import SparseMixing  # noqa: E402
 
@@ -99,7 +98,7 @@ def mixings() -> None:
 
 
 if __name__ == "__main__":
-    with matplotlib.rc_context(PRINT):
+    with setting():
         supports()
         changes()
         mixings()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, make_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from registry import Registry, UsageError, choice, field, lazy_module, loguniform, uniform
+from bench.registry import CHANGES, SPARSITY, Registry, UsageError, choice, field, lazy_module, loguniform, uniform
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from methods.nets import Rng
 
 __all__ = [
+    "CHANGES",
+    "SPARSITY",
     "Batch",
     "Blind",
+    "DataFacts",
     "Estimator",
     "EstimatorMethod",
     "Shape",
@@ -53,6 +56,15 @@ class Shape(NamedTuple):
     n_domains: int
 
 
+class DataFacts(NamedTuple):
+    """What is known of a data set before it is generated; `has_truth` says whether its latents are known."""
+
+    n_observed: int
+    n_latents: int
+    n_domains: int
+    has_truth: bool = True
+
+
 class Batch(NamedTuple):
     """One model's batch: `x` (batch, n_observed), standardised; `u` (batch, n_domains), the domain one-hot; `z` true latents.
 
@@ -66,17 +78,36 @@ class Batch(NamedTuple):
     progress: float = 1.0
 
 
+class Method:
+    """What every method states about itself. What follows from it (promises, verdicts, line styles) is derived elsewhere."""
+
+    role: ClassVar[str] = "method"  # or "floor", or "ceiling": how the leaderboard ranks it
+    assumes: ClassVar[Collection[str]] = frozenset()  # CHANGES, SPARSITY, both or neither
+    ladder: ClassVar[str] = ""  # methods of one ladder differ in what they assume alone; a subclass does not inherit it
+    in_main_job: ClassVar[bool] = False  # whether a run that names no methods has it; a subclass does not inherit it
+    sees_latents: ClassVar[bool] = False  # whether it is trained on the true latents
+
+    def skip(self, data: DataFacts) -> str | None:
+        """Why the method has no meaning on such data, as "needs at least 2 domains, ..."; None if it has one."""
+        if self.sees_latents and not data.has_truth:
+            return "needs the true latents, and the data have none"
+        if set(self.assumes) == {CHANGES} and data.n_domains < 2:
+            return f"needs at least 2 domains, and the data have {data.n_domains}"
+        if data.n_observed < data.n_latents:
+            return (
+                f"needs at least as many observed variables as latents, and the data have {data.n_observed} for "
+                f"{data.n_latents} latents"
+            )
+        return None
+
+
 @dataclass(frozen=True)
-class TorchMethod:
+class TorchMethod(Method):
     """A method whose model the engine trains by stochastic gradient descent; subclasses add fields, modules and a loss.
 
     Write for one model and one batch, `(batch, features)`. Randomness comes from `rng` alone, so that it belongs to the trial.
     """
 
-    role: ClassVar[str] = "method"
-    sees_latents: ClassVar[bool] = False
-    min_domains: ClassVar[int] = 1  # a trial on data with fewer is not applicable
-    promise: ClassVar[str] = ""  # the oracle's column whose assumptions the method rests on, as "promised_both"
     cost: ClassVar[float] = 1.0  # time of a model-step relative to `vae`, for the estimate of the time left
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # of Adam
     rates: ClassVar[dict[str, float]] = {}  # factors on the learning rate, by attribute of the model
@@ -98,6 +129,10 @@ class TorchMethod:
     def build(self, shape: Shape) -> torch.nn.Module:
         """One model with fresh weights, drawn from torch's global generator (which the engine seeds)."""
         raise NotImplementedError
+
+    def prior_domains(self, shape: Shape) -> int:
+        """The number of rows of a domain's table: a method that does not assume changes has one prior for all domains."""
+        return shape.n_domains if CHANGES in self.assumes else 1
 
     def prepare(self, model: torch.nn.Module, x: torch.Tensor) -> None:
         """Sets what a new model takes from its training data `x` (n_samples, n_observed): here, calls `whiten` of its modules."""
@@ -126,6 +161,14 @@ class TorchMethod:
         """A scikit-learn transformer, fitted on the encodings of the training data and applied to all, or None for none."""
         return None
 
+    @property
+    def has_decoder(self) -> bool:
+        return type(self).decode is not TorchMethod.decode
+
+    @property
+    def has_readout(self) -> bool:
+        return type(self).readout is not TorchMethod.readout
+
 
 class Estimator(Protocol):
     """What `EstimatorMethod.build` gives: scikit-learn's shape, with the domains beside the data.
@@ -139,13 +182,8 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True)
-class EstimatorMethod:
-    """A method that fits by itself, one data set at a time."""
-
-    role: ClassVar[str] = "method"
-    sees_latents: ClassVar[bool] = False  # no estimator is given them
-    min_domains: ClassVar[int] = 1  # a trial on data with fewer is not applicable
-    promise: ClassVar[str] = ""  # the oracle's column whose assumptions the method rests on, as "promised_both"
+class EstimatorMethod(Method):
+    """A method that fits by itself, one data set at a time. No estimator is given the true latents."""
 
     def build(self, shape: Shape, seed: int) -> Estimator:
         """An estimator that is not fitted yet; all its randomness comes from `seed` (below 2^32)."""
@@ -159,6 +197,7 @@ def register_transformer(
     source: str,
     summary: str = "A scikit-learn transformer; it does not see the domains.",
     role: str = "method",
+    assumes: Collection[str] = (),
 ) -> None:
     """Registers what `make(n_latents, seed)` gives, an unfitted scikit-learn transformer, as a method.
 
@@ -175,7 +214,7 @@ def register_transformer(
     def build(self: Any, shape: Shape, seed: int) -> Estimator:
         return Blind(make(shape.n_latents, seed, **{key: getattr(self, key) for key in names}))
 
-    namespace = {"build": build, "role": role, "__doc__": summary}
+    namespace = {"build": build, "role": role, "assumes": frozenset(assumes), "__doc__": summary}
     cls = make_dataclass(name, fields, bases=(EstimatorMethod,), namespace=namespace, frozen=True)
     # A trial's identity follows the file of the caller.
     caller = sys._getframe(1)

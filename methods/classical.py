@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from methods import Blind, EstimatorMethod, Shape, field, lazy_module, register
+from methods import CHANGES, SPARSITY, Blind, EstimatorMethod, Shape, field, lazy_module, register
 
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
@@ -22,6 +22,7 @@ class Identity(EstimatorMethod):
     """The observed variables themselves, all of them, as if they were estimated latents."""
 
     role: ClassVar[str] = "floor"
+    in_main_job: ClassVar[bool] = True
 
     def build(self, shape: Shape, seed: int):
         return Blind(preprocessing.FunctionTransformer())
@@ -33,6 +34,7 @@ class PCA(EstimatorMethod):
     """The leading principal components, as many as there are latents."""
 
     role: ClassVar[str] = "floor"
+    in_main_job: ClassVar[bool] = True
 
     def build(self, shape: Shape, seed: int):
         return Blind(decomposition.PCA(shape.n_latents, random_state=seed))
@@ -44,6 +46,7 @@ class FastICA(EstimatorMethod):
     """Linear independent component analysis on the leading principal components."""
 
     role: ClassVar[str] = "floor"
+    in_main_job: ClassVar[bool] = True
     max_iter: int = field(1000, help="fixed-point iterations at most", low=1)
 
     def build(self, shape: Shape, seed: int):
@@ -61,6 +64,7 @@ class SparseDictionary(EstimatorMethod):
     in a sparse mixing, and not the codes, as where few latents are active at a time.
     """
 
+    assumes: ClassVar[frozenset[str]] = frozenset({SPARSITY})
     alpha: float = field(1.0, help="weight of the L1 norm of the loadings", low=0)
     max_iter: int = field(300, help="passes over the data at most", low=1)
 
@@ -78,8 +82,7 @@ class JointDiagonalisation(EstimatorMethod):
     The maximum-likelihood estimate of a linear mixing of Gaussian latents whose scales change across domains (Pham & Cardoso 2001).
     """
 
-    min_domains: ClassVar[int] = 2
-    promise: ClassVar[str] = "promised_changes"
+    assumes: ClassVar[frozenset[str]] = frozenset({CHANGES})
     max_iter: int = field(200, help="sweeps of the joint diagonalisation at most", low=1)
 
     def build(self, shape: Shape, seed: int):
@@ -113,6 +116,7 @@ class Random(EstimatorMethod):
     """An encoder with the backbone of the torch methods and random weights, untrained."""
 
     role: ClassVar[str] = "floor"
+    in_main_job: ClassVar[bool] = True
     width: int = field(64, help="units of each hidden layer", low=1)
     depth: int = field(2, help="hidden layers", low=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods import Batch, Shape, TorchMethod, lazy_module, register
+from methods import CHANGES, Batch, Shape, TorchMethod, lazy_module, register
 
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
@@ -22,8 +22,7 @@ class TCL(TorchMethod):
     """
 
     cost = 0.4
-    min_domains = 2
-    promise = "promised_changes"
+    assumes = frozenset({CHANGES})
 
     def build(self, shape: Shape):
         model = torch.nn.Module()

@@ -1,10 +1,14 @@
-"""The exact-likelihood ladder: an invertible network, with and without a domain-conditional base, with and without a sparsity term."""
+"""The exact-likelihood ladder: an invertible network, with and without a domain-conditional base, with and without a sparsity term.
+
+`Backbone` has what all share, `Sparse` adds the sparsity term; below them are the four corners. The base sees the domain where the method
+assumes changes.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods import Batch, Shape, TorchMethod, field, lazy_module, loguniform, register
+from methods import CHANGES, SPARSITY, Batch, Shape, TorchMethod, field, lazy_module, loguniform, register
 
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
@@ -13,13 +17,12 @@ PENALISED = 4  # the penalty is estimated on one point in so many: on all of the
 STEP = 0.01  # standard deviations: of the differences that stand for derivatives
 
 
-@register("domain-flow", source="this project, after Khemakhem et al. 2020 and Sorrenson, Rother & Koethe 2020")
 @dataclass(frozen=True)
-class DomainFlow(TorchMethod):
-    """Normalizing flow with a domain-conditional base: sufficient changes only.
+class Backbone(TorchMethod):
+    """Normalizing flow: the exact likelihood of the data for the base that it is given.
 
     Loss per sample (nats): -log p(x|u) = -log p(z|u) - log p(e) - log |det d(z, e)/dx|, (z, e) = flow(x). p(z|u) is the prior of
-    flow-vae, the flow a chain of spline couplings (Durkan et al. 2019).
+    the VAE ladder, the flow a chain of spline couplings (Durkan et al. 2019).
 
     A flow has as many dimensions as the data. Where more variables are observed than there are latents, the first n_latents
     dimensions are the latents z and the n_observed - n_latents others are noise e, after Sorrenson, Rother & Koethe (2020): Gaussian
@@ -29,21 +32,16 @@ class DomainFlow(TorchMethod):
     """
 
     cost = 6.4
-    min_domains = 2
-    promise = "promised_changes"
     learning_rate: float = field(
         1e-2, help="peak of the one-cycle schedule of Adam", low=0, tune=loguniform(3e-3, 3e-2)
     )
     couplings: int = field(8, help="couplings of the flow", low=1)
     bins: int = field(4, help="bins of the couplings' splines", low=2)
 
-    def n_base_domains(self, shape: Shape) -> int:
-        return shape.n_domains
-
     def build(self, shape: Shape):
         model = torch.nn.Module()
         model.flow = nets.CouplingFlow(shape.n_observed, self.width, self.depth, self.couplings, self.bins)
-        model.base = nets.DomainFlow(self.n_base_domains(shape), shape.n_latents)
+        model.base = nets.LatentFlow(self.prior_domains(shape), shape.n_latents)
         model.log_noise = torch.nn.Parameter(torch.zeros(shape.n_observed - shape.n_latents))
         return model
 
@@ -59,14 +57,11 @@ class DomainFlow(TorchMethod):
         y, log_det = model.flow(x)
         z, noise = self.split(model, y)
         log_noise = nets.normal_log_density(noise, 0.0, model.log_noise).sum(-1)
-        return self.log_base(model, z, u) + log_noise + log_det, z, noise
+        return model.base.log_density(z, u) + log_noise + log_det, z, noise
 
     def split(self, model, y):
         n_noise = model.log_noise.shape[-1]
         return y.split([y.shape[-1] - n_noise, n_noise], dim=-1)
-
-    def log_base(self, model, z, u):
-        return model.base.log_density(z, u)
 
     def encode(self, model, x, u):
         return self.split(model, model.flow(x)[0])[0]
@@ -76,26 +71,8 @@ class DomainFlow(TorchMethod):
         return model.flow.inverse(torch.cat([z, noise], dim=-1))
 
 
-@register("flow", source="Dinh, Sohl-Dickstein & Bengio 2017; Durkan et al. 2019")
 @dataclass(frozen=True)
-class Flow(DomainFlow):
-    """Normalizing flow with one base for all domains: neither assumption.
-
-    The loss of domain-flow; the base is the same flow per latent with a constant in place of the domain.
-    """
-
-    min_domains = 1
-    promise = ""
-
-    def n_base_domains(self, shape: Shape) -> int:
-        return 1
-
-    def log_base(self, model, z, u):
-        return model.base.log_density(z, torch.ones_like(u[:, :1]))
-
-
-@dataclass(frozen=True)
-class _Sparse(DomainFlow):
+class Sparse(Backbone):
     """Adds alpha * L_s, L_s = E sum_{k,j} |dx_k/dy_j| * std(y_j), y = (z, e), of the flow's inverse.
 
     The noise e counts as the latents do: were it left out, a flow hides latents in it, where they cost nothing.
@@ -104,8 +81,6 @@ class _Sparse(DomainFlow):
     """
 
     cost = 11.0
-    min_domains = 1
-    promise = "promised_both"
     # The derivatives of the inverse, a chain of splines, can be large at single points: one such step ended three of forty trials.
     max_norm = 5.0
     alpha: float = field(
@@ -140,21 +115,51 @@ def strength(function, point, rng):
     return n / n_samples * (function(point + step) - function(point - step)).abs().sum() / (2 * STEP)
 
 
+# --- the four corners
+
+
+@register("flow", source="Dinh, Sohl-Dickstein & Bengio 2017; Durkan et al. 2019")
+@dataclass(frozen=True)
+class Flow(Backbone):
+    """Normalizing flow with one base for all domains: neither assumption.
+
+    Loss per sample (nats): -log p(x) = -log p(z) - log p(e) - log |det d(z, e)/dx|.
+    """
+
+    ladder = "flow"
+
+
+@register("domain-flow", source="this project, after Khemakhem et al. 2020 and Sorrenson, Rother & Koethe 2020")
+@dataclass(frozen=True)
+class DomainFlow(Backbone):
+    """Normalizing flow with a domain-conditional base: sufficient changes only.
+
+    Loss per sample (nats): -log p(x|u) = -log p(z|u) - log p(e) - log |det d(z, e)/dx|.
+    """
+
+    assumes = frozenset({CHANGES})
+    ladder = "flow"
+
+
+@register("sparse-flow", source="Zheng, Ng & Zhang 2022")
+@dataclass(frozen=True)
+class SparseFlow(Sparse):
+    """Normalizing flow with one base for all domains and an L1 penalty on the mixing's Jacobian: sparse mixing only.
+
+    Loss per sample (nats): that of flow + alpha * L_s.
+    """
+
+    assumes = frozenset({SPARSITY})
+    ladder = "flow"
+
+
 @register("synergy-flow", source="this project, after Li et al. 2025")
 @dataclass(frozen=True)
-class SynergyFlow(_Sparse):
+class SynergyFlow(Sparse):
     """Normalizing flow with a domain-conditional base and an L1 penalty on the mixing's Jacobian: both assumptions.
 
     Loss per sample (nats): that of domain-flow + alpha * L_s, with x of unit variance.
     """
 
-
-@register("sparse-flow", source="Zheng, Ng & Zhang 2022")
-@dataclass(frozen=True)
-class SparseFlow(Flow, _Sparse):
-    """Normalizing flow with one base for all domains and an L1 penalty on the mixing's Jacobian: sparse mixing only.
-
-    The loss of synergy-flow; the base is the same flow per latent with a constant in place of the domain.
-    """
-
-    promise = "promised_independence"
+    assumes = frozenset({CHANGES, SPARSITY})
+    ladder = "flow"

@@ -1,7 +1,9 @@
 """The adversarial ladder: one generator, encoder and discriminator, with and without a domain-conditional flow, with and without
 a sparsity term.
 
-Generator, encoder and discriminator each minimise their own part of one loss: what belongs to the other side is detached.
+Generator, encoder and discriminator each minimise their own part of one loss: what belongs to the other side is detached. `Backbone` has
+what all share, `Sparse` adds the sparsity term; below them are the four corners. Flow and discriminator see the domain where the method
+assumes changes, and a constant elsewhere.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from methods import Batch, Shape, TorchMethod, choice, field, lazy_module, loguniform, register
+from methods import CHANGES, SPARSITY, Batch, Shape, TorchMethod, choice, field, lazy_module, loguniform, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +22,7 @@ nets = lazy_module("methods.nets")
 # exp(-1) of the data's standard deviation, as in the VAE ladder; here of the observed variables, however many latents there are.
 INITIAL_LOG_NOISE = -1.0
 LOG_STD = (-10.0, 3.0)  # of the posterior, least and greatest
+MASK = 0.01  # weight of the gates of the flow; where it is one for all domains they gate nothing, and all corners have the same parts
 
 
 class Parts(NamedTuple):
@@ -30,21 +33,18 @@ class Parts(NamedTuple):
     z: Tensor
 
 
-@register("domain-gan", source="Li et al. 2025, domain encoding without the sparsity term; Dumoulin et al. 2017")
 @dataclass(frozen=True)
-class DomainGAN(TorchMethod):
-    """Adversarially learned inference with a domain-conditional flow: sufficient changes only.
+class Backbone(TorchMethod):
+    """Adversarially learned inference.
 
     Noise e ~ N(0, 1) -> flow of the domain, z = f^-1(e; u) -> generator, x_hat = G(z) + noise of a learned level. An encoder
     q(z|x,u), a diagonal Gaussian, inverts it. The discriminator tells (x, E(x,u), u) from (x_hat, z, u) (Dumoulin et al. 2017,
-    Donahue et al. 2017). Loss (nats): its cross-entropy + `penalty` / 2 * |gradient at the data|^2 (R1, Mescheder et al. 2018), and
-    for the others `adversarial` * the non-saturating cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)), the two
-    conditional entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains.
+    Donahue et al. 2017). Loss (nats): its cross-entropy + `gradient_penalty` / 2 * |gradient at the data|^2 (R1, Mescheder et al.
+    2018), and for the others `adversarial` * the non-saturating cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)), the
+    two conditional entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains.
     """
 
     cost = 3.0
-    min_domains = 2
-    promise = "promised_changes"
     betas = (0.5, 0.99)
     # Generator and encoder are faster than the rest: where the noise falls before they fit, which the discriminator asks for, latents
     # are lost for good.
@@ -57,25 +57,21 @@ class DomainGAN(TorchMethod):
         10.0, help="weight of the generator's and encoder's adversarial loss", low=0, tune=loguniform(3, 30)
     )
     cycle: float = field(1.0, help="weight of the two cycle losses", low=0)
-    penalty: float = field(0.1, help="weight of the gradient penalty on the discriminator (R1)", low=0)
-    mask: float = field(0.01, help="weight of the L1 penalty on how far each latent changes across domains", low=0)
+    gradient_penalty: float = field(0.1, help="weight of the gradient penalty on the discriminator (R1)", low=0)
 
-    def domain(self, u):
-        """What the flow and the discriminator see of the one-hot domain."""
-        return u
-
-    def n_flow_domains(self, shape: Shape) -> int:
-        return shape.n_domains
+    def make_flow(self, shape: Shape):
+        return nets.GatedLatentFlow(self.prior_domains(shape), shape.n_latents, MASK)
 
     def build(self, shape: Shape):
-        n_domains = self.n_flow_domains(shape)
+        n_domains = self.prior_domains(shape)
         model = torch.nn.Module()
         model.encoder = nets.Encoder(shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
         model.generator = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
         model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
-        model.flow = nets.GatedFlow(n_domains, shape.n_latents)
+        model.flow = self.make_flow(shape)
         n_seen = shape.n_observed + shape.n_latents + n_domains
         model.discriminator = nets.MLP(n_seen, n_domains, self.width, self.depth)
+        model.n_domains = n_domains
         return model
 
     def loss(self, model, batch: Batch, rng):
@@ -83,7 +79,7 @@ class DomainGAN(TorchMethod):
         return parts.own + parts.others
 
     def parts(self, model, batch: Batch, rng) -> Parts:
-        x, u = batch.x, self.domain(batch.u)
+        x, u = batch.x, nets.as_seen(batch.u, model.n_domains)
         z, log_slope = self.sample(model, u, rng)
         generated = model.generator(z) + torch.exp(model.log_noise) * rng.normal(*x.shape)
         mean, log_std = self.posterior(model, torch.cat([x, generated]), torch.cat([batch.u, batch.u]))
@@ -102,7 +98,7 @@ class DomainGAN(TorchMethod):
         # Of the noise, not of z, whose scale is free and would shrink: q(e|x) = q(z|x) / f'(z).
         forth = (log_slope - nets.normal_log_density(z, mean_back, log_std_back)).sum(-1)
         others = self.adversarial * adversarial.mean() + self.cycle * (back + forth).mean()
-        return Parts(own.mean() + 0.5 * self.penalty * penalty, others + self.mask * model.flow.gates().sum(), z)
+        return Parts(own.mean() + 0.5 * self.gradient_penalty * penalty, others + model.flow.penalty(), z)
 
     def sample(self, model, u, rng):
         """z (batch, n_latents) from the flow, and log f'(z; u)."""
@@ -124,7 +120,7 @@ class DomainGAN(TorchMethod):
         z = mean + torch.exp(log_std) * noise
         log_likelihood = nets.normal_log_density(batch.x, model.generator(z), model.log_noise).sum(-1)
         log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
-        return (log_posterior - log_likelihood - model.flow.log_density(z, self.domain(batch.u))).mean()
+        return (log_posterior - log_likelihood - model.flow.log_density(z, batch.u)).mean()
 
     def encode(self, model, x, u):
         return self.posterior(model, x, u)[0]
@@ -139,7 +135,7 @@ def seen(model, x, z):
 
 
 def log_odds(discriminator, pairs, u):
-    """Of each pair to be of the data, (batch,): the discriminator's output for the domain, which is also one of its inputs.
+    """The log odds of each pair to be of the data, (batch,): the discriminator's output for the domain, which is also one of its inputs.
 
     A projection discriminator (Miyato & Koyama 2018): with one output for all domains it learns late how their densities differ.
     """
@@ -158,35 +154,14 @@ def frozen(module):
     return lambda *inputs: torch.func.functional_call(module, weights, inputs)
 
 
-@register("gan", source="Goodfellow et al. 2014; inference, Dumoulin et al. 2017, Donahue et al. 2017")
 @dataclass(frozen=True)
-class GAN(DomainGAN):
-    """Adversarially learned inference with one flow for all domains: neither assumption.
-
-    The loss of domain-gan; flow and discriminator get a constant in place of the domain. Nothing changes across domains here, and
-    `mask` has no effect.
-    """
-
-    min_domains = 1
-    promise = ""
-
-    def domain(self, u):
-        return torch.ones_like(u[:, :1])
-
-    def n_flow_domains(self, shape: Shape) -> int:
-        return 1
-
-
-@dataclass(frozen=True)
-class _Sparse(DomainGAN):
+class Sparse(Backbone):
     """Adds alpha * L_s, L_s = E sum_{k,i} |dG_k/dz_i| * std(z_i) at the flow's samples, from one random latent per sample.
 
     In the middle of training alpha is `boost` times as large, as in the VAE ladder.
     """
 
     cost = 4.0
-    min_domains = 1
-    promise = "promised_both"
     alpha: float = field(
         0.2, help="weight of the L1 penalty on the generator's Jacobian", low=0, tune=loguniform(3e-2, 3), neutral=0
     )
@@ -203,27 +178,68 @@ class _Sparse(DomainGAN):
         return parts._replace(others=parts.others + alpha * nets.jacobian_strength(model.generator, parts.z, rng).sum())
 
     def objective(self, model, batch: Batch, rng):
-        """Of domain-gan, plus the penalty."""
+        """The bound above, plus the sparsity term."""
         bound = super().objective(model, batch, rng)
-        z, _ = self.sample(model, self.domain(batch.u), rng)
+        z, _ = self.sample(model, nets.as_seen(batch.u, model.n_domains), rng)
         return bound + self.alpha * nets.jacobian_strength(model.generator, z, rng).sum()
 
 
-@register("synergy-gan", source="Li et al. 2025")
 @dataclass(frozen=True)
-class SynergyGAN(_Sparse):
-    """Adversarially learned inference with a domain-conditional flow and an L1 penalty on the generator's Jacobian: both assumptions.
+class Masked(Backbone):
+    """The importance mask of Li et al. 2025 with a weight of its own: a latent whose gate closes does not change across domains."""
 
-    The loss of domain-gan + alpha * L_s, with x of unit variance.
+    mask: float = field(MASK, help="weight of the L1 penalty on how far each latent changes across domains", low=0)
+
+    def make_flow(self, shape: Shape):
+        return nets.GatedLatentFlow(self.prior_domains(shape), shape.n_latents, self.mask)
+
+
+# --- the four corners
+
+
+@register("gan", source="Goodfellow et al. 2014; inference, Dumoulin et al. 2017, Donahue et al. 2017")
+@dataclass(frozen=True)
+class GAN(Backbone):
+    """Adversarially learned inference with one flow for all domains: neither assumption.
+
+    The loss of domain-gan; flow and discriminator get a constant in place of the domain.
     """
+
+    ladder = "GAN"
+
+
+@register("domain-gan", source="Li et al. 2025, domain encoding without the sparsity term; Dumoulin et al. 2017")
+@dataclass(frozen=True)
+class DomainGAN(Masked):
+    """Adversarially learned inference with a domain-conditional flow: sufficient changes only.
+
+    Loss (nats): the discriminator's cross-entropy + `gradient_penalty` / 2 * R1; for the others `adversarial` * the non-saturating
+    cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)) + `mask` * sum of the gates.
+    """
+
+    assumes = frozenset({CHANGES})
+    ladder = "GAN"
 
 
 @register("sparse-gan", source="Zheng, Ng & Zhang 2022, penalty; Dumoulin et al. 2017, model")
 @dataclass(frozen=True)
-class SparseGAN(GAN, _Sparse):
+class SparseGAN(Sparse):
     """Adversarially learned inference with one flow for all domains and an L1 penalty on the generator's Jacobian: sparse mixing only.
 
     The loss of synergy-gan; flow and discriminator get a constant in place of the domain.
     """
 
-    promise = "promised_independence"
+    assumes = frozenset({SPARSITY})
+    ladder = "GAN"
+
+
+@register("synergy-gan", source="Li et al. 2025")
+@dataclass(frozen=True)
+class SynergyGAN(Masked, Sparse):
+    """Adversarially learned inference with a domain-conditional flow and an L1 penalty on the generator's Jacobian: both assumptions.
+
+    The loss of domain-gan + alpha * L_s, with x of unit variance.
+    """
+
+    assumes = frozenset({CHANGES, SPARSITY})
+    ladder = "GAN"

@@ -133,12 +133,17 @@ def normal_log_density(x: Tensor, mean: Tensor | float, log_std: Tensor | float)
     return -0.5 * (((x - mean) * torch.exp(-log_std)) ** 2 + LOG_2PI) - log_std
 
 
-class DomainFlow(nn.Module):
+def as_seen(u: Tensor, n_domains: int) -> Tensor:
+    """The one-hot domain `u` (batch, .) as a table of `n_domains` rows sees it: a constant (batch, 1) where the table has one row."""
+    return torch.ones_like(u[:, :1]) if n_domains == 1 else u
+
+
+class LatentFlow(nn.Module):
     """Per latent and domain, a monotone scalar flow from the latent to a standard normal: affine, then a spline.
 
     log p(z|u) = sum_i log N(f_i(z_i; u); 0, 1) + log f_i'(z_i; u) (Li et al. 2025). f is an affine map followed by a monotone
     rational-quadratic spline on [-bound, bound] with linear tails of slope 1 (Durkan et al. 2019). A network of a one-hot domain
-    is a table, so the parameters are one: (n_domains, n_latents, .). With `n_domains=1` it is the domain-blind prior.
+    is a table, so the parameters are one: (n_domains, n_latents, .). With `n_domains=1` it is the same in all domains.
     """
 
     def __init__(self, n_domains: int, n_latents: int, n_bins: int = 6, bound: float = 4.0):
@@ -171,19 +176,22 @@ class DomainFlow(nn.Module):
         """Shift and log-scale (batch, n_latents) and bins (batch, 6, n_latents, n_bins) of each sample's domain."""
         affine, spline = self.tables()
         n_domains, n_latents = affine.shape[:2]
+        u = as_seen(u, n_domains)
         shift, log_scale = torch.einsum("bd,dik->kbi", u, affine).unbind(0)
         bins = (u @ spline_bins(spline, self.bound).reshape(n_domains, -1)).reshape(-1, 6, n_latents, self.n_bins)
         return shift, log_scale, bins
 
 
-class GatedFlow(DomainFlow):
-    """A DomainFlow with one gate in (0, 1) per latent: how far its parameters go from those shared by all domains to the domain's own.
+class GatedLatentFlow(LatentFlow):
+    """A LatentFlow with one gate in (0, 1) per latent: how far its parameters go from those shared by all domains to the domain's own.
 
-    The importance mask of Li et al. 2025: a latent whose gate is 0 has the same distribution in every domain.
+    The importance mask of Li et al. 2025: a latent whose gate is 0 has the same distribution in every domain. `weight` is that of
+    the L1 penalty on the gates.
     """
 
-    def __init__(self, n_domains: int, n_latents: int, n_bins: int = 6, bound: float = 4.0):
+    def __init__(self, n_domains: int, n_latents: int, weight: float, n_bins: int = 6, bound: float = 4.0):
         super().__init__(n_domains, n_latents, n_bins, bound)
+        self.weight = weight
         self.shared_affine = nn.Parameter(torch.zeros(n_latents, 2))
         self.shared_spline = nn.Parameter(torch.zeros(n_latents, 3 * n_bins - 1))
         self.gate_logits = nn.Parameter(torch.full((n_latents,), 2.0))  # starts open
@@ -191,6 +199,10 @@ class GatedFlow(DomainFlow):
     def gates(self) -> Tensor:
         """(n_latents,)"""
         return torch.sigmoid(self.gate_logits)
+
+    def penalty(self) -> Tensor:
+        """What a loss adds for the gates, a scalar."""
+        return self.weight * self.gates().sum()
 
     def tables(self) -> tuple[Tensor, Tensor]:
         gates = self.gates()[:, None]

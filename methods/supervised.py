@@ -19,6 +19,7 @@ class Supervised(TorchMethod):
     """
 
     role: ClassVar[str] = "ceiling"
+    in_main_job: ClassVar[bool] = True
     sees_latents: ClassVar[bool] = True
     cost: ClassVar[float] = 0.4
 

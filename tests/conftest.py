@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import engine, plugins
+from bench.plan import plugins
+from bench.train import engine
 
 ROOT = Path(__file__).resolve().parent.parent
 

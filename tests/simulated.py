@@ -1,12 +1,17 @@
 """A table of trials with known scores, for tests of what is made from one."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 
-from bench.store import Store
+from bench.registry import CORNERS
+from bench.report.results import Results
+from bench.run.store import Store
+from datasets import datasets
+from methods import methods
 
-DATASET_FIELDS = ["domains", "n_latents", "twins", "violation"]
-METHOD_FIELDS = ["alpha", "steps"]
 SCORES = (
     "mcc_spearman",
     "mcc_pearson",
@@ -51,6 +56,28 @@ def simulated_trials(level=None, domains=(2, 3, 4), violations=(0.0, 0.5), seeds
     return pd.DataFrame(rows)
 
 
+LADDERS = {  # the methods that assume neither, changes, sparsity, and both: the order of `CORNERS`
+    "VAE": ("vae", "flow-vae", "sparse-vae", "synergy-vae"),
+    "GAN": ("gan", "domain-gan", "sparse-gan", "synergy-gan"),
+    "flow": ("flow", "domain-flow", "sparse-flow", "synergy-flow"),
+}
+
+
+def facts():
+    """What is known of methods and data sets: what is registered, and the ladders above."""
+    known, data = ({entry.name: entry.facts for entry in registry} for registry in (methods, datasets))
+    for ladder, names in LADDERS.items():
+        for corner, name in zip(CORNERS, names, strict=True):
+            known[name] = dataclasses.replace(known[name], ladder=ladder, corner=corner)
+    return known, data
+
+
+def results(trials, **others):
+    """The trials as `Results`, with the `facts` of their methods and data sets. `others` are further fields of `Results`."""
+    known, data = facts()
+    return Results(trials, **{"methods": known, "datasets": data, "manifest": MANIFEST} | others)
+
+
 def fail(trials, **where):
     """The same trials with those where each column has the given value diverged."""
     trials = trials.copy()
@@ -61,7 +88,7 @@ def fail(trials, **where):
 
 
 def ladder_trials(
-    both=0.0, changes=0.0, sparsity=0.0, neither=-0.1, cells=6, seeds=10, noise=0.03, seed=0, names=("vae", "flow-vae", "sparse-vae", "synergy-vae")
+    both=0.0, changes=0.0, sparsity=0.0, neither=-0.1, cells=6, seeds=10, noise=0.03, seed=0, names=LADDERS["VAE"]
 ):  # fmt: skip
     """Trials of a ladder whose four corners score 0.7 plus so much in every cell (a number, or one per cell), and noise.
 
@@ -83,8 +110,8 @@ def ladder_trials(
     return pd.DataFrame(rows)
 
 
-def simulated_run(folder, trials, data_version=1, code="code", started_at="2026-01-01T00:00:00+00:00"):
-    """A store that holds `trials`, a pack per method, as if one command had trained them, with its manifest."""
+def simulated_run(folder, trials, data_version=1, code="code", started_at="2026-01-01T00:00:00+00:00", planned=None):
+    """A store that holds `trials`, a pack per method, as if one command had trained them of those `planned`, with its manifest."""
     store = Store(folder)
     rng = np.random.default_rng(0)
     for method, rows in trials.groupby("method"):
@@ -97,9 +124,12 @@ def simulated_run(folder, trials, data_version=1, code="code", started_at="2026-
             z = rng.normal(size=(50, 3)).astype(np.float32)
             kept |= {f"{trial}.z": z, f"{trial}.z_hat": z + rng.normal(size=z.shape), f"{trial}.domains": z[:, 0] > 0}
         store.write_pack(f"{folder.name}-{method}", rows.to_dict("records"), kept)
-    pairs = {f"{method} on sparse-mixing": code for method in trials.method.unique()}
+    planned = trials if planned is None else planned
+    pairs = {f"{method} on sparse-mixing": code for method in planned.method.unique()}
     command = MANIFEST["commands"][0] | {"code": pairs, "data_version": data_version, "started_at": started_at}
     store.write_manifest(MANIFEST | {"name": folder.name, "commands": [command]})
+    asked = planned[["trial_id", "method", "dataset"]].to_dict("records")
+    store.plan([SimpleNamespace(**trial, code=code) for trial in asked])
     return store
 
 

@@ -1,0 +1,67 @@
+"""The command line: what is asked for, checked before anything starts; heavy imports wait until something runs.
+
+Each module has a group of commands, with their options beside what they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from bench.cli import data, registered, report, run, tune
+from bench.cli.options import Parser
+from bench.plan import plugins
+from bench.registry import UsageError, nearest
+
+GOES_ON = "finished packs are kept, and the same command goes on from there"
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}  # what a user can mend
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 1 every trial asked for failed or nothing can be written, 2 a mistake in the command, 130 interrupted."""
+    try:
+        arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+        arguments.plugins = plugins.load(arguments.plugins + arguments.more_plugins)
+        return arguments.run(arguments)
+    except UsageError as error:
+        print(f"run_bench.py: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nstopped; {GOES_ON}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output is gone, as in `list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        then = f"; {GOES_ON}" if arguments.run in (run.run, tune.run) else ""
+        print(f"run_bench.py: error: {error.strerror}{where}{then}", file=sys.stderr)
+        return 1
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Raises UsageError for a mistake that shows without looking at methods and data sets."""
+    parser = Parser(
+        prog="run_bench.py",
+        description="Trains every method on every cell of a grid of data sets, scores, ranks and plots them. "
+        "The same command again trains only what is missing.",
+        epilog="example: python run_bench.py --grid domains=2..10",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(more_plugins=[])
+    run.add_options(parser)
+    commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
+    for module in (registered, data, tune, report):
+        module.add_commands(commands)
+    parsers = [parser, *commands.choices.values()]
+    options = {o for p in parsers for action in p._actions for o in action.option_strings if o.startswith("--")}
+    for word in argv:
+        option = word.split("=")[0]
+        if option.startswith("--") and option not in options:
+            raise UsageError(f"there is no option {option!r}; {nearest(option, sorted(options))}")
+    return parser.parse_args(argv)

@@ -1,0 +1,73 @@
+"""`audit` and `score`: what data hold before any method is trained, and scores of latents that were estimated elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bench.cli import options
+from bench.plan.grid import parse_grid, parse_settings
+from bench.plan.trials import plan_cells
+from bench.registry import UsageError
+from datasets import datasets
+
+AUDIT_SEEDS = 5
+
+
+def add_commands(commands: Any) -> None:
+    command = commands.add_parser(
+        "audit",
+        help="what a grid of data sets holds, and what theory promises on it; trains nothing",
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=audit)
+    options.add_data_options(command, "any field of the data set", str(AUDIT_SEEDS))
+    command.add_argument(
+        "--out", metavar="FILE.csv", help="write the table there; beside it what its columns mean, and the promise maps"
+    )
+    options.add_plugin_option(command)
+    command = commands.add_parser(
+        "score", help="score latents that were estimated elsewhere, by the same definitions", allow_abbrev=False
+    )
+    command.add_argument(
+        "file", metavar="FILE.npz", help="arrays z and z_hat, (n_samples, .), and domain, if there are several"
+    )
+    command.set_defaults(run=score)
+    options.add_plugin_option(command)
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    dataset = datasets[arguments.dataset]
+    axes = parse_grid(arguments.grid, dataset, [])
+    settings = parse_settings(arguments.settings, dataset, [])
+    options.check_apart(axes, settings)
+    cells, _ = plan_cells(dataset.name, axes, settings)
+    out = Path(arguments.out) if arguments.out else None
+    if out and (out.suffix != ".csv" or not out.parent.is_dir()):
+        raise UsageError(f"--out {arguments.out}: name a .csv file in a folder that exists")
+
+    from bench.report import audit as audits
+
+    rows = audits.table(dataset.name, cells, arguments.seeds or AUDIT_SEEDS, arguments.root_seed)
+    varying = [field for field in dataset.fields if rows[field].nunique(dropna=False) > 1]
+    print(audits.render(rows, varying))
+    if out:
+        rows.to_csv(out, index=False)
+        columns = out.with_suffix(".txt")
+        columns.write_text("".join(f"{name}: {text}\n" for name, text in audits.DEFINITIONS.items()))
+        print("\n".join([f"\nwritten: {out}", *map(str, [columns, *audits.draw(rows, varying, out)])]))
+    return 0
+
+
+def score(arguments: argparse.Namespace) -> int:
+    from bench.scores import files, metrics
+
+    validation, test = files.read(arguments.file)
+    print(f"{len(test.z)} points scored, matchings and probes fitted on the other {len(validation.z)}\n")
+    found = metrics.evaluate(validation, test)
+    for name, value in found.items():
+        values = value if isinstance(value, list) else [value]
+        if value is not None:
+            print(f"{name:{max(map(len, found))}}  {' '.join(f'{each:.4f}' for each in values)}")
+    return 0

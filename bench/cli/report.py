@@ -1,0 +1,96 @@
+"""`report` and `compare`: tables and figures of runs, from what they left. Nothing is trained."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from bench.cli import options
+from bench.cli.run import RUNS
+from bench.plan.identity import digest
+from bench.registry import UsageError, nearest
+
+REPORTS = Path("results/reports")
+
+
+def add_commands(commands: Any) -> None:
+    command = commands.add_parser(
+        "report", help="tables and figures of a run, or of several together, without training", allow_abbrev=False
+    )
+    run_help = "a folder, or a name under results/runs"
+    add = command.add_argument
+    add("names", nargs="+", metavar="RUN", help=f"{run_help}; several make one board")
+    add("--by", action="append", default=[], metavar="FIELD", help="a leaderboard for each value of it, repeatable")
+    add("--where", metavar="CONDITION", help="only those trials, as \"domains<=4 and method!='pca'\"")
+    add("--style", metavar="STYLE", help="a matplotlib style for the figures, by name or file")
+    add(
+        "--out",
+        metavar="FOLDER",
+        help="where to (default: the run's own folder; results/reports/NAMES for several runs, or with --where)",
+    )
+    command.set_defaults(run=report)
+    command = commands.add_parser(
+        "compare", help="what changed from one run to another, on the data that both have", allow_abbrev=False
+    )
+    command.add_argument("first", metavar="RUN_A", help=run_help)
+    command.add_argument("second", metavar="RUN_B", help="the same")
+    command.add_argument(
+        "--out", metavar="FOLDER", help="also write compare.md, and compare.csv with every cell, there"
+    )
+    command.set_defaults(run=compare)
+
+
+def report(arguments: argparse.Namespace) -> int:
+    folders = list(dict.fromkeys(_run_folder(name) for name in arguments.names))
+    if arguments.out:
+        out = Path(arguments.out)
+    elif len(folders) == 1 and arguments.where is None:
+        out = folders[0]
+    else:
+        out = REPORTS / options.short_name("+".join(folder.name for folder in folders), arguments.where)
+        if arguments.where is not None:
+            out = Path(f"{out}-{digest(arguments.where)[:6]}")  # "<" and ">" are both "-" in it
+
+    from rich.console import Console
+
+    from bench.report import results, write
+    from bench.report.figures import setting
+    from bench.run.store import Store
+
+    with setting(arguments.style):
+        pass  # a style that there is not is an error before anything is written
+    stores = {folder: Store(folder) for folder in folders}
+    # A run's own report needs no more than the run; any other, this command too.
+    command = None if out in stores else options.command_line()
+    with stores[out].lock() if out in stores else contextlib.nullcontext():
+        found = results.gather(list(stores.values()), arguments.where)
+        write.write(found, out, Console(highlight=False), arguments.by, arguments.style, command)
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    folders = [_run_folder(name) for name in (arguments.first, arguments.second)]
+
+    from bench.report import compare as comparison
+    from bench.report import results
+    from bench.run.store import Store
+
+    a, b = (results.gather([Store(folder)]) for folder in folders)
+    sides = {"A": a, "B": b}
+    results.merged({f"{side} = {found.manifest['name']}": dict(found.manifest) for side, found in sides.items()})
+    print(comparison.render(a, b)[0])
+    if arguments.out:
+        for path in comparison.write(a, b, Path(arguments.out)):
+            print(f"written: {path}")
+    return 0
+
+
+def _run_folder(name: str) -> Path:
+    """The folder of a run, from its name or itself. Raises UsageError where there is none."""
+    for folder in (Path(name), RUNS / name):
+        if (folder / "manifest.json").exists():
+            return folder
+    known = sorted(path.parent.name for path in RUNS.glob("*/manifest.json"))
+    raise UsageError(f"there is no run {name!r}; {nearest(name, known) if known else 'there are no runs yet'}")

@@ -1,0 +1,159 @@
+"""The main job: trains every method on every cell of a grid, scores, ranks and plots them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.cli import options
+from bench.plan.grid import parse_grid, parse_settings
+from bench.plan.packs import Pack, duration, expected_time, make_packs
+from bench.plan.profiles import PROFILES
+from bench.plan.trials import Trial, plan
+from bench.run.placement import Placement
+from bench.statuses import OK
+from datasets import datasets
+from methods import methods
+
+RUNS = Path("results/runs")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    options.add_data_options(parser, "any field of the data set or of a method", "by profile")
+    add("--methods", metavar="A,B,C", help=f"methods to run (default: {', '.join(usual_methods())})")
+    options.add_profile_option(
+        parser,
+        [
+            f"{k}: {p.seeds} seeds, {p.steps} steps of {p.batch_size} points, restarts {p.restarts}"
+            for k, p in PROFILES.items()
+        ],
+    )
+    add("--name", help="folder of the run under results/runs (default: from data set, profile and grid)")
+    add(
+        "--executor",
+        choices=("auto", "serial", "ray"),
+        default="auto",
+        help="where packs train: in this process, or on Ray (auto: Ray if there are several packs and cores)",
+    )
+    add(
+        "--time-limit",
+        type=options.seconds,
+        metavar="SECONDS",
+        help="stop a trial that has trained for this long; its status is then timed-out, and it is tried again under a higher limit "
+        "(default: none)",
+    )
+    options.add_placement_options(parser)
+    options.add_plugin_option(parser, "plugins")
+
+
+def usual_methods() -> list[str]:
+    """What a run that names no methods has."""
+    return [entry.name for entry in methods if entry.in_main_job]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked command: everything it asks for exists, has the right type and fits together."""
+
+    name: str
+    config: dict[str, Any]
+    trials: list[Trial]
+    placement: Placement
+
+
+def resolve(arguments: argparse.Namespace) -> Request:
+    """Raises UsageError for the first mistake."""
+    dataset = datasets[arguments.dataset]
+    names = usual_methods() if arguments.methods is None else options.method_names(arguments.methods)
+    entries = [methods[name] for name in names]
+    profile = PROFILES[arguments.profile]
+    axes = parse_grid(arguments.grid, dataset, entries)
+    settings = parse_settings(arguments.settings, dataset, entries)
+    options.check_apart(axes, settings)
+    budget = {"steps": profile.steps, "batch_size": profile.batch_size, "restarts": profile.restarts}
+    for entry in entries:
+        own = {field: value for field, value in budget.items() if field in entry.fields}
+        settings[entry.name] = own | settings.get(entry.name, {})
+    n_seeds = arguments.seeds or profile.seeds
+    trials, axes = plan(dataset.name, axes, settings, names, n_seeds, arguments.root_seed)
+    config = {
+        "dataset": dataset.name,
+        "methods": names,
+        "profile": arguments.profile,
+        "seeds": n_seeds,
+        "root_seed": arguments.root_seed,
+        "grid": axes,
+        "settings": settings,
+        "plugins": arguments.plugins,
+        "time_limit": arguments.time_limit,
+    }
+    placement = options.placement_of(arguments, arguments.executor, arguments.time_limit)
+    return Request(options.folder_name(arguments), config, trials, placement)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    request = resolve(arguments)
+    placement = request.placement
+    from bench.run.store import Store
+
+    store = Store(RUNS / request.name)
+    if arguments.dry_run:
+        missing = store.missing(request.trials, placement.time_limit)
+        print(describe(request, missing, make_packs(missing, placement.device, arguments.plugins)))
+        return 0
+
+    from rich.console import Console
+
+    from bench.report import results, write
+    from bench.run import executors, manifest
+    from bench.train import rows
+
+    rows.check_columns(request.trials)
+    console = Console(highlight=False)
+    with store.lock():
+        missing = store.missing(request.trials, placement.time_limit)
+        for damage in store.damages:
+            console.print(damage, soft_wrap=True, markup=False)
+        store.damages.clear()
+        packs = make_packs(missing, placement.device, arguments.plugins)
+        manifest.record(store, request.config, request.trials, options.command_line(), manifest.definitions())
+        store.plan(request.trials)
+        skipped = len(request.trials) - len(missing)
+        note = f", {skipped} of them finished before" if skipped else ""
+        where = f"{executors.choose(placement, packs)}, {placement.device}"
+        console.print(f"run {request.name}: {len(request.trials)} trials{note}; {len(packs)} packs on {where}")
+        if packs:
+            executors.run(packs, store, placement, console)
+        found = results.gather([store])
+        write.write(found, store.folder, console)
+    asked = found.trials[found.trials.trial_id.isin([trial.trial_id for trial in request.trials])]
+    return 0 if (asked.status == OK).any() else 1
+
+
+def describe(request: Request, missing: Sequence[Trial], packs: Sequence[Pack]) -> str:
+    """What a dry run prints."""
+    from tabulate import tabulate
+
+    table = []
+    for name in request.config["methods"]:
+        own = [pack for pack in packs if pack.method == name]
+        n_trials = sum(len(pack.trials) for pack in own)
+        table.append([name, n_trials, len(own), duration(sum(pack.expected_s for pack in own))])
+    finished = len(request.trials) - len(missing)
+    workers = options.n_workers(request.placement)
+    time = duration(expected_time([pack.expected_s for pack in packs], workers))
+    headers = ["method", "trials", "packs", "core time"]
+    return "\n".join(
+        [
+            f"run {request.name}: {len(request.trials)} trials, {finished} finished before, {len(packs)} packs on "
+            f"{request.placement.device}",
+            tabulate(table, headers=headers, colalign=("left", "right", "right", "right")),
+            f"estimated time: about {time} on {workers} cores",
+            "nothing was started",
+        ]
+    )

@@ -1,0 +1,123 @@
+"""Trials and the grids that they come from. A trial is (dataset spec, method spec, seed): one row of the results."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.plan.identity import ENGINE_VERSION, INIT, NOISE, digest, source_hash, stream_seed
+from bench.registry import UsageError
+from datasets import datasets
+from methods import DataFacts, Shape, methods
+
+DOMAIN_STEP = 10  # models have room for a multiple of so many domains: part of what a trial's initialisation depends on
+MAX_TRIALS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One data set, one method, one seed: one row of the results."""
+
+    dataset: str
+    dataset_fields: dict[str, Any]
+    method: str
+    method_fields: dict[str, Any]
+    seed: int
+    root_seed: int
+
+    @functools.cached_property
+    def trial_id(self) -> str:
+        """Hash of all that determines the result."""
+        return digest([dataclasses.asdict(self), self.code, fingerprint(self)])
+
+    @property
+    def code(self) -> str:
+        """Hash of the source of the method and the data set, and of the engine's version."""
+        return digest([ENGINE_VERSION, source_hash(datasets[self.dataset].cls), source_hash(methods[self.method].cls)])
+
+    def make_dataset(self) -> Any:
+        return datasets[self.dataset].make(self.dataset_fields)
+
+    def make_method(self) -> Any:
+        return methods[self.method].make(self.method_fields)
+
+    def init_seed(self, restart: int = 0) -> int:
+        return stream_seed(self.root_seed, INIT, self.seed, restart)
+
+    def noise_seed(self, restart: int = 0) -> int:
+        return stream_seed(self.root_seed, NOISE, self.seed, restart)
+
+
+def data_facts(dataset: Any) -> DataFacts:
+    """What a data set says of itself before it is generated. The latents of all but a user's own file are known."""
+    n_observed, n_latents, n_domains = dataset.shape
+    return DataFacts(n_observed, n_latents, n_domains, getattr(dataset, "has_truth", True))
+
+
+def model_shape(dataset: Any) -> Shape:
+    """What the models of a data set are built for."""
+    n_observed, n_latents, n_domains = dataset.shape
+    return Shape(n_observed, n_latents, math.ceil(n_domains / DOMAIN_STEP) * DOMAIN_STEP)
+
+
+def fingerprint(trial: Trial) -> str | None:
+    """What determines a trial's data beside the data set's fields and code: the content of a user's file."""
+    return trial.make_dataset().fingerprint if hasattr(datasets[trial.dataset].cls, "fingerprint") else None
+
+
+def plan(
+    dataset: str, axes: dict[str, dict], settings: dict[str, dict], names: Sequence[str], n_seeds: int, root_seed: int
+) -> tuple[list[Trial], dict[str, dict]]:
+    """Every trial of a grid, and its axes with those that the data set adds; cells that no data set has raise UsageError.
+
+    `axes` and `settings` are by owner, as `bench.plan.grid` gives them.
+    """
+    cells, axes = plan_cells(dataset, axes, settings)
+    n_trials = len(cells) * n_seeds * sum(math.prod(map(len, axes.get(name, {}).values())) for name in names)
+    if n_trials > MAX_TRIALS:
+        raise UsageError(f"this grid has {n_trials} trials; a run has at most {MAX_TRIALS}")
+    variants = {name: _product(methods[name].defaults | settings.get(name, {}), axes.get(name, {})) for name in names}
+    for name, choices in variants.items():
+        for fields in choices:
+            methods[name].make(fields)
+    trials = []
+    for cell in cells:
+        trials += [
+            Trial(dataset, cell, name, fields, seed, root_seed)
+            for name in names
+            for fields in variants[name]
+            for seed in range(n_seeds)
+        ]
+    return trials, axes
+
+
+def plan_cells(
+    dataset: str, axes: dict[str, dict], settings: dict[str, dict]
+) -> tuple[list[dict[str, Any]], dict[str, dict]]:
+    """The fields of the data set in every cell of a grid, and the axes with those that it adds. Raises UsageError for a cell that it lacks.
+
+    A data set with a `default_grid` adds those of its axes that neither `axes` nor `settings` names.
+    """
+    asked = axes.get(dataset, {})
+    named = {**settings.get(dataset, {}), **asked}
+    cls: Any = datasets[dataset].cls
+    cells: list[dict[str, Any]] = []
+    added: dict[str, list] = {}
+    for fields in _product(datasets[dataset].defaults | settings.get(dataset, {}), asked):
+        default_grid = cls.default_grid(fields) if hasattr(cls, "default_grid") else {}
+        usual = {key: values for key, values in default_grid.items() if key not in named}
+        cells += _product(fields, usual)
+        for key, values in usual.items():
+            added[key] = list(dict.fromkeys([*added.get(key, []), *values]))
+    for cell in cells:
+        datasets[dataset].make(cell)
+    return cells, axes | {dataset: {**asked, **added}}
+
+
+def _product(base: dict[str, Any], axes: dict[str, list]) -> list[dict[str, Any]]:
+    return [base | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]

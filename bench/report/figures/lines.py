@@ -1,0 +1,120 @@
+"""The score of each method against a dial of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.report.figures import page
+from bench.report.figures.looks import Look, draw_points, families, fit, legend_below, legend_height, looks
+from bench.report.results import Results
+from bench.report.texts import seeds_text
+from bench.scores import HEADLINE
+
+STEP = 0.045  # inches between the intervals of two methods, where there is room for it
+PANEL = (1.6, 1.0)  # inches: the height of a panel, and the least where there are many
+
+
+@page.printed
+def score_lines(results: Results, folder: str | Path, score: str = HEADLINE) -> list[Path]:
+    """score_lines.*: the score of each label against the number of domains, a panel for each degree of violation.
+
+    Where one of the two does not vary, another field of the data that does takes its place. Where none varies, the labels are listed.
+    More methods than a panel has room for are drawn ladder by ladder. Bars are 95 % intervals over seeds; at each value of the dial they
+    stand side by side.
+    """
+    dials = [page.axis(field, results.trials[field]) for field in page.choose(results.cells, "domains", "violation")]
+    fields = [dial.field for dial in dials]
+    shown = looks(results)
+    rows = page.points(results, fields, score)
+    figure = _draw_lines(results, rows, shown, dials, score) if dials else _draw_list(results, rows, shown, score)
+    against = f" against {page.lower(fields[0])}" if fields else ""
+    each = f", for each value of {page.lower(fields[1])}" if len(fields) > 1 else ""
+    caption = (
+        f"{results.scores[score].axis}{against}{each}. Points: means over {seeds_text(rows)} on the test split. "
+        f"{page.interval(rows, 'Bars')}{page.averaged(results, fields)}{page.counts(results)}"
+    )
+    if dials:
+        caption += " Points of one value stand side by side."
+    if results.failed.any():
+        caption += " Open marker: some trials of that point failed and are not in its mean"
+        caption += "; cross at the bottom: all did." if dials else "."
+    return page.save(figure, rows, caption, folder, "score_lines")
+
+
+def _draw_lines(
+    results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], dials: list[page.Axis], score: str
+) -> Figure:
+    x, panel = (*dials, page.Axis("", [""], np.zeros(1), False))[:2]
+    groups = families(results, shown)
+    methods = set(rows.loc[rows["role"] == "method", "label"])
+    n_methods = max(len(methods & set(labels)) for labels in groups.values())
+    places = [(title, level) for title in groups for level in panel.levels]
+    n_columns = _n_columns(len(groups), len(panel.levels), n_methods / x.gap)
+    n_rows = math.ceil(len(places) / n_columns)
+    width = max(0.2, page.WIDTH / n_columns - 0.5)
+    step = min(0.8 * x.gap / max(1, n_methods), STEP / width) * max(np.ptp(x.places), 1)
+    room = legend_height(shown) + 0.3
+    height = max(PANEL[1], min(PANEL[0], (page.MAX_HEIGHT - room) / n_rows - 0.25))
+    figure, grid = page.panels(len(places), n_columns, n_rows * (height + 0.25) + room, sharey=True)
+    for place, (axes, (title, level)) in enumerate(zip(grid, places, strict=True)):
+        own = rows[rows[panel.field] == level] if panel.field else rows
+        side_by_side = [label for label in groups[title] if label in methods]
+        for label in groups[title]:
+            shift = side_by_side.index(label) - (len(side_by_side) - 1) / 2 if label in methods else 0
+            _draw_line(axes, own[own["label"] == label], shown[label], x, step * shift, score)
+        words = f"{page.word(panel.field)}: {level}" if panel.field else ""
+        if title:
+            words = ", ".join([title, *[f"{panel.field.replace('_', ' ')} {level}"] * bool(panel.field)])
+        axes.set_title(page.wrapped(words, width + 0.2), linespacing=1.1)
+        page.set_ticks(axes, x, width)
+        if not x.is_numeric:
+            axes.set_xlim(-0.5, len(x.levels) - 0.5)
+        if place + n_columns < len(places):
+            axes.tick_params(labelbottom=False)
+        else:
+            axes.set_xlabel(page.word(x.field))
+    if results.scores[score].bounded:
+        fit(grid[0], rows, score)
+    figure.supylabel(results.scores[score].axis, fontsize=8)
+    legend_below(figure, shown)
+    return figure
+
+
+def _n_columns(n_groups: int, n_levels: int, n_slots: float) -> int:
+    """How many panels stand side by side: as many as have room for so many intervals, and no more rows than fit the page."""
+    roomy = int(page.WIDTH / (0.5 + STEP * n_slots))
+    rows_fitting = int((page.MAX_HEIGHT - 1) / (PANEL[1] + 0.25))
+    least = math.ceil(n_groups * n_levels / rows_fitting)
+    return max(1, least, min(roomy, n_levels if n_groups > 1 else 3, n_groups * n_levels))
+
+
+def _draw_line(axes: Axes, line: pd.DataFrame, look: Look, x: page.Axis, shift: float, score: str) -> None:
+    line = line.set_index(x.field).reindex(x.levels)  # a gap where there is no mean
+    at = pd.Series(x.places + shift, index=line.index)
+    if x.is_numeric:
+        axes.plot(at, line[score], color=look.colour, linestyle=look.line, linewidth=look.width)
+    draw_points(axes, at, line, score, look, line["n_failed"] > 0)
+    lost = at[line[score].isna() & (line["n_failed"] > 0)]
+    axes.plot(lost, [0.02] * len(lost), "x", color=look.colour, markersize=4, transform=axes.get_xaxis_transform())
+
+
+def _draw_list(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], score: str) -> Figure:
+    figure, (axes,) = page.panels(1, 1, 0.5 + 0.17 * len(shown))
+    for place, (label, look) in enumerate(shown.items()):
+        row = rows[rows["label"] == label]
+        draw_points(axes, place, row, score, look, row["n_failed"] > 0, along="x")
+    if results.scores[score].bounded:
+        fit(axes, rows, score, along="x")
+    axes.set_yticks(range(len(shown)), list(shown))
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel(results.scores[score].axis)
+    axes.grid(axis="x", linewidth=0.4, color="0.9")
+    axes.set_axisbelow(True)
+    return figure

@@ -1,0 +1,262 @@
+"""The page of a figure: its width and type, the words on it, what every caption says, and how it is saved."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import os
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from bench.registry import UsageError
+from bench.report.results import Results, summary
+from bench.report.texts import value_text
+from bench.scores.statistics import interval_name
+
+WIDTH = 5.5  # inches: the text width of ICLR, NeurIPS and JMLR
+MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
+MAX_HEIGHT = 7.0  # inches, which leaves room for a caption on the page
+DPI = 300  # of the PNG, and of what is drawn as pixels in the PDF and SVG
+CHARACTER = 0.05  # inches: about the width of a character at 7 pt
+FORMATS = ("pdf", "png", "svg", "csv", "txt")  # for print, slides, the report, the numbers drawn, the caption
+PRINT: dict[Any, Any] = {
+    "font.family": "STIXGeneral", "mathtext.fontset": "stix",  # Times-like, comes with matplotlib
+    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+    "axes.titlepad": 3, "axes.labelpad": 2, "xtick.major.pad": 2, "ytick.major.pad": 2,
+    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "hatch.linewidth": 0.4,
+    "xtick.major.size": 2, "ytick.major.size": 2,
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+}  # fmt: skip
+ALWAYS: dict[Any, Any] = {
+    "pdf.fonttype": 42,  # TrueType, which conferences ask for
+    "svg.fonttype": "path",
+    "svg.hashsalt": "figure",  # the same figure is the same file
+}
+WORDS = {  # fields whose names are not words enough
+    "dataset": "Data set",
+    "path": "File",
+    "domains": "Number of domains",
+    "violation": "Violation of structural sparsity",
+    "twins": "Fraction of latents with twins",
+    "n_latents": "Number of latents",
+    "n_observed": "Number of observed variables",
+    "n_samples": "Number of training points",
+    "samples_per_domain": "Number of training points per domain",
+    "density": "Density of the mixing",
+    "nonlinearity": "Nonlinearity of the mixing",
+    "mixing": "Kind of mixing",
+    "noise": "Standard deviation of the noise",
+    "shadow_size": "Size of each violating latent's shadow",
+    "sources": "Distribution of the latents",
+    "changes": "What changes between domains",
+    "changing": "Fraction of latents that change",
+    "change_strength": "Strength of the changes",
+    "rank": "Most directions of change",
+    "dependence": "Correlation of latents within a domain",
+}
+
+
+@contextmanager
+def setting(style: str | Path | None = None) -> Iterator[None]:
+    """Figures drawn inside look as printed here, but for what `style` says: a matplotlib style, by name or file.
+
+    Raises UsageError for a style that matplotlib does not know.
+    """
+    with matplotlib.rc_context(PRINT):
+        if style is not None:
+            try:
+                matplotlib.style.use(str(style))
+            except OSError:
+                known = ", ".join(name for name in matplotlib.style.available if not name.startswith("_"))
+                raise UsageError(f"matplotlib has no style {str(style)!r}, nor is it a file; it has {known}") from None
+        matplotlib.rcParams.update(ALWAYS)
+        yield
+
+
+def printed(draw: Callable[..., list[Path]]) -> Callable[..., list[Path]]:
+    """Gives a figure function the keyword `style`, and `setting`."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Any, style: str | Path | None = None, **options: Any) -> list[Path]:
+        with setting(style):
+            return draw(*args, **options)
+
+    return drawn
+
+
+# --- words
+
+
+def word(field: str) -> str:
+    """What an axis says of a field."""
+    return WORDS.get(field, field.replace("_", " ").capitalize())
+
+
+def lower(field: str) -> str:
+    """The same of a field, within a sentence."""
+    text = word(field)
+    return text[0].lower() + text[1:]
+
+
+def wrapped(text: str, width: float) -> str:
+    """`text` in lines that are so many inches long."""
+    return textwrap.fill(text, max(8, int(width / CHARACTER)))
+
+
+def signed(text: str) -> str:
+    """A number with the minus sign that belongs in print."""
+    return text.replace("-", "−")
+
+
+def with_short_paths(results: Results) -> Results:
+    """The same results, in whose trials a field that holds paths holds no more of each than tells it from the others."""
+    trials = results.trials
+    found = {}
+    for field in (*results.dataset_fields, *results.method_fields):
+        paths = {value for value in trials[field] if isinstance(value, str) and os.path.isabs(value)}
+        if paths:
+            found[field] = trials[field].replace(_short(paths))
+    return results.replaced(trials.assign(**found)) if found else results
+
+
+def _short(paths: set[str]) -> dict[str, str]:
+    """For each path its name, with as many of its folders as no other path shares."""
+    tails = {path: ["/".join(Path(path).parts[-n:]) for n in range(1, 1 + len(Path(path).parts))] for path in paths}
+    shared = Counter(itertools.chain.from_iterable(tails.values()))
+    return {path: next(tail for tail in own if shared[tail] == 1) for path, own in tails.items()}
+
+
+# --- axes
+
+
+class Axis(NamedTuple):
+    """A field along an axis: its values in order, as texts, and where they stand."""
+
+    field: str
+    levels: list[str]
+    places: np.ndarray  # (n_levels,)
+    is_numeric: bool  # else the values stand one after the other
+
+    @property
+    def gap(self) -> float:
+        """The smallest distance of two neighbours, as a part of the whole axis."""
+        return float(np.diff(self.places).min() / np.ptp(self.places)) if len(self.places) > 1 else 1.0
+
+
+def axis(field: str, values: pd.Series) -> Axis:
+    """Where the `values` of a field stand: numbers at their value, or at its logarithm where that spreads them more evenly."""
+    kept = values.drop_duplicates()
+    order = pd.to_numeric(kept, errors="coerce")
+    levels = list(dict.fromkeys(kept.map(value_text).iloc[np.lexsort([kept.map(value_text), order])]))
+    if order.isna().any() or len(levels) < 2:
+        return Axis(field, levels, np.arange(len(levels), dtype=float), False)
+    plain = Axis(field, levels, np.unique(order.to_numpy(float)), True)
+    if plain.places[0] <= 0:
+        return plain
+    logarithmic = plain._replace(places=np.log(plain.places))
+    return logarithmic if logarithmic.gap > 1.001 * plain.gap else plain
+
+
+def set_ticks(axes: Axes, x: Axis, width: float) -> None:
+    """A tick at each level of the horizontal axis, which is `width` inches long, and the names of those that have room."""
+    names, free = [], -math.inf
+    for place, level in zip((x.places - x.places[0]) * width / max(np.ptp(x.places), 1e-9), x.levels, strict=True):
+        half = (len(level) + 1.5) * CHARACTER / 2
+        names.append(level if place - half >= free else "")
+        free = place + half if names[-1] else free
+    axes.set_xticks(x.places, names)
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def choose(varying: Sequence[str], *preferred: str) -> list[str]:
+    """As many of the `varying` fields as are `preferred`, those first, in their order."""
+    ordered = [field for field in preferred if field in varying]
+    return (ordered + [field for field in varying if field not in ordered])[: len(preferred)]
+
+
+def with_texts(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
+    """The same rows, with the values of `fields` as texts."""
+    return rows.assign(**{field: rows[field].map(value_text) for field in fields})
+
+
+def points(results: Results, fields: Sequence[str], score: str) -> pd.DataFrame:
+    """The summary of `score` by label and `fields`, whose values are texts here."""
+    return summary(with_texts(results.trials, fields), ["label", "method", "role", *fields], [score])
+
+
+def panels(n: int, n_columns: int, height: float, **sharing: Any) -> tuple[Figure, list[Axes]]:
+    """A figure so many inches high, and its `n` panels, row by row."""
+    figure = Figure(figsize=(WIDTH, max(height, MIN_HEIGHT)), layout="constrained")
+    grid = figure.subplots(math.ceil(n / n_columns), n_columns, squeeze=False, **sharing)
+    for axes in grid.flat[n:]:
+        axes.remove()
+    return figure, list(grid.flat[:n])
+
+
+def colour_bar(figure: Figure, colours: ScalarMappable, axes: Sequence[Axes], label: str) -> Colorbar:
+    """A bar beside `axes` that says what the colours mean."""
+    bar = figure.colorbar(colours, ax=axes, aspect=30, fraction=0.04, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.set_label(label, labelpad=4)
+    return bar
+
+
+# --- captions
+
+
+def interval(rows: pd.DataFrame, what: str) -> str:
+    n_seeds = int(rows["n_seeds"].max())
+    return f"{what}: 95 % {interval_name(n_seeds)} intervals over data seeds. " if n_seeds > 1 else ""
+
+
+def averaged(results: Results, shown: Sequence[str]) -> str:
+    others = [lower(field) for field in results.cells if field not in shown]
+    return f"A data seed's score is its mean over {', '.join(others)}. " if others else ""
+
+
+def counts(results: Results) -> str:
+    n_failed = int(results.failed.sum())
+    n_not_applicable = len(results.trials) - int(results.ok.sum()) - n_failed
+    rest = f", {n_not_applicable} not applicable" if n_not_applicable else ""
+    n_missing = sum(results.missing.values())
+    missing = f"; {n_missing} more were planned and have no result" if n_missing else ""
+    return f"{len(results.trials)} trials, {n_failed} of them failed{rest}{missing}."
+
+
+# --- files
+
+
+def save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path, name: str) -> list[Path]:
+    """Writes the figure in `FORMATS`, and returns the paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {suffix: folder / f"{name}.{suffix}" for suffix in FORMATS}
+    # By the canvases themselves, since savefig draws each figure twice. A canvas leaves its own resolution behind.
+    figure.dpi = DPI
+    FigureCanvasPdf(figure).print_pdf(paths["pdf"], metadata={"CreationDate": None})
+    figure.set_layout_engine("none")  # the layout of the PDF stays
+    figure.dpi = DPI
+    FigureCanvasAgg(figure).print_png(paths["png"])
+    figure.dpi = DPI
+    FigureCanvasSVG(figure).print_svg(paths["svg"], metadata={"Date": None})
+    data.to_csv(paths["csv"], index=False)
+    paths["txt"].write_text(textwrap.fill(caption, 100) + "\n", encoding="utf-8")
+    return list(paths.values())

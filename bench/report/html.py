@@ -1,0 +1,202 @@
+"""The report of a run as one HTML file that needs no network: read it without scripts, sort and filter it with them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader
+
+from bench.report import leaderboard
+from bench.report import pairs as comparisons
+from bench.report.figures import Drawn
+from bench.report.results import Results, is_failed, summary
+from bench.report.texts import number, place_text, seconds_text, value_text, with_interval
+from bench.run.store import write_text
+from bench.scores import HEADLINE, Score
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+NOTHING = Drawn([], [])
+TITLES = {  # of the figures, in the order in which a reader wants them
+    "score_lines": "Score against the dials of the data",
+    "phase_diagram": "Phase diagram",
+    "synergy": "Synergy effect",
+    "critical_difference": "Average ranks",
+    "performance_profiles": "Performance profiles",
+    "promise_recovery": "What was promised, and what was recovered",
+    "recovered_latents": "True and recovered latents",
+    "recovered_support": "True and recovered support of the mixing",
+    "cost_score": "Cost and score",
+}
+
+
+def write(
+    results: Results,
+    boards: Mapping[str, pd.DataFrame],
+    pairs: pd.DataFrame,
+    folder: Path,
+    verdicts: Sequence[str] = (),
+    by: Sequence[str] = (),
+    command: str | None = None,
+    drawn: Drawn = NOTHING,
+) -> Path:
+    """report.html in `folder`, from the results shown and the figures that were `drawn` of them.
+
+    `boards` is of `bench.report.leaderboard`, by the columns `by`, and `pairs` of `bench.report.pairs`; `verdicts` are sentences to begin
+    with; `command` is the one that made the report, where those of the manifest do not.
+    """
+    commands = results.manifest["commands"]
+    page = _environment().get_template(TEMPLATE.name)
+    text = page.render(
+        name=results.manifest["name"],
+        extent=_extent(results),
+        verdicts=list(verdicts),
+        notes=[*_notes(boards, results), leaderboard.TIES, *drawn.notes, *results.damages],
+        board=_board(pd.concat(boards.values(), ignore_index=True), results, by),
+        pairs=comparisons.texts(pairs),
+        pairs_meaning=comparisons.MEANING,
+        figures=[_figure(path) for path in _ordered(drawn.paths)],
+        cells=_cells(results),
+        headline=_heading(results.scores[HEADLINE]),
+        commands=[f"{entry['command']}  # commit {_commit(entry)}" for entry in commands] + [command] * bool(command),
+        config=json.dumps(commands[-1]["config"], indent=2),
+        made_with={**commands[-1]["versions"], **commands[-1]["machine"], **_versions(commands[-1])},
+        definitions=results.manifest["definitions"],
+        splits=results.manifest["splits"],
+        entries=_entries(results),
+    )
+    write_text(folder / "report.html", text)
+    return folder / "report.html"
+
+
+def _extent(results: Results) -> str:
+    trials, varying = results.trials, results.cells
+    n_cells = len(trials[varying].drop_duplicates()) if varying else 1
+    return (
+        f"{len(trials)} trials ({int(results.failed.sum())} failed): {trials['label'].nunique()} methods, floors and ceilings on "
+        f"{n_cells} cells, {trials['seed'].nunique()} data seeds; last run {results.manifest['commands'][-1]['started_at'][:10]}."
+    )
+
+
+def _entries(results: Results) -> dict[str, str]:
+    """What is known of the data sets and methods shown."""
+    return {
+        name: f"{known[name].summary} Source: {known[name].source}."
+        for column, known in (("dataset", results.datasets), ("method", results.methods))
+        for name in sorted(results.trials[column].unique())
+        if name in known  # what an early run had and is no longer registered has its trials still
+    }
+
+
+def _environment() -> Environment:
+    loader = FileSystemLoader(TEMPLATE.parent)
+    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+
+def _versions(command: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {"engine version": command["engine_version"], "data version": command["data_version"]}
+    return numbers | {"commit": _commit(command)}
+
+
+def _commit(command: Mapping[str, Any]) -> str:
+    git = command["git"]
+    return f"{git.get('commit') or 'unknown'}{' (with changes)' if git.get('modified') else ''}"
+
+
+def _notes(boards: Mapping[str, pd.DataFrame], results: Results) -> list[str]:
+    """What holds of all boards, then what holds of one."""
+    notes = {name: leaderboard.notes(board, results) for name, board in boards.items()}
+    everywhere = [note for note in next(iter(notes.values())) if all(note in own for own in notes.values())]
+    return everywhere + [f"{name}: {note}" for name, own in notes.items() for note in own if note not in everywhere]
+
+
+def _board(rows: pd.DataFrame, results: Results, by: Sequence[str]) -> dict[str, Any]:
+    """Headings and rows of the leaderboard; a cell is what it shows, what it sorts by, and how it looks."""
+    scores = {name: score for name, score in results.shown().items() if rows[name].notna().any()}
+    means = {"iqm": "IQM", "pessimistic": "pessimistic"} if HEADLINE in scores else {}
+    headings = [*by, "rank", "method", "role", *map(_heading, scores.values()), *means.values()]
+    headings += ["seeds", "ok", "failed", "train s"]
+    body = []
+    for row in rows.to_dict("records"):
+        mark = "" if row["comparable"] else f" {leaderboard.MARK}"
+        entries = [(value_text(row[field]), row[field], "") for field in by]
+        entries += [("" if pd.isna(row["rank"]) else str(row["rank"]), row["rank"], "")]
+        entries += [(row["label"] + mark, row["label"], "method"), (row["role"], row["role"], "")]
+        for name in scores:
+            look = "best" if row[f"{name}_best"] else "tied" if row[f"{name}_tied"] else ""
+            entries += [(_interval(row, name), row[name], look)]
+        entries += [(number(row[name]) or "–", row[name], "") for name in means]
+        entries += [(str(row["n_seeds"]), row["n_seeds"], ""), (f"{row['n_ok']}/{row['n_trials']}", row["n_ok"], "")]
+        entries += [(str(row["n_failed"]), row["n_failed"], "")]
+        entries += [(seconds_text(row["train_s"]), row["train_s"], "")]
+        body.append(
+            {"role": row["role"], "entries": [(text, "" if pd.isna(key) else key, look) for text, key, look in entries]}
+        )
+    return {"headings": headings, "rows": body}
+
+
+def _heading(score: Score) -> str:
+    return " ".join(score.heading or ("", score.name)).strip()
+
+
+def _interval(row: Mapping[Any, Any], score: str) -> str:
+    return with_interval(row[score], row[f"{score}_low"], row[f"{score}_high"]) or "–"
+
+
+def _ordered(paths: Sequence[Path]) -> list[Path]:
+    """The SVG files, in the order in which a reader wants them, then any other."""
+    pages = (path for path in paths if path.suffix == ".svg")
+    return sorted(pages, key=lambda path: [*TITLES, path.stem].index(path.stem))
+
+
+def _figure(path: Path) -> dict[str, str]:
+    svg = path.read_text(encoding="utf-8")
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Ids must be unique in a page that holds several figures.
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{path.stem}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{path.stem}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{path.stem}-\1)", svg)
+    title = TITLES.get(path.stem, path.stem)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    caption = " ".join(path.with_suffix(".txt").read_text(encoding="utf-8").split())
+    return {"name": path.stem, "title": title, "svg": svg, "caption": caption}
+
+
+def _cells(results: Results) -> list[dict[str, Any]]:
+    """For each cell its name, the scores of its methods, and its trials."""
+    varying, rows = results.cells, results.trials
+    groups = rows.groupby(varying, dropna=False, sort=True) if varying else [((), rows)]
+    summaries = summary(rows, [*varying, "label"])
+    keys = [tuple(map(value_text, row)) for row in summaries[varying].to_numpy()]
+    by_cell = dict(list(summaries.assign(key=keys).groupby("key", sort=False)))
+    scores = results.shown("trials")
+    found = []
+    for key, group in groups:
+        values = tuple(map(value_text, key if isinstance(key, tuple) else (key,)))
+        name = place_text(dict(zip(varying, values, strict=True))) or "the one cell"
+        means = by_cell[values].sort_values(HEADLINE, ascending=False).to_dict("records")
+        group = group.sort_values(["label", "seed"])
+        found.append(
+            {
+                "name": name,
+                "n_failed": int(is_failed(group).sum()),
+                "means": [
+                    (row["label"], _interval(row, HEADLINE), f"{row['n_ok']}/{row['n_trials']}") for row in means
+                ],
+                "scores": list(map(_heading, scores.values())),
+                "trials": [_trial(row, list(scores)) for row in group.to_dict("records")],
+            }
+        )
+    return found
+
+
+def _trial(row: Mapping[Any, Any], scores: Sequence[str]) -> list[str]:
+    error = "" if pd.isna(row["error"]) else (str(row["error"]).strip().splitlines() or [""])[-1]
+    seconds = seconds_text(row["train_s"])
+    numbers = [number(row[score]) for score in scores]
+    return [row["label"], str(row["seed"]), *numbers, seconds, row["status"], error, row["trial_id"]]

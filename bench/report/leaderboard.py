@@ -1,0 +1,299 @@
+"""The leaderboard of a run: one row per method with its scores, their intervals over data seeds, and what did not run.
+
+A score's mean takes the trials that are ok: those of one data seed are averaged first, then the seeds; the interval is over seeds. Every
+row says of how many of its trials that was, and a method whose mean covers fewer than another's is marked, since it is not a mean over
+the same cells and seeds. `bench.scores` says which scores there are, `bench.scores.statistics` has the statistics.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tabulate import SEPARATING_LINE, tabulate
+
+from bench.registry import ROLES
+from bench.report.results import HEADLINE_NAME, Results, score_array, summary
+from bench.report.texts import number, place_text, seconds_text, seeds_text, with_interval
+from bench.run.store import write_text
+from bench.scores import HEADLINE, Score
+from bench.scores.statistics import LEVEL, holm, interquartile_mean, interval_name, mean_along, mean_interval
+from bench.statuses import OK
+
+MARK = "†"
+MARK_MEANING = "mean over fewer trials than another row's (see ok): not the same cells and seeds"
+
+TIES = (
+    "Bold: the best method. Underlined: its paired difference to the best is not significant (5 %, Holm's correction)."
+)
+
+
+def pessimistic(results: Results) -> pd.Series:
+    """The headline score, of a trial that failed the lowest one of any floor on the same cell and data seed, or 0; else NaN."""
+    trials = results.trials
+    place = trials.groupby(["dataset", *results.dataset_fields, "seed"], dropna=False).ngroup()
+    own = trials[HEADLINE].where(results.ok)
+    floors = own[trials["role"] == "floor"].groupby(place).min()
+    return own.mask(results.failed, place.map(floors).fillna(0.0))
+
+
+def boards(results: Results, by: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
+    """The `table` of each combination of values of the columns `by`, named as "violation=0.5"; without `by` one, named ""."""
+    own = results.replaced(results.trials.assign(pessimistic=pessimistic(results)))
+    if not by:
+        return {"": _table(own)}
+    found = {}
+    for values, part in own.trials.groupby(list(by), dropna=False):
+        place = dict(zip(by, values, strict=True))
+        found[place_text(place)] = _table(own.replaced(part)).assign(**place)
+    return found
+
+
+def table(results: Results) -> pd.DataFrame:
+    """One row per label: methods from the best mean headline score to the worst, then the ceiling, then the floors.
+
+    Columns: rank (of methods with a score; ties share the better rank), label, method, role, those of `summary` for all scores;
+    S_best and S_tied for each shown score S (of the methods, the best to three digits, and those that the paired difference to it, Holm's
+    correction over the methods, does not tell from it); iqm, the interquartile mean of the headline score over all trials, and pessimistic, its
+    mean with failures counted as the floor; train_s (seconds, mean over the ok trials), comparable (False: the mean covers fewer trials
+    than another row has), and reason, the most common one for which trials failed.
+    """
+    return boards(results)[""]
+
+
+def _table(results: Results) -> pd.DataFrame:
+    trials, shown = results.trials, results.shown()
+    ok = trials[results.ok]
+    others = [name for name, score in results.scores.items() if name not in shown and not score.per_latent]
+    rows = summary(trials, ["label", "method", "role"], [*shown, *others])
+    rows["iqm"] = rows["label"].map(
+        ok.groupby("label")[HEADLINE].agg(lambda own: interquartile_mean(own.to_numpy(), axis=0))
+    )
+    by_seed = trials.groupby(["label", "seed"])["pessimistic"].mean()
+    rows["pessimistic"] = rows["label"].map(by_seed.groupby("label").mean())
+    rows["train_s"] = rows["label"].map(ok.groupby("label")["train_s"].mean())
+    rows["comparable"] = rows["n_ok"] == rows["n_trials"].max()
+    reasons = {label: _reason(group) for label, group in trials[results.failed].groupby("label")}
+    rows["reason"] = rows["label"].map(reasons)
+    for score in shown.values():
+        rows[f"{score.name}_best"] = _best(rows, score)
+        rows[f"{score.name}_tied"] = _tied(rows, results, score)
+    ranked = rows[HEADLINE].where(rows["role"] == "method").rank(method="min", ascending=False)
+    rows.insert(0, "rank", ranked.astype("Int64"))
+    rows["order"] = rows["role"].map(ROLES.index)
+    rows = rows.sort_values(["order", HEADLINE, "label"], ascending=[True, False, True])
+    return rows.drop(columns="order").reset_index(drop=True)
+
+
+def _best(rows: pd.DataFrame, score: Score) -> pd.Series:
+    values = rows[score.name].where(rows["role"] == "method").round(3)
+    return values == (values.min() if score.lower_is_better else values.max())
+
+
+def _tied(rows: pd.DataFrame, results: Results, score: Score) -> pd.Series:
+    """Which methods are not the best, and not told from it by the paired difference on the data seeds and cells of both."""
+    own = results.trials[results.trials["role"] == "method"]
+    if rows.loc[rows["role"] == "method", score.name].isna().all():
+        return pd.Series(False, rows.index)
+    found = score_array(own, results.cells, score.name)
+    best = rows.set_index("label").loc[found.labels, score.name].to_numpy(float)
+    first = np.nanargmin(best) if score.lower_is_better else np.nanargmax(best)
+    difference = mean_along(found.values[first] - found.values, -1)
+    p = mean_interval(np.delete(difference, first, axis=0)).p.ravel()
+    tied = dict(zip(np.delete(found.labels, first), holm(p) >= 1 - LEVEL, strict=True))
+    return rows["label"].map(lambda label: bool(tied.get(label, False))) & ~rows[f"{score.name}_best"]
+
+
+def _reason(failed: pd.DataFrame) -> str:
+    errors = failed["error"].where(failed["error"].notna(), failed["status"]).replace(OK, "no score")
+    last_lines = errors.astype(str).map(lambda error: (error.strip().splitlines() or [""])[-1])
+    return last_lines.value_counts(sort=True).index[0]
+
+
+def render(table: pd.DataFrame, results: Results) -> str:
+    """The table for a terminal: means with their 95 % interval, and below it what must be known to read it."""
+    columns = _columns(table, results, "terminal")
+    body: list[list[str] | str] = []
+    for _, group in itertools.groupby(zip(table["role"], _rows(columns), strict=True), key=lambda pair: pair[0]):
+        body += [SEPARATING_LINE] * bool(body) + [row for _, row in group]
+    headers = ["\n".join(column.heading) for column in columns.values()]
+    align = ["right", "left"] + ["left"] * (len(headers) - 2)
+    text = tabulate(body, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+    return "\n".join([text, "", *notes(table, results)])
+
+
+def notes(table: pd.DataFrame, results: Results) -> list[str]:
+    """What a reader must know beside the table: what the numbers are, which are not comparable, what failed, and what is missing."""
+    n_seeds = int(table["n_seeds"].max())
+    interval = f" [95 % {interval_name(n_seeds)} interval]" if n_seeds > 1 else ""
+    lines = [f"Mean{interval} over {seeds_text(table)}; test split; ranked by {HEADLINE_NAME}."]
+    if table[HEADLINE].notna().any():
+        failed = "; pessimistic: its mean with a failed trial counted as the floor" if table["n_failed"].any() else ""
+        lines.append(f"IQM: the interquartile mean of {HEADLINE_NAME} over all trials{failed}.")
+    if not table["comparable"].all():
+        lines.append(f"{MARK} {MARK_MEANING}.")
+    for row in table.to_dict("records"):
+        label, n_trials = row["label"], row["n_trials"]
+        if row["n_failed"]:
+            lines.append(f"{label}: {row['n_failed']} of {n_trials} trials failed, most often: {row['reason']}.")
+        if row["n_not_applicable"]:
+            lines.append(f"{label}: not applicable to {row['n_not_applicable']} of {n_trials} trials.")
+    return [*lines, *filter(None, [results.missing_text])]
+
+
+class Column(NamedTuple):
+    """A column of a table as it is printed: its heading in two parts, a group and a name in it, and a text for each row."""
+
+    heading: tuple[str, str]
+    texts: list[str]
+
+
+def _columns(table: pd.DataFrame, results: Results, narrow: str) -> dict[str, Column]:
+    """The columns of a narrow table by name. That for terminals has the interval of the headline alone, and no number of seeds."""
+    known = {name: score for name, score in results.shown().items() if table[name].notna().any()}
+    shown = {name: score for name, score in known.items() if narrow in score.tables} or known
+    is_paper = narrow == "paper"
+
+    def numbers(name: str) -> list[str]:
+        return [number(value) or "–" for value in table[name]]
+
+    labels = zip(table["label"], table["comparable"], strict=True)
+    columns = {
+        "rank": Column(("", "rank"), ["" if pd.isna(rank) else str(rank) for rank in table["rank"]]),
+        "method": Column(("", "method"), [label + ("" if comparable else f" {MARK}") for label, comparable in labels]),
+    }
+    for name, score in shown.items():
+        heading = score.heading or ("", name)
+        if name == HEADLINE or is_paper:
+            ends = zip(*(table[name + end] for end in ("", "_low", "_high")), strict=True)
+            columns[name] = Column(heading, [with_interval(*entry) or "–" for entry in ends])
+        else:
+            columns[name] = Column(heading, numbers(name))
+        if name == HEADLINE:
+            columns["iqm"] = Column((heading[0], "IQM"), numbers("iqm"))
+            if table["n_failed"].any():
+                columns["pessimistic"] = Column((heading[0], "pessimistic"), numbers("pessimistic"))
+    if is_paper:
+        columns["seeds"] = Column(("", "seeds"), [str(n) for n in table["n_seeds"]])
+    counts = zip(table["n_ok"], table["n_trials"], strict=True)
+    columns["ok"] = Column(("", "ok"), [f"{n_ok}/{n_trials}" for n_ok, n_trials in counts])
+    columns["failed"] = Column(("", "failed"), [str(n) for n in table["n_failed"]])
+    columns["train"] = Column(("train", "s"), [seconds_text(value) for value in table["train_s"]])
+    return columns
+
+
+def _rows(columns: Mapping[str, Column]) -> list[list[str]]:
+    return [list(row) for row in zip(*(column.texts for column in columns.values()), strict=True)]
+
+
+def write(results: Results, folder: Path, by: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
+    """leaderboard.md, .csv and .tex in `folder`, and the `boards` that they hold. The Markdown also has the headline score per cell."""
+    found = boards(results, by)
+    everything = pd.concat(found.values(), ignore_index=True)
+    order = everything["label"].drop_duplicates()
+    columns = [*by, *everything.columns.drop(list(by))]
+    write_text(folder / "leaderboard.md", _markdown(found, results, _per_cell(results, order)))
+    write_text(folder / "leaderboard.csv", everything[columns].to_csv(index=False))
+    heads = {name: rf"\par\medskip\emph{{{escape(name)}}}\par" if name else "" for name in found}
+    latex = [heads[name] + _latex(rows, results) for name, rows in found.items()]
+    write_text(folder / "leaderboard.tex", "\n".join(latex))
+    return found
+
+
+def _markdown(found: Mapping[str, pd.DataFrame], results: Results, per_cell: dict[str, list[str]]) -> str:
+    parts = ["# Leaderboard"]
+    for name, rows in found.items():
+        columns = _columns(rows, results, "terminal") | {"role": Column(("", "role"), list(rows["role"]))}
+        headers = [" ".join(column.heading).strip() for column in columns.values()]
+        parts += [f"## {name}"] * bool(name)
+        parts += [tabulate(_rows(columns), headers, tablefmt="pipe", disable_numparse=True)]
+        parts += ["\n".join(f"- {note}" for note in notes(rows, results))]
+    if per_cell:
+        parts += [f"## {HEADLINE_NAME} by cell", tabulate(per_cell, "keys", tablefmt="pipe", disable_numparse=True)]
+        parts += ["Means and intervals as above. In brackets, where not all trials of a cell are ok: how many are."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _per_cell(results: Results, order: pd.Series) -> dict[str, list[str]]:
+    varying = results.cells
+    if not varying:
+        return {}
+    rows = summary(results.trials, ["label", *varying])
+    names = [place_text(row) for row in rows[varying].to_dict("records")]
+    entries = pd.Series([_cell_text(row) for row in rows.itertuples()], index=[rows["label"], names])
+    columns = rows[varying].set_axis(names, axis=0).drop_duplicates().sort_values(varying).index
+    return {"method": list(order)} | {
+        name: [entries.get((label, name), "not run") for label in order] for name in columns
+    }
+
+
+def _cell_text(row: Any) -> str:
+    if row.n_ok == 0:
+        return "failed" if row.n_failed else "not applicable"
+    mean, low, high = (getattr(row, HEADLINE + end) for end in ("", "_low", "_high"))
+    count = f" ({row.n_ok}/{row.n_trials})" if row.n_ok < row.n_trials else ""
+    return with_interval(mean, low, high) + count
+
+
+def _latex(rows: pd.DataFrame, results: Results) -> str:
+    columns = _columns(rows, results, "paper")
+    for name in results.shown().keys() & columns.keys():
+        looks = zip(columns[name].texts, rows[f"{name}_best"], rows[f"{name}_tied"], strict=True)
+        texts = [_marked(text, r"\textbf" if best else r"\underline" if tied else "") for text, best, tied in looks]
+        columns[name] = columns[name]._replace(texts=texts)
+    columns["method"] = columns["method"]._replace(texts=[escape(text) for text in columns["method"].texts])
+    del columns["rank"], columns["failed"]
+    lines = [f"% {note}" for note in notes(rows, results)]
+    lines += [f"% {TIES} Sub- and superscripts: the ends of the interval."]
+    lines += [
+        r"{\footnotesize\setlength{\tabcolsep}{2pt}%",
+        rf"\begin{{tabular}}{{@{{}}l{'c' * (len(columns) - 1)}@{{}}}}",
+    ]
+    lines += [r"\toprule", *_latex_heading([column.heading for column in columns.values()]), r"\midrule"]
+    roles = list(rows["role"])
+    for index, row in enumerate(_rows(columns)):
+        if index and roles[index] != roles[index - 1]:
+            lines.append(r"\midrule")
+        lines.append(" & ".join(row).replace("–", "--") + r" \\")
+    lines.append(r"\bottomrule")
+    if not rows["comparable"].all():
+        lines.append(
+            rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\scriptsize {escape(MARK)} {escape(MARK_MEANING)}}} \\"
+        )
+    return "\n".join([*lines, r"\end{tabular}}", ""])
+
+
+def _latex_heading(headings: Sequence[tuple[str, str]]) -> list[str]:
+    """Two lines of headings with rules between them: a group of several columns stands above their names, that of one before its name."""
+    groups, rules, names, start = [], [], [], 1
+    for group, each in itertools.groupby(headings, key=lambda heading: heading[0]):
+        own = [name for _, name in each]
+        is_wide = bool(group) and len(own) > 1
+        if is_wide:
+            groups.append(rf"\multicolumn{{{len(own)}}}{{c}}{{{escape(group)}}}")
+            rules.append(rf"\cmidrule(lr){{{start}-{start + len(own) - 1}}}")
+        else:
+            groups += [""] * len(own)
+        names += [escape(name if is_wide else f"{group} {name}".strip()) for name in own]
+        start += len(own)
+    return [" & ".join(groups) + r" \\", " ".join(rules), " & ".join(names) + r" \\"]
+
+
+def _marked(text: str, command: str) -> str:
+    """A mean in `command`, with its interval as sub- and superscript: side by side, five of them are wider than a page."""
+    mean, _, interval = text.partition(" ")
+    low, _, high = interval.strip("[]").partition(", ")
+    return (rf"{command}{{{mean}}}" if command else mean) + (f"$_{{{low}}}^{{{high}}}$" if high else "")
+
+
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", MARK: r"$^\dagger$"}
+
+
+def escape(text: str) -> str:
+    """`text` for LaTeX, which gives special characters a meaning of their own."""
+    escaped = (LATEX.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+    return "".join(escaped).replace("R²", "$R^2$")

@@ -1,0 +1,384 @@
+"""The results of one run or of several: trials with their labels and cells, which of them count, and their means over data seeds.
+
+`Results` is what every table and figure takes. Nothing here trains, and nothing that a run's folder holds or names is executed: what a
+report must know of methods and data sets is kept in the manifest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.registry import CORNERS, ROLES, Facts, UsageError
+from bench.report.texts import place_text, value_text
+from bench.report.where import select
+from bench.run.store import Store, flaw, settled
+from bench.scores import HEADLINE, SCORES, Score, metrics, training
+from bench.scores.statistics import mean_interval
+from bench.statuses import FAILURES, OK
+from datasets.oracle import PROMISES
+
+assert metrics and training, "imported for the scores that they declare"
+
+HEADLINE_NAME = SCORES[HEADLINE].axis.removesuffix(", test")
+OTHERS = ("error", "train_s", "has_truth")  # columns of every trial beside its scores; missing ones are NaN
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Trials that are reported together, with what is known of their methods and data sets.
+
+    `trials` has one row per trial, of each question its last one by the last code and data. `label` is a column: the method, and in
+    brackets those of its fields that vary here. So is every score: NaN where a run has none.
+    """
+
+    trials: pd.DataFrame
+    methods: Mapping[str, Facts]  # of the runs, whether they are registered here or not
+    datasets: Mapping[str, Facts]
+    manifest: Mapping[str, Any]  # of several runs, one manifest with the commands of all
+    scores: Mapping[str, Score] = dataclasses.field(default_factory=lambda: SCORES)  # of the runs, declared here or not
+    missing: Mapping[str, int] = dataclasses.field(default_factory=dict)  # planned trials without a row, by method
+    n_planned: int = 0
+    n_superseded: int = 0  # trials left out, of an earlier version of the code or the data
+    stores: Mapping[str, Store] = dataclasses.field(default_factory=dict)  # by the column `run`
+
+    def __post_init__(self):
+        absent = {name: np.nan for name in (*self.scores, *OTHERS) if name not in self.trials}
+        trials = self.trials.reset_index(drop=True).assign(**absent)
+        object.__setattr__(self, "trials", trials.assign(label=_labels(trials, self.method_fields)))
+
+    def replaced(self, trials: pd.DataFrame) -> Results:
+        """The same of other trials, whose labels name what varies among them."""
+        return dataclasses.replace(self, trials=trials)
+
+    @functools.cached_property
+    def method_fields(self) -> list[str]:
+        """The fields of all methods here that are columns of `trials`."""
+        return self._fields("method", self.methods)
+
+    @functools.cached_property
+    def dataset_fields(self) -> list[str]:
+        """The fields of all data sets here that are columns of `trials`."""
+        return self._fields("dataset", self.datasets)
+
+    def _fields(self, column: str, known: Mapping[str, Facts]) -> list[str]:
+        found = {field for name in self.trials[column].unique() if name in known for field in known[name].fields}
+        return sorted(found & set(self.trials))
+
+    @functools.cached_property
+    def cells(self) -> list[str]:
+        """The columns that tell the cells apart: those of "dataset" and the fields of data sets that take several values."""
+        return varying(self.trials, ["dataset", *self.dataset_fields])
+
+    @functools.cached_property
+    def ok(self) -> pd.Series:
+        """Which trials count in a mean, boolean."""
+        return is_ok(self.trials)
+
+    @functools.cached_property
+    def failed(self) -> pd.Series:
+        """Which trials went wrong, in whatever way, boolean: all that are neither ok nor not applicable."""
+        return is_failed(self.trials)
+
+    def shown(self, table: str | None = None) -> dict[str, Score]:
+        """The scores with a heading, by name, in their order; those of one narrow table."""
+        return {n: s for n, s in self.scores.items() if s.heading and (table is None or table in s.tables)}
+
+    @property
+    def damages(self) -> list[str]:
+        """What could not be read in the runs' folders so far, a sentence each."""
+        return [damage for store in self.stores.values() for damage in store.damages]
+
+    @property
+    def missing_text(self) -> str:
+        """How many planned trials have no result yet, by method, and how to go on; nothing if none is missing."""
+        if not self.missing:
+            return ""
+        methods = ", ".join(f"{method} {n}" for method, n in sorted(self.missing.items()))
+        commands = [
+            command["command"]
+            for command in self.manifest["commands"]
+            if any(asked.startswith(f"{method} on ") for asked in command["code"] for method in self.missing)
+        ]
+        again = " or ".join(f"`python {command}`" for command in dict.fromkeys(commands))
+        return (
+            f"{sum(self.missing.values())} of {self.n_planned} planned trials have no result yet ({methods}); "
+            f"{again or 'the command that asked for them'} goes on with them."
+        )
+
+
+def _labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
+    found = trials["method"].astype(object)
+    for method, rows in trials.groupby("method"):
+        varied = varying(rows, method_fields)
+        if varied:
+            texts = [f"{method} ({place_text(row)})" for row in rows[varied].to_dict("records")]
+            found = found.mask(trials["method"] == method, pd.Series(texts, index=rows.index))
+    return found
+
+
+def varying(trials: pd.DataFrame, fields: Sequence[str]) -> list[str]:
+    """Those of `fields` that are columns and take several values, in their order."""
+    return [field for field in dict.fromkeys(fields) if field in trials and n_values(trials[field]) > 1]
+
+
+def n_values(values: pd.Series) -> int:
+    """How many values a field takes, none being one."""
+    return int(values.nunique() + values.isna().any())
+
+
+def is_nested(value: Any) -> bool:
+    """Whether a column's value is itself several values."""
+    return isinstance(value, (list, tuple, dict, np.ndarray))
+
+
+def is_ok(trials: pd.DataFrame) -> pd.Series:
+    """Which trials count in a mean. One that claims to be ok without a headline score does not, unless the truth is unknown."""
+    return (trials["status"] == OK) & (trials[HEADLINE].notna() | trials["has_truth"].eq(False))
+
+
+def is_failed(trials: pd.DataFrame) -> pd.Series:
+    """Which trials went wrong, in whatever way: their status says so, or they claim to be ok without a score."""
+    return trials["status"].isin(FAILURES) | ((trials["status"] == OK) & ~is_ok(trials))
+
+
+# --- means
+
+
+def summary(trials: pd.DataFrame, by: Sequence[str], scores: Sequence[str] = (HEADLINE,)) -> pd.DataFrame:
+    """One row per combination of the columns `by`: the counts of its trials, and each score's mean over data seeds.
+
+    A score S becomes S (the mean over seeds of the seed's mean over its ok trials), S_low and S_high (the ends of its 95 % interval);
+    NaN where there is nothing to compute them from. n_seeds counts seeds with an ok trial.
+    """
+    trials = trials.reset_index(drop=True)
+    ok, failed = is_ok(trials), is_failed(trials)
+    group = trials.groupby(list(by), dropna=False).ngroup()
+    rows = trials.loc[~group.duplicated(), list(by)].set_axis(group.unique(), axis=0).sort_index()
+    rows["n_seeds"] = trials["seed"].where(ok).groupby(group).nunique()
+    rows["n_trials"] = ok.groupby(group).size()
+    rows["n_ok"] = ok.groupby(group).sum()
+    rows["n_failed"] = failed.groupby(group).sum()
+    rows["n_not_applicable"] = rows["n_trials"] - rows["n_ok"] - rows["n_failed"]
+    for score in scores:
+        by_seed = trials[score].where(ok).groupby([group, trials["seed"]]).mean().unstack()
+        mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T)
+        rows[[score, f"{score}_low", f"{score}_high"]] = np.stack([mean, low, high], axis=1)
+    return rows.reset_index(drop=True)
+
+
+class ScoreArray(NamedTuple):
+    """`values` (n_labels, n_seeds, n_cells), NaN where no trial is ok; what its axes stand for, the cells as a row each."""
+
+    values: np.ndarray
+    labels: list[str]
+    seeds: list[int]
+    cells: pd.DataFrame
+
+
+def score_array(trials: pd.DataFrame, fields: Sequence[str], score: str = HEADLINE, label: str = "label") -> ScoreArray:
+    """The scores of `trials` by the column `label`, data seed and cell: what the columns `fields` tell apart.
+
+    Several trials in one place, which differ in another field, are averaged.
+    """
+    trials = trials.reset_index(drop=True)
+    cell = trials.groupby(list(fields), dropna=False).ngroup() if fields else pd.Series(0, trials.index)
+    places = trials.loc[~cell.duplicated(), list(fields)].set_axis(cell.unique(), axis=0).sort_index()
+    codes, labels = pd.factorize(trials[label])
+    seed, seeds = pd.factorize(trials["seed"], sort=True)
+    shape = (len(labels), len(seeds), len(places))
+    at = np.ravel_multi_index((codes, seed, cell.to_numpy()), shape)
+    ok = (is_ok(trials) & trials[score].notna()).to_numpy()
+    total = np.bincount(at[ok], trials[score].to_numpy(float)[ok], minlength=np.prod(shape))
+    with np.errstate(invalid="ignore"):
+        values = (total / np.bincount(at[ok], minlength=np.prod(shape))).reshape(shape)
+    return ScoreArray(values, list(labels), list(seeds), places.reset_index(drop=True))
+
+
+# --- from the runs' folders
+
+
+def gather(stores: Sequence[Store], where: str | None = None) -> Results:
+    """The results of runs together, those trials for which the condition `where` holds. Writes nothing.
+
+    Raises UsageError where a run has no trials or no manifest that can be read, where the data versions of runs disagree, and for a
+    condition that has no meaning here.
+    """
+    short = len({store.folder.name for store in stores}) == len(stores)
+    runs = {store.folder.name if short else str(store.folder): store for store in stores}
+    manifests = {name: store.manifest() for name, store in runs.items()}
+    manifest = merged(manifests)
+    methods: dict[str, Facts] = {}
+    datasets: dict[str, Facts] = {}
+    scores: dict[str, Score] = dict(SCORES)
+    for name, own in sorted(manifests.items(), key=lambda item: _started(item[1])):
+        methods |= _facts(own, "methods", name)
+        datasets |= _facts(own, "datasets", name)
+        scores |= {score: record for score, record in _scores(own, name).items() if score not in SCORES}
+    fields = {field for facts in (*methods.values(), *datasets.values()) for field in facts.fields}
+    everything = _rows(runs, fields, scores)
+    codes = _codes(manifest)
+    trials = latest(everything[_is_of(everything, codes)], fields)
+    if trials.empty:
+        raise UsageError(f"all {len(everything)} trials are of earlier code or data; run the same command again")
+    n_superseded = len(everything) - len(trials)
+    trials["data_seed"] = trials.root_seed.astype(str) + "/" + trials.seed.astype(str)
+    # Seeds of different root seeds are different data.
+    trials["seed"] = trials.groupby(["root_seed", "seed"]).ngroup() if trials.root_seed.nunique() > 1 else trials.seed
+    planned = pd.concat([store.planned() for store in stores], ignore_index=True).drop_duplicates("trial_id")
+    planned = planned[_is_of(planned, codes)]
+    missing = planned[~planned.trial_id.isin(everything.trial_id)].method.value_counts().to_dict()
+    if where:
+        trials = select(trials, where)
+        manifest = {**manifest, "name": f"{manifest['name']}, where {where}"}
+    return Results(trials, methods, datasets, manifest, scores, missing, len(planned), n_superseded, runs)
+
+
+def _rows(runs: Mapping[str, Store], fields: Collection[str], scores: Mapping[str, Score]) -> pd.DataFrame:
+    """The last row of every trial of the runs, oldest first. A field is a number or a text, a score a number."""
+    rows = {name: store.table().assign(run=name) for name, store in runs.items()}
+    for name, own in rows.items():
+        if own.empty:
+            damages = f" that can be read: {runs[name].damages[0]}" if runs[name].damages else ""
+            raise UsageError(f"the run {name!r} has no finished trials yet{damages}")
+        for score in scores.values():
+            _mend(own, score.name, _list if score.per_latent else _number, runs[name])
+        for promise in PROMISES:
+            _mend(own, promise, _list, runs[name])
+    columns = dict.fromkeys(column for own in rows.values() for column in own)
+    # Without the empty columns, of which pandas would make another type.
+    parts = [own.dropna(axis=1, how="all") for own in rows.values()]
+    everything = settled(pd.concat(parts, ignore_index=True).reindex(columns=list(columns)), fields)
+    return everything.sort_values("finished_at", kind="stable").drop_duplicates("trial_id", keep="last")
+
+
+def _mend(trials: pd.DataFrame, name: str, read: Callable[[Any], Any], store: Store) -> None:
+    """Puts what `read` makes of its values in the place of a column; what is nothing to it is noted in the run's damages."""
+    if name not in trials or trials[name].dtype.kind in "fiu":
+        return
+    mended = trials[name].map(read)
+    lost = int((mended.isna() & trials[name].notna()).sum())
+    if lost:
+        of = f"{lost} trial{'s' if lost > 1 else ''}"
+        store.note(f"{store.folder.name}: {name} of {of} cannot be read and is left out")
+    trials[name] = mended.astype(float) if read is _number else mended
+
+
+def _number(value: Any) -> float:
+    """A finite number, which may be text because another value of its column is; else NaN."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
+    return number if np.isfinite(number) else np.nan
+
+
+def _list(value: Any) -> Any:
+    """A list, which may be text because another value of its column is; else None."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, (list, np.ndarray)) else None
+
+
+def _started(manifest: Mapping[str, Any]) -> str:
+    return manifest["commands"][-1]["started_at"]
+
+
+def _facts(manifest: Mapping[str, Any], kind: str, run: str) -> dict[str, Facts]:
+    """What a manifest keeps of methods or data sets; of an early run's, which kept nothing, what is registered here."""
+    if kind in manifest:
+        types = {"summary": str, "source": str, "fields": list, "role": ROLES, "corner": tuple(CORNERS), "ladder": str}
+        kept = _kept(manifest, kind, run, types)
+        return {name: Facts(**facts | {"fields": tuple(map(str, facts["fields"]))}) for name, facts in kept.items()}
+    from datasets import datasets
+    from methods import methods
+
+    return {entry.name: entry.facts for entry in (methods if kind == "methods" else datasets)}
+
+
+def _scores(manifest: Mapping[str, Any], run: str) -> dict[str, Score]:
+    """The scores of a run as its manifest keeps them; an early run's has none but those that are declared here."""
+    texts, truths = ("name", "definition", "source", "axis"), ("lower_is_better", "bounded", "per_latent")
+    types = {**dict.fromkeys(texts, str), **dict.fromkeys(truths, bool), "heading": list, "tables": list}
+    kept = _kept({"scores": {}, **manifest}, "scores", run, types)
+    return {name: Score(**facts | {"heading": _heading(facts["heading"])}) for name, facts in kept.items()}
+
+
+def _heading(words: Sequence[Any]) -> tuple[str, str] | None:
+    return (str(words[0]), str(words[-1])) if words else None
+
+
+def _kept(manifest: Mapping[str, Any], kind: str, run: str, types: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A table in a manifest, of each entry what `types` names. Raises UsageError where an entry is not of these types."""
+    found = flaw(manifest, {kind: dict})
+    found = found or next(filter(None, (flaw(each, types) for each in manifest[kind].values())), "")
+    if found:
+        raise UsageError(f"the manifest of the run {run!r} cannot be read: in {kind!r}, {found}")
+    return {name: {key: each[key] for key in types} for name, each in manifest[kind].items()}
+
+
+def merged(manifests: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """One manifest of all runs: their commands, from the first to the last, and the definitions of the newest.
+
+    Raises UsageError where their last commands drew data by different versions of the generators.
+    """
+    versions = {name: manifest["commands"][-1]["data_version"] for name, manifest in manifests.items()}
+    if len(set(versions.values())) > 1:
+        each = ", ".join(f"{name} has version {found}" for name, found in versions.items())
+        raise UsageError(
+            f"these runs are not on the same data, so their scores cannot stand side by side: of the data, {each}"
+        )
+    ordered = sorted(manifests.values(), key=_started)
+    commands = [command for manifest in manifests.values() for command in manifest["commands"]]
+    return ordered[-1] | {
+        "name": " + ".join(manifests),
+        "commands": sorted(commands, key=lambda command: command["started_at"]),
+        "definitions": {name: text for manifest in ordered for name, text in manifest["definitions"].items()},
+    }
+
+
+def _codes(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The code with which each method, as "METHOD on DATASET", last took part in a command on the last data."""
+    codes: dict[str, str] = {}
+    for command in manifest["commands"]:
+        if command["data_version"] == manifest["commands"][-1]["data_version"]:
+            codes |= command["code"]
+    return codes
+
+
+def _is_of(rows: pd.DataFrame, codes: Mapping[str, str]) -> pd.Series:
+    return rows.code == (rows.method + " on " + rows.dataset).map(codes)
+
+
+def latest(trials: pd.DataFrame, fields: Collection[str]) -> pd.DataFrame:
+    """The last row of each question: data set, method, their fields, seed. A user's file may have changed between two."""
+    question = trials[["dataset", "method", "root_seed", "seed", *(field for field in fields if field in trials)]]
+    return trials[~question.astype(str).duplicated(keep="last")].reset_index(drop=True)
+
+
+def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
+    """What `Store.latents` has, by label, of one seed of one cell, and in words of which: the one most methods finished, then the first.
+
+    Latents that cannot be read are left out, and noted in the damages of their run.
+    """
+    trials = results.trials
+    kept = [name for name, store in results.stores.items() if not store.is_kept_table()]
+    done = trials[results.ok & trials.has_truth.eq(True) & (trials.run.isin(kept) if kept else False)]
+    if done.empty:
+        return {}, ""
+    places = done.groupby([*results.dataset_fields, "dataset", "root_seed", "seed"], dropna=False)
+    chosen = max((group for _, group in places), key=lambda group: group.label.nunique())
+    latents = {row.label: results.stores[row.run].latents(row) for _, row in chosen.iterrows()}
+    first = chosen.iloc[0]
+    cell = [f"{field}={value_text(first[field])}" for field in results.cells]
+    where = ", ".join([f"data set {first.dataset}", *cell, f"data seed {first.seed}"])
+    return {label: arrays for label, arrays in latents.items() if arrays}, where

@@ -1,0 +1,71 @@
+"""The report of a run or of several: every table and figure, and report.html, in one folder. Trains nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.registry import UsageError, nearest
+from bench.report import figures, html, leaderboard, pairs, recovery, synergy
+from bench.report.results import Results, is_nested
+from bench.run.store import write_text
+
+
+def write(
+    results: Results,
+    folder: Path,
+    console: Console,
+    by: Sequence[str] = (),
+    style: str | None = None,
+    command: str | None = None,
+) -> None:
+    """Tables, figures and report.html in `folder`; prints the leaderboard, one for each combination of the columns `by`.
+
+    `style` is a matplotlib style for the figures, by name or file; `command` the one to repeat after those of the runs. Raises UsageError,
+    before anything is written, where `by` names no column or `folder` cannot be written.
+    """
+    by = list(dict.fromkeys(by))
+    for field in by:
+        if field not in results.trials:
+            raise UsageError(f"--by {field}: the trials have no such field; {nearest(field, results.trials)}")
+        if results.trials[field].map(is_nested).any():
+            raise UsageError(f"--by {field}: it holds a list for each trial, of which no board can be made")
+    _check(folder)
+    boards = leaderboard.write(results, folder, by)
+    compared = pairs.write(results, folder)
+    verdicts = synergy.write(results, folder)
+    recovery.write(results, folder)
+    drawn = figures.draw_all(results, folder / "figures", style)
+    html.write(results, boards, compared, folder, verdicts, by, command, drawn)
+    own = next((store for store in results.stores.values() if store.folder.resolve() == folder.resolve()), None)
+    if own is None:
+        write_text(folder / "trials.csv", results.trials.to_csv(index=False))
+    else:
+        own.compact()
+    for name, board in boards.items():
+        _print(console, "\n".join([*[f"{name}:"] * bool(name), leaderboard.render(board, results), ""]))
+    for verdict in verdicts:
+        _print(console, verdict)
+    if results.n_superseded:
+        left_out = "trials of an earlier version of the code or the data are kept in the run and left out here"
+        _print(console, f"{results.n_superseded} {left_out}")
+    for note in [*drawn.notes, *results.damages]:
+        _print(console, note)
+    _print(console, f"tables, figures and report.html: {folder}")
+
+
+def _check(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UsageError(f"{folder} cannot be written ({reason}); name another folder with --out") from None
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False)

@@ -1,0 +1,419 @@
+"""The results of one run on disk: rows as fsynced JSON lines per pack, representations beside them, a manifest, compacted tables.
+
+results/runs/<name>/
+    manifest.json               what was run, with what, where
+    planned.csv                 the trials that the run's commands asked for
+    parts/<pack>.jsonl          one row per trial, written when the pack finishes
+    representations/<pack>.npz  per trial, estimated and true latents of the first test points, and the support of the mixing
+    trials.parquet, trials.csv  the rows, compacted
+    damaged/                    parts that could not be read whole when the run went on: their trials were trained again
+
+Reading writes nothing, takes no lock, and never ends at a damage: what can be read is read, the rest is in `Store.damages`, in words.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.registry import ROLES, UsageError
+from bench.scores import HEADLINE
+from bench.statuses import STATUSES, TIMED_OUT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.plan.trials import Trial
+
+# Columns with their types, or all values that they may have: of every row, of a run's rows, of a search's, and of rows that have them.
+ROW = {"trial_id": str, "method": str, "status": tuple(STATUSES), "finished_at": float}
+TRIAL = ROW | {"dataset": str, "role": ROLES, "seed": int, "root_seed": int, "code": str}
+SEARCH = ROW | {"question": str, "number": int, "model_steps": int, "history": list}
+MAYBE = {"error": str, "train_s": float, "time_limit": float, "pack_id": str, "has_truth": bool, HEADLINE: float}
+COMMAND = {
+    "command": str,
+    "started_at": str,
+    "config": dict,
+    "code": dict,
+    "engine_version": int,
+    "data_version": int,
+    "git": dict,
+    "machine": dict,
+    "versions": dict,
+}
+MANIFEST = {"name": str, "commands": list, "definitions": dict, "splits": str}
+PLANNED = ("trial_id", "method", "dataset", "code")
+KINDS = {
+    str: "a text",
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    dict: "a table of names and values",
+    list: "a list",
+}
+
+
+class Store:
+    """One run's folder. A pack is written whole or not at all, so that a killed run loses only the packs in flight.
+
+    `needed` names the columns that each of its rows must have, with their types: `TRIAL` for a run, `SEARCH` for a search.
+    """
+
+    def __init__(self, folder: Path | str, needed: Mapping[str, Any] = TRIAL):
+        self.folder = Path(folder)
+        self.needed = needed
+        self.parts = self.folder / "parts"
+        self.representation_folder = self.folder / "representations"
+        self.damages: list[str] = []  # what could not be read so far, a sentence each
+        self._is_locked = False
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the run for one process. Raises UsageError if another one is writing it, or if it cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = open(self.folder / ".lock", "w")  # noqa: SIM115 - closed below: what the caller raises is the caller's
+        except OSError as error:
+            raise UsageError(f"the run's folder {self.folder} cannot be written ({error.strerror})") from None
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"the run {self.folder.name!r} is being written by another process; choose another --name"
+                ) from None
+            except OSError as error:  # some file systems have no locks
+                raise UsageError(f"the run's folder {self.folder} cannot be locked ({error.strerror})") from None
+            self._is_locked = True
+            try:
+                yield
+            finally:
+                self._is_locked = False
+
+    # --- rows
+
+    def write_pack(self, pack_id: str, rows: list[dict[str, Any]], latents: dict[str, np.ndarray]) -> None:
+        """Rows of one pack, and the arrays that `latents` gives back, by trial and name, durable when this returns."""
+        if latents:
+            path = self.representation_folder / f"{pack_id}.npz"
+            write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **latents))
+        write_text(self.parts / f"{pack_id}.jsonl", "".join(json.dumps(_plain(row)) + "\n" for row in rows))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The last whole row of every trial, oldest first. Raises UsageError for a run of which only the table was kept."""
+        return _last([row for path in self._part_files() for row in self._read(path)[0]])
+
+    def finished(self, time_limit: float | None = None) -> set[str]:
+        """Trials that need no more training: all but those of which `STATUSES` says otherwise, or whose time was up under a lower limit.
+
+        Trials of a damaged part are not finished. Under `lock` such a part is moved into the folder `damaged`, so that it is not in the
+        way of its trials' new rows.
+        """
+
+        def again(row: dict[str, Any]) -> bool:
+            former = row.get("time_limit")
+            raised = time_limit is None or time_limit > (math.inf if former is None else former)
+            return STATUSES[row["status"]].runs_again or (row["status"] == TIMED_OUT and raised)
+
+        rows = []
+        for path in self._part_files():
+            own, is_whole = self._read(path)
+            if is_whole:
+                rows += own
+            elif self._is_locked:
+                self._set_aside(path)
+        return {row["trial_id"] for row in _last(rows) if not again(row)}
+
+    def missing(self, trials: Iterable[Trial], time_limit: float | None = None) -> list[Trial]:
+        """Those of `trials` that are not finished."""
+        finished = self.finished(time_limit)
+        return [trial for trial in trials if trial.trial_id not in finished]
+
+    def table(self) -> pd.DataFrame:
+        """The rows as a table; a column that mixes texts and numbers is text. Raises UsageError where no table can be read."""
+        import pandas as pd
+
+        if not self.is_kept_table():
+            return settled(pd.DataFrame(self.rows()))
+        path = self.folder / "trials.parquet"
+        try:
+            table = pd.read_parquet(path)
+        except Exception as error:  # whatever a reader of binary files may find
+            raise UsageError(f"{path} is no table that can be read ({type(error).__name__})") from None
+        reasons = [flaw(_plain(row), self.needed, MAYBE) for row in table.to_dict("records")]
+        flawed = [place for place, reason in enumerate(reasons) if reason]
+        if flawed:
+            self._note(path, f", row {flawed[0] + 1} is left out: {reasons[flawed[0]]}", len(flawed) - 1)
+        return settled(table[[not reason for reason in reasons]].reset_index(drop=True))
+
+    def compact(self) -> pd.DataFrame:
+        """Writes trials.parquet and trials.csv, and returns their table. What was kept of a run of old stays as it is."""
+        table = self.table()
+        if not self.is_kept_table():
+            write_atomically(self.folder / "trials.parquet", lambda file: table.to_parquet(file))
+            write_text(self.folder / "trials.csv", table.to_csv(index=False))
+        return table
+
+    def is_kept_table(self) -> bool:
+        """Whether of the run only the table and the manifest were kept."""
+        return not self.parts.exists() and (self.folder / "trials.parquet").exists()
+
+    def _part_files(self) -> list[Path]:
+        if self.is_kept_table():
+            raise UsageError(f"of the run {self.folder.name!r} only the table was kept; choose another --name")
+        try:
+            return sorted(path for path in self.parts.iterdir() if path.suffix == ".jsonl")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UsageError(f"{self.parts} cannot be read ({error.strerror})") from None
+
+    def _read(self, path: Path) -> tuple[list[dict[str, Any]], bool]:
+        """The whole rows of a part, and whether these are all that it holds; else the first flaw is noted."""
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            self._note(path, f" cannot be read ({error.strerror})")
+            return [], False
+        if not text:
+            self._note(path, " is empty")
+            return [], False
+        rows, flaws = [], []
+        for number, line in enumerate(text.removesuffix(b"\n").split(b"\n"), 1):
+            row, found = self._row(line)
+            if found:
+                flaws.append(f", line {number} is left out: {found}")
+            else:
+                rows.append(row)
+        if flaws:
+            self._note(path, flaws[0], len(flaws) - 1)
+        return rows, not flaws
+
+    def _row(self, line: bytes) -> tuple[dict[str, Any], str]:
+        """The row that a line holds, or what is wrong with it."""
+        if not line.strip():
+            return {}, "the line is blank"
+        try:
+            row = json.loads(line)
+            if b"\\ud" in line:  # half a character, which no table can hold
+                row = json.loads(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            return {}, "the line is cut off, or no JSON"
+        return row, flaw(row, self.needed, MAYBE)
+
+    def _set_aside(self, path: Path) -> None:
+        """Moves a damaged part; nothing is deleted."""
+        folder = self.folder / "damaged"
+        folder.mkdir(exist_ok=True)
+        number = sum(other.name.startswith(path.name) for other in folder.iterdir())
+        os.replace(path, folder / (f"{path.name}.{number}" if number else path.name))
+        self.note(f"{self._name(path)} is now in {folder.name}/, and its trials are trained again")
+
+    def note(self, damage: str) -> None:
+        """Adds a sentence to `damages`, once."""
+        if damage not in self.damages:
+            self.damages.append(damage)
+
+    def _note(self, path: Path, what: str, n_more: int = 0) -> None:
+        self.note(f"{self._name(path)}{what}" + (f" (and {n_more} more)" if n_more else ""))
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.folder.parent))
+
+    # --- representations
+
+    def latents(self, row: pd.Series) -> dict[str, np.ndarray]:
+        """`z_hat`, `z` (n_points, .) and `domains` (n_points,) of one trial's first test points.
+
+        And, where there is a decoder and the truth is known, `support` (n_observed, n_latents) and the `strength` of the decoder's edges
+        (n_observed, n_estimated). Where they cannot be read, nothing, which is then noted in `damages`.
+        """
+        start = f"{row.trial_id}."
+        pack_id = Path(str(row.get("pack_id"))).name  # whatever the row says, a file of this folder
+        path = self.representation_folder / f"{pack_id}.npz"
+        try:
+            with np.load(path) as file:
+                found = {key.removeprefix(start): file[key] for key in file.files if key.startswith(start)}
+        except FileNotFoundError:
+            self._note(path, " is missing")
+            return {}
+        except Exception as error:  # whatever a reader of binary files may find
+            self._note(path, f" cannot be read ({type(error).__name__})")
+            return {}
+        if not _are_latents(found):
+            self._note(path, f" does not hold the latents of {row.trial_id}")
+            return {}
+        return found
+
+    # --- the manifest, and what is planned
+
+    def has_manifest(self) -> bool:
+        return (self.folder / "manifest.json").exists()
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        self.write_text("manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        write_text(self.folder / name, text)
+
+    def manifest(self) -> dict[str, Any]:
+        """Raises UsageError if the folder holds no run, or one whose manifest cannot be read."""
+        path = self.folder / "manifest.json"
+        try:
+            manifest = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise UsageError(f"there is no run in {self.folder}") from None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read ({error.strerror})") from None
+        except (ValueError, RecursionError):
+            raise UsageError(f"{path} is cut off or no JSON; {REPAIR}") from None
+        found = flaw(manifest, MANIFEST)
+        if not found:
+            found = next(filter(None, (flaw(command, COMMAND) for command in manifest["commands"])), "")
+            found = found if manifest["commands"] else "it holds no command"
+        if found:
+            raise UsageError(f"{path} is no manifest of a run: {found}; {REPAIR}")
+        return manifest
+
+    def plan(self, trials: Iterable[Trial]) -> None:
+        """Adds `trials` to those that are planned. Of a method on a data set whose code changed, those planned before are forgotten."""
+        codes: dict[tuple[str, str], str] = {}
+        found = {}
+        for trial in trials:
+            code = codes.setdefault((trial.method, trial.dataset), trial.code)
+            found[trial.trial_id] = (trial.trial_id, trial.method, trial.dataset, code)
+        former = [
+            row for row in self._planned() if codes.get((row[1], row[2]), row[3]) == row[3] and row[0] not in found
+        ]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([PLANNED, *former, *found.values()])
+        self.write_text("planned.csv", text.getvalue())
+
+    def planned(self) -> pd.DataFrame:
+        """trial_id, method, dataset and code of all trials that are planned; of an early run, which recorded none, no row."""
+        import pandas as pd
+
+        return pd.DataFrame(self._planned(), columns=list(PLANNED), dtype=object)
+
+    def _planned(self) -> list[tuple[str, ...]]:
+        path = self.folder / "planned.csv"
+        try:
+            rows = list(csv.reader(io.StringIO(path.read_bytes().decode(), newline="")))
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, csv.Error) as error:
+            self._note(path, f" cannot be read ({getattr(error, 'strerror', None) or type(error).__name__})")
+            return []
+        flawed = {number for number, row in enumerate(rows, 1) if len(row) != len(PLANNED) or not all(row)}
+        if flawed or not rows or tuple(rows[0]) != PLANNED:
+            self._note(path, f", line {min(flawed, default=1)} is left out: it is no planned trial")
+        return [tuple(row) for number, row in enumerate(rows, 1) if number not in flawed and tuple(row) != PLANNED]
+
+
+REPAIR = "restore it, or move it away and give the run's command again, which keeps what is finished"
+
+
+def _last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last row of every trial, oldest first."""
+    return list({row["trial_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}.values())
+
+
+def flaw(value: Any, needed: Mapping[str, Any], maybe: Mapping[str, Any] | None = None) -> str:
+    """What keeps `value` from being a table with these names, in words; nothing if it is one.
+
+    Each name has a type, of which numbers are finite, or a tuple of all values that it may have. Those of `maybe` may be absent or None.
+    """
+    if not isinstance(value, dict):
+        return "it is no table of names and values"
+    kinds = {**needed, **{name: kind for name, kind in (maybe or {}).items() if value.get(name) is not None}}
+    for name, kind in kinds.items():
+        if name not in value:
+            return f"{name!r} is missing"
+        found = value[name]
+        if isinstance(kind, tuple):
+            if found not in kind:
+                return f"there is no {name} {found!r}"
+            continue
+        fits = isinstance(found, (int, float) if kind is float else kind) and isinstance(found, bool) == (kind is bool)
+        if fits and kind in (int, float):
+            fits = abs(found) < 2**63 if isinstance(found, int) else math.isfinite(found)
+        if not fits:
+            return f"{name!r} is not {KINDS[kind]}"
+    return ""
+
+
+def _are_latents(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether these are `Store.latents`, as far as shapes and types go."""
+    if not {"z", "z_hat", "domains"} <= set(arrays) or any(array.dtype.kind not in "biuf" for array in arrays.values()):
+        return False
+    z, z_hat, domains = (arrays[name] for name in ("z", "z_hat", "domains"))
+    if z.ndim != 2 or z_hat.ndim != 2 or domains.ndim != 1 or not 0 < len(z) == len(z_hat) == len(domains):
+        return False
+    widths = {"support": z.shape[1], "strength": z_hat.shape[1]}
+    return all(arrays[name].shape[1:] == (width,) for name, width in widths.items() if name in arrays)
+
+
+def settled(table: pd.DataFrame, flat: Collection[str] = ()) -> pd.DataFrame:
+    """The same with a column of text in place of each that no file can hold, as one of texts and numbers, or of lists among `flat`."""
+    import pyarrow as arrow
+
+    def fits(column: pd.Series) -> bool:
+        try:
+            kind = arrow.array(column, from_pandas=True).type
+        except (arrow.ArrowException, OverflowError, ValueError, TypeError):
+            return False
+        return "struct<>" not in str(kind) and not (column.name in flat and arrow.types.is_nested(kind))
+
+    mixed = [name for name in table if table[name].dtype == object and not fits(table[name])]
+    return table.assign(**{name: table[name].map(_text) for name in mixed})
+
+
+def _text(value: Any) -> str | None:
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return None if missing else value if isinstance(value, str) else json.dumps(_plain(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    write_atomically(path, lambda file: file.write(text.encode("utf-8", "replace")))
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Puts what `write` writes in the place of `path`, durably, or leaves all as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as strict JSON: numbers that are not finite become null, numpy's become Python's."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,127 @@
+"""Scores, each declared once: what it is, what it is called, where it is shown. Tables, figures and definitions follow from these records.
+
+`metrics` and `training` declare this project's; a plug-in declares its own with `score`. `statistics` is about scores of many trials.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from bench.registry import UsageError
+
+OWN = ("bench.scores.metrics", "bench.scores.training")  # the modules that declare this project's scores
+HEADLINE = "mcc_spearman"  # methods are ranked by it
+TABLES = ("terminal", "paper", "trials")  # the narrow ones: terminal and Markdown, LaTeX, single trials in report.html
+
+
+@dataclass(frozen=True)
+class Score:
+    """`heading` is that of a column in two parts, a group and a name in it; without one the score is in no table but the CSV.
+
+    `axis` names an axis of a figure. `tables` are those of `TABLES` that show the score; report.html and the CSV show every one.
+    `compute` gives the score of a `bench.scores.metrics.Evaluation`, None where it has no meaning; what training itself measures has none.
+    """
+
+    name: str
+    definition: str
+    source: str
+    heading: tuple[str, str] | None = None
+    axis: str = ""
+    tables: Collection[str] = ()
+    lower_is_better: bool = False
+    bounded: bool = False  # by 1
+    per_latent: bool = False  # a list with a number for each latent, which is in no table and has no mean
+    compute: Callable[[Any], Any] | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All but `compute`, as plain values that a file can hold."""
+        facts = {name: value for name, value in vars(self).items() if name != "compute"}
+        return facts | {"heading": list(self.heading or ()), "tables": sorted(self.tables)}
+
+
+SCORES: dict[str, Score] = {}
+
+
+def declare(score: Score) -> Score:
+    """Adds `score` to `SCORES`. Raises UsageError where its name is taken."""
+    known = SCORES.get(score.name)
+    if known and _place(known) != _place(score):
+        raise UsageError(f"two scores are called {score.name!r}; choose another name")
+    texts, truths = (score.name, score.definition, score.source, score.axis), (score.lower_is_better, score.bounded)
+    heading = score.heading
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(truth, bool) for truth in truths):
+        raise UsageError(f"{score.name}: source and axis are texts, lower_is_better and bounded are True or False")
+    if heading is not None and (isinstance(heading, str) or len(heading) != 2 or score.per_latent):
+        raise UsageError(f"{score.name}: a heading is two texts, and a score per latent has none")
+    for table in score.tables:
+        if table not in TABLES:
+            raise UsageError(f"{score.name}: there is no table {table!r}; there is: {', '.join(TABLES)}")
+    SCORES[score.name] = score
+    return score
+
+
+def score(
+    name: str,
+    *,
+    source: str,
+    heading: tuple[str, str] | None = None,
+    axis: str = "",
+    tables: Collection[str] = (),
+    lower_is_better: bool = False,
+    bounded: bool = False,
+    per_latent: bool = False,
+) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Declares the score that the decorated function computes; the function's docstring is its definition.
+
+    The decorator raises UsageError where there is no docstring, or where the name is taken. A plug-in's scores come after this
+    project's, which are imported first.
+    """
+
+    def decorate(compute: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        if compute.__module__ not in OWN:
+            load_all()
+        definition = " ".join((compute.__doc__ or "").split())
+        if not definition:
+            raise UsageError(f"{name}: say in the function's docstring what the score is")
+        declare(
+            Score(
+                name,
+                definition,
+                source,
+                heading,
+                axis or name,
+                frozenset(tables),
+                lower_is_better,
+                bounded,
+                per_latent,
+                compute,
+            )
+        )
+        return compute
+
+    return decorate
+
+
+def declared_by(module: str) -> list[str]:
+    """Returns the names of the scores that `module` declared."""
+    return [name for name, score in SCORES.items() if score.compute and score.compute.__module__ == module]
+
+
+def load_all() -> None:
+    """Imports the modules that declare this project's scores."""
+    for module in OWN:
+        importlib.import_module(module)
+
+
+def drop(module: str) -> None:
+    """Forgets the scores that `module` declared."""
+    for name in declared_by(module):
+        del SCORES[name]
+
+
+def _place(score: Score) -> Any:
+    return (score.compute.__module__, score.compute.__qualname__) if score.compute else score

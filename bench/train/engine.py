@@ -1,0 +1,316 @@
+"""Trains many models of one method at once: parameters with a leading model axis, one process, one thread.
+
+A method describes one model; `torch.func.vmap` maps it over the stack, and plain autograd and Adam, which are elementwise in the
+model axis, do the rest. Each model keeps its own initialisation, data, batch order and noise, drawn from its own seeds whatever
+stands beside it.
+"""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import functools
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.func import functional_call, vmap
+from torch.nn.functional import one_hot
+
+from bench.plan.packs import CHUNK
+from bench.train.errors import BrokenContract, OutOfTime
+from datasets import Split
+from methods import Batch, Shape, TorchMethod
+from methods.nets import CountingRng, Rng, jacobian_strength_exact
+
+CHECK = 16  # chunks between two looks for diverged models
+OBJECTIVE_DRAWS = 4  # noise draws over which the validation objective is averaged
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train, on standardised data. The true latents are read only for a method that sees them.
+
+    `owner` says whose model it is, where several restarts belong to one trial.
+    """
+
+    points: Split
+    init_seed: int
+    noise_seed: int
+    owner: int = 0
+
+
+class Stack:
+    """Models of one method with the same shapes. `alive` says which jobs the model axis holds, in order."""
+
+    def __init__(self, method: TorchMethod, shape: Shape, jobs: Sequence[Job], device: str = "cpu"):
+        self.method, self.shape, self.device = method, shape, torch.device(device)
+        self.alive = list(range(len(jobs)))
+        self._owners = [job.owner for job in jobs]
+        models = [_build(method, shape, job) for job in jobs]
+        self._holder = _Holder(models[0]).to(self.device)
+        self._trainable = [name for name, p in self._holder.named_parameters() if p.requires_grad]
+        states = [_Holder(model).state_dict() for model in models]
+        self._state = {name: torch.stack([state[name] for state in states]).to(self.device) for name in states[0]}
+        rows = [self._columns(job.points) for job in jobs]
+        self._data = torch.cat(rows)
+        self._sizes = [len(row) for row in rows]
+        self._starts = np.cumsum([0, *self._sizes[:-1]])
+        self._generators = [torch.Generator().manual_seed(job.noise_seed) for job in jobs]
+        self._step = 0
+        self._optimiser = self._new_optimiser()
+
+    @property
+    def owners(self) -> list[int]:
+        """Whose model each one is that the stack holds, in the order of the model axis."""
+        return [self._owners[job] for job in self.alive]
+
+    def train(self, until: int | None = None, deadline: float = math.inf) -> None:
+        """Minimises each model's own loss up to step `until`, a multiple of CHUNK, or to the end.
+
+        Models that are no longer finite leave the stack. Raises OutOfTime before a chunk that would start after `deadline`, in
+        seconds of `time.monotonic`, and BrokenContract for a loss that is not a scalar or writes to its batch.
+        """
+        method = self.method
+        loss = self._map(
+            lambda model, batch, normal, uniform: method.loss(
+                model, Batch(*batch)._replace(progress=self._step / method.steps), Rng(normal, uniform)
+            )
+        )
+        needed = self._numbers_needed(method.batch_size)
+        end = method.steps if until is None else min(until, method.steps)
+        while self._step < end and self.alive:
+            if time.monotonic() > deadline:
+                raise OutOfTime(f"training stood at step {self._step} of {method.steps}")
+            rows, normals, uniforms = self._draw(needed)
+            for offset in range(min(CHUNK, end - self._step)):
+                columns = rows[:, offset]
+                batch = self._batch(columns)
+                with _left_alone(columns, "loss"):
+                    losses = loss(self._state, batch, normals[:, offset], uniforms[:, offset])
+                parameters = [self._state[name] for name in self._trainable]
+                gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+                for parameter, gradient in zip(parameters, clip(gradients, method.max_norm), strict=True):
+                    # Adam's fused kernel on the CPU reads memory in order, whatever the strides say.
+                    parameter.grad = gradient.contiguous()
+                for group in self._optimiser.param_groups:
+                    group["lr"] = group["factor"] * method.learning_rate * one_cycle(self._step / method.steps)
+                self._optimiser.step()
+                self._step += 1
+            if self._step % (CHUNK * CHECK) == 0 and not losses.isfinite().all():
+                self.keep(losses.isfinite().nonzero().flatten().tolist())
+        if self.alive:
+            values = [value.detach().reshape(len(value), -1) for value in self._state.values()]
+            self.keep(torch.stack([value.isfinite().all(1) for value in values]).all(0).nonzero().flatten().tolist())
+
+    def model(self, position: int) -> torch.nn.Module:
+        """A copy of the model at this position of the model axis, on the CPU."""
+        holder = copy.deepcopy(self._holder).cpu()
+        holder.load_state_dict({name: value[position] for name, value in self._state.items()})
+        return holder.model
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Leaves only the models at these positions of the model axis, in this order, ready to train on."""
+        moments = [self._optimiser.state[self._state[name]] for name in self._trainable]
+        self.alive = [self.alive[position] for position in positions]
+        self._generators = [self._generators[position] for position in positions]
+        self._state = {name: value.detach()[list(positions)] for name, value in self._state.items()}
+        self._optimiser = self._new_optimiser()
+        for name, state in zip(self._trainable, moments, strict=True):
+            # Adam's moments have a model axis, its count of steps has none.
+            kept = {key: value[list(positions)] if value.dim() else value for key, value in state.items()}
+            self._optimiser.state[self._state[name]] = kept
+
+    @torch.no_grad()
+    def objective(self, points: Sequence[Split], method: TorchMethod | None = None) -> np.ndarray:
+        """The method's objective of each model in the stack on its own `points`, all of one size, with the same noise for all.
+
+        `method` stands in for the one that the models were trained with: with other weights of its terms, say.
+        """
+        judge = method or self.method
+        data = torch.stack([self._columns(p) for p in points])
+        n_normal, n_uniform = self._numbers_needed(data.shape[1], judge.objective)
+        loss = self._map(
+            lambda model, batch, normal, uniform: judge.objective(model, Batch(*batch), Rng(normal, uniform)),
+            (0, 0, None, None),
+        )
+        generator = torch.Generator().manual_seed(0)
+        with _left_alone(data, "objective"):
+            draws = [
+                loss(
+                    self._state,
+                    self._batch(data),
+                    torch.randn(n_normal, generator=generator).to(self.device),
+                    torch.rand(n_uniform, generator=generator).to(self.device),
+                )
+                for _ in range(OBJECTIVE_DRAWS)
+            ]
+        return torch.stack(draws).mean(0).cpu().numpy()
+
+    @torch.no_grad()
+    def encode(self, points: Sequence[Split]) -> np.ndarray:
+        """Estimated latents (n_models, n_samples, n_estimated) of each model's own `points`, which are repeated to one size.
+
+        Raises BrokenContract for an `encode` that gives another shape or writes to its data.
+        """
+        n_samples = max(len(p.x) for p in points)
+        columns = [self._columns(p) for p in points]
+        filled = [c.repeat(math.ceil(n_samples / len(c)), 1)[:n_samples] for c in columns]
+        data = torch.stack(filled)
+        x, u, _ = self._batch(data)
+        with _left_alone(data, "encode"):
+            encoded = self._map(self.method.encode)(self._state, x, u)
+        if encoded.dim() != 3 or encoded.shape[1] != n_samples or not encoded.shape[2]:
+            raise BrokenContract(
+                f"encode gives shape {tuple(encoded.shape[1:])} for {n_samples} points, and must give (n_points, n_estimated)"
+            )
+        return encoded.cpu().numpy()
+
+    @torch.no_grad()
+    def decode(self, z: np.ndarray) -> np.ndarray | None:
+        """Reconstructions (n_models, n_samples, n_observed) from `z` (n_models, n_samples, n_estimated), if the method has them."""
+        if not self.method.has_decoder:
+            return None
+        latents = torch.tensor(z, device=self.device)
+        with _left_alone(latents, "decode"):
+            return self._map(self.method.decode)(self._state, latents).cpu().numpy()
+
+    @torch.no_grad()
+    def jacobian_strength(self, z: np.ndarray) -> np.ndarray | None:
+        """E |dx_k/dz_i| * std(z_i) of each model's decoder, (n_models, n_observed, n_estimated), if the method has one.
+
+        At `z` (n_models, n_samples, n_estimated); x has unit variance.
+        """
+        if not self.method.has_decoder:
+            return None
+        decode: Callable = self.method.decode
+        strength = self._map(lambda model, z: jacobian_strength_exact(functools.partial(decode, model), z))
+        return strength(self._state, torch.as_tensor(z).to(self.device)).cpu().numpy()
+
+    def _map(self, function: Callable, in_dims: tuple = (0, 0, 0, 0)) -> Callable:
+        """`function(model, *args)` over the stack: called with the stacked state and stacked arguments."""
+
+        def one(state: dict[str, Tensor], *args):
+            return functional_call(self._holder, state, (function, *args))
+
+        return lambda state, *args: vmap(one, in_dims=in_dims[: 1 + len(args)])(state, *args)
+
+    def _new_optimiser(self) -> torch.optim.Adam:
+        factors = {
+            name: self.method.rates.get(name.removeprefix("model.").split(".")[0], 1.0) for name in self._trainable
+        }
+        groups = [
+            {"params": [self._state[name].requires_grad_() for name in self._trainable if factors[name] == factor]}
+            | {"factor": factor}
+            for factor in sorted(set(factors.values()))
+        ]
+        return torch.optim.Adam(groups, betas=self.method.betas, fused=True)
+
+    def _draw(self, needed: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Columns (models, CHUNK, batch, .) and noise (models, CHUNK, .) of the next steps, each model's from its own generator."""
+        rows, normals, uniforms = [], [], []
+        for job, generator in zip(self.alive, self._generators, strict=True):
+            index = torch.randint(self._sizes[job], (CHUNK, self.method.batch_size), generator=generator)
+            rows.append(index + int(self._starts[job]))
+            normals.append(torch.randn(CHUNK, needed[0], generator=generator))
+            uniforms.append(torch.rand(CHUNK, needed[1], generator=generator))
+        draws = [torch.stack(part) for part in (rows, normals, uniforms)]
+        if self.device.type == "cuda":
+            draws = [part.pin_memory().to(self.device, non_blocking=True) for part in draws]
+        return self._data[draws[0]], draws[1], draws[2]
+
+    def _columns(self, points: Split) -> Tensor:
+        z = points.z if self.method.sees_latents else points.z[:, :0]
+        u = one_hot(torch.as_tensor(points.domains), self.shape.n_domains)
+        parts = [torch.as_tensor(points.x), u, torch.as_tensor(z)]
+        return torch.cat([part.to(torch.float32) for part in parts], dim=1).to(self.device)
+
+    def _batch(self, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x, u and z of a Batch, side by side in `columns`."""
+        n_observed, n_domains = self.shape.n_observed, self.shape.n_domains
+        return (
+            columns[..., :n_observed],
+            columns[..., n_observed : n_observed + n_domains],
+            columns[..., n_observed + n_domains :],
+        )
+
+    def _numbers_needed(self, n_samples: int, loss: Callable | None = None) -> tuple[int, int]:
+        """How many normal and uniform numbers one loss (by default, the method's) on `n_samples` points takes."""
+        rng = CountingRng()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            n_columns = self._data.shape[1]
+            batch = Batch(*self._batch(torch.zeros(n_samples, n_columns)))
+            value = (loss or self.method.loss)(self.method.build(self.shape), batch, rng)
+        if not isinstance(value, Tensor) or value.dim():
+            raise BrokenContract(
+                f"the loss must be a scalar tensor, and is {tuple(getattr(value, 'shape', ()))} of {type(value).__name__}"
+            )
+        return rng.n_normal, rng.n_uniform
+
+
+class _Holder(torch.nn.Module):
+    """Gives `functional_call`, which wants a module's own `forward`, any function of the model."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable, *args):
+        return function(self.model, *args)
+
+
+def clip(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """Scales each model's gradient, over all its parameters, to a norm of at most `max_norm`. The model axis leads."""
+    norms = torch.cat([gradient.reshape(len(gradient), -1) for gradient in gradients], dim=1).norm(dim=1)
+    factors = (max_norm / norms).clamp(max=1.0)
+    return [gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients]
+
+
+def one_cycle(progress: float, warm_up: float = 0.1) -> float:
+    """Learning rate relative to its peak, by the fraction of steps done: a linear rise, then half a cosine down to 0."""
+    if progress < warm_up:
+        return progress / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+
+
+def use_one_thread() -> None:
+    """For a process that trains packs: one thread, and no returning of memory to the system between steps.
+
+    Without the second, page faults cost as much as stacking gains (glibc trims and unmaps the freed activations at every step).
+    """
+    torch.set_num_threads(1)
+    # scipy's and numpy's linear algebra, whose rounding depends on the number: what is loaded, and what will be.
+    threadpool_limits(1)
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+        libc.mallopt(trim_threshold, 1 << 30)
+        libc.mallopt(mmap_threshold, 1 << 30)
+
+
+def _build(method: TorchMethod, shape: Shape, job: Job) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.init_seed)
+        model = method.build(shape)
+    x = torch.tensor(job.points.x, dtype=torch.float32)
+    with _left_alone(x, "prepare"):
+        method.prepare(model, x)
+    return model
+
+
+@contextmanager
+def _left_alone(data: Tensor, hook: str) -> Iterator[None]:
+    """Raises BrokenContract if `data` is written to. A tensor counts its writes, those to its views and under vmap included."""
+    version = data._version
+    yield
+    if data._version != version:
+        raise BrokenContract(f"{hook} writes to the data that it is given")

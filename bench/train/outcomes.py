@@ -1,0 +1,85 @@
+"""What became of a trial: its status and reason, its scores, and what is kept of its latents."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench import statuses
+from bench.scores import metrics
+from bench.train import errors
+from datasets import Instance
+
+KEPT_POINTS = 500  # test points whose latents are kept beside the rows
+STATUS = {
+    errors.NotApplicable: statuses.NOT_APPLICABLE,
+    errors.Diverged: statuses.DIVERGED,
+    errors.OutOfTime: statuses.TIMED_OUT,
+    errors.ProcessDied: statuses.CRASHED,
+}
+
+
+@dataclass
+class Outcome:
+    """`scores` are empty unless the status is ok; `latents` is what `Store.latents` keeps."""
+
+    status: str
+    error: str | None = None
+    scores: dict[str, Any] = field(default_factory=dict)
+    latents: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def scored(
+    instance: Instance,
+    validation: np.ndarray,
+    test: np.ndarray,
+    scores: dict[str, Any],
+    strength: np.ndarray | None = None,
+) -> Outcome:
+    """The outcome of estimates (n_samples, n_estimated) of two splits, which were checked; `scores` are those that are known already.
+
+    `strength` (n_observed, n_estimated) is that of the decoder's edges, if there is a decoder.
+    """
+    scores = dict(scores)
+    kept = {"z_hat": test, "z": instance.test.z, "domains": instance.test.domains}
+    kept = {key: array[:KEPT_POINTS] for key, array in kept.items()}
+    support = sparse_support(instance)
+    supports, wrong = None, list[str]()
+    if strength is not None and support is not None and np.isfinite(strength).all():
+        supports = metrics.Supports(support, strength)
+        kept |= {"support": support, "strength": strength}
+    if instance.test.z.shape[1]:
+        evaluation = metrics.Evaluation.of(
+            metrics.Encoded(instance.validation.z, validation, instance.validation.domains),
+            metrics.Encoded(instance.test.z, test, instance.test.domains),
+            instance.changing,
+            supports,
+        )
+        found, wrong = evaluation.scores()
+        scores |= found
+        kept["match"] = np.array([evaluation.estimate_of.get(i, -1) for i in range(instance.test.z.shape[1])])
+    return Outcome(statuses.OK, "; ".join(wrong) or None, scores, kept)
+
+
+def sparse_support(instance: Instance) -> np.ndarray | None:
+    """The support that a decoder can be scored against: known, with latents that are known, and not full."""
+    is_scored = instance.support is not None and instance.test.z.shape[1] and not instance.support.all()
+    return instance.support if is_scored else None
+
+
+def failure(error: Exception) -> Outcome:
+    """What no repetition would mend has failed; what another moment, or the present code, may mend has crashed."""
+    if type(error) in STATUS:
+        return Outcome(STATUS[type(error)], str(error))
+    if isinstance(error, errors.BrokenContract):
+        return Outcome(statuses.FAILED, f"BrokenContract: {error}")
+    passing = isinstance(error, (errors.SourceChanged, MemoryError, torch.OutOfMemoryError))
+    passing = passing or "can't allocate" in str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}, line {where.lineno}, {where.name}"
+    return Outcome(statuses.CRASHED if passing else statuses.FAILED, f"{type(error).__name__}: {error} ({place})")

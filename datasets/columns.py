@@ -1,0 +1,26 @@
+"""Whether the columns of a table vary, or hold one number and its rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# A standard deviation this small beside the largest magnitude is the rounding of half, single or double precision, and no signal.
+ROUNDING = {np.dtype(np.float16): 2e-3, np.dtype(np.float32): 2e-7, np.dtype(np.float64): 1e-13}
+
+
+def rounding(dtype: np.dtype) -> float:
+    """Returns the relative rounding of numbers of this type; that of double precision for whole numbers."""
+    return ROUNDING.get(dtype.newbyteorder("="), ROUNDING[np.dtype(np.float64)])
+
+
+def is_constant(columns: np.ndarray, relative: float | None = None) -> np.ndarray:
+    """Says of each column (n_samples, n_columns) whether it varies by no more than its rounding: boolean (n_columns,).
+
+    The standard deviation is compared with `relative` times the largest magnitude, by default the rounding of the array's type.
+    """
+    relative = rounding(columns.dtype) if relative is None else relative
+    values = columns.astype(float)
+    magnitude = np.abs(values).max(axis=0)
+    values /= np.where(magnitude > 0, magnitude, 1)
+    # Around the first value: the mean of many equal numbers can be off by more than their rounding.
+    return (values - values[:1]).std(axis=0) <= relative

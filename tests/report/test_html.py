@@ -1,0 +1,205 @@
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from bench.report import figures, html, leaderboard, pairs
+from tests.simulated import fail, results, simulated_trials
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    trials = fail(simulated_trials(), method="ivae", domains=3, seed=0)
+    trials.loc[trials.status == "diverged", "error"] = "went <b>wrong</b> & stopped"
+    drawn = figures.draw_all(results(trials), folder / "figures")
+    return write(trials, folder, ["VAE ladder: no evidence."], drawn=drawn)
+
+
+def write(trials, folder, verdicts=(), **options):
+    own = results(trials)
+    boards = leaderboard.boards(own, options.get("by", ()))
+    return html.write(own, boards, pairs.table(own), folder, verdicts, **options)
+
+
+class Reader(HTMLParser):
+    """Collects ids, links and text, and checks that what is opened is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs[name] for name in ("src", "href", "xlink:href") if name in attrs]
+        if tag not in ("meta", "link", "input"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def read(report):
+    reader = Reader()
+    reader.feed(report.read_text())
+    assert not reader.open
+    return reader
+
+
+def test_the_report_is_one_file_that_fetches_nothing(read):
+    assert read.links and all(link.startswith(("#", "data:")) for link in read.links)
+
+
+def test_ids_are_unique_and_every_link_within_the_page_has_its_end(read):
+    assert len(set(read.ids)) == len(read.ids)
+    assert {link[1:] for link in read.links if link.startswith("#")} <= set(read.ids)
+
+
+def test_it_says_without_scripts_what_a_reader_needs(read, report):
+    text = " ".join(read.text)
+    trials = simulated_trials()
+    for words in (
+        "VAE ladder: no evidence.",
+        "domains=3, violation=0.5",
+        "Rank correlations <matched>",
+        "--grid domains=2..4",
+        "commit abc",
+        "90 trials (2 failed)",
+        "Source: Khemakhem et al. 2020",  # of ivae
+        "Every two methods compared",
+    ):
+        assert words in text
+    assert all(trial in text for trial in trials.trial_id)
+    assert "went <b>wrong</b> & stopped" in text  # as text, not as markup
+    assert len(re.findall("<svg ", report.read_text())) == len(list((report.parent / "figures").glob("*.svg")))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright, which drives the browser, is not installed"
+    )
+    with sync_api.sync_playwright() as playwright:
+        try:  # that of the system, else playwright's own
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        except sync_api.Error as error:
+            pytest.skip(f"there is no Chromium here (apt-get install chromium): {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request):
+    return request.param
+
+
+@pytest.fixture(params=[(390, 844), (1280, 900)], ids=["phone", "desktop"])
+def opened(browser, report, scheme, request):
+    """The report in the browser, which must find nothing to complain of."""
+    context = browser.new_context(
+        viewport=dict(zip(("width", "height"), request.param, strict=True)), color_scheme=scheme
+    )
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda asked: complaints.append(asked.url) if asked.url.startswith("http") else None)
+    page.goto(report.as_uri())
+    yield page
+    assert complaints == []
+    context.close()
+
+
+def shown(page):
+    return page.eval_on_selector_all(
+        "#board tbody tr", "rows => rows.filter(r => !r.hidden).map(r => r.cells[1].textContent)"
+    )
+
+
+def test_a_click_on_a_heading_sorts_and_another_one_turns_the_order(opened):
+    expected = simulated_trials().groupby("method").mcc_spearman.mean().sort_values().index.tolist()
+    opened.get_by_role("button", name="MCC Spearman").click()
+    assert [name.removesuffix(" †") for name in shown(opened)] == expected[::-1]
+    opened.get_by_role("button", name="MCC Spearman").click()
+    assert [name.removesuffix(" †") for name in shown(opened)] == expected
+    opened.get_by_role("button", name="rank").click()
+    assert shown(opened)[:2] == ["ivae †", "synergy-vae"]  # from the highest number; what has no rank stays last
+
+
+def test_the_filter_leaves_the_rows_with_its_words(opened):
+    opened.get_by_label("Filter").fill("floor")
+    assert set(shown(opened)) == {"random", "identity"}
+    opened.get_by_label("Filter").fill("")
+    assert len(shown(opened)) == 5
+
+
+def test_a_cell_opens_to_its_trials(opened):
+    opened.get_by_text("domains=3, violation=0.5").click()
+    opened.get_by_text("15 trials").nth(3).click()
+    assert opened.get_by_text("ivae-3-0.5-0").is_visible()
+
+
+def test_the_page_is_no_wider_than_the_window_and_its_text_stands_out(opened):
+    assert opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    colours = opened.evaluate(
+        "[...document.querySelectorAll('h1, td, figcaption, dd, a, th, tr.floor td')].map(e => [getComputedStyle(e).color, getComputedStyle(document.body).backgroundColor])"
+    )
+    assert min(contrast(*map(rgb, pair)) for pair in colours) >= 4.5  # WCAG 2.1, level AA
+
+
+def rgb(text):
+    return np.array([int(value) for value in re.findall(r"\d+", text)[:3]]) / 255
+
+
+def contrast(a, b):
+    linear = [
+        np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722] for c in (a, b)
+    ]
+    return (max(linear) + 0.05) / (min(linear) + 0.05)
+
+
+def test_it_can_be_read_with_scripts_off(browser, report):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator("#board tbody tr").count() == 5 and not page.locator("#filter").is_visible()
+    context.close()
+
+
+def test_a_run_of_one_cell_has_a_report(tmp_path):
+    trials = simulated_trials(domains=[2], violations=[0.0])
+    assert "the one cell" in write(trials, tmp_path).read_text()
+
+
+def test_the_best_method_and_those_not_told_from_it_stand_out_and_floors_never_do(report):
+    looks = re.findall(r'<tr class="(\w+)">(.*?)</tr>', report.read_text())
+    best = [role for role, row in looks if 'class="best"' in row]
+    assert best == ["method"] * len(best) and best
+
+
+def test_a_board_for_each_value_is_one_table_with_a_column_of_it(tmp_path):
+    text = write(simulated_trials(), tmp_path, by=["violation"], command="run_bench.py report a b").read_text()
+    head = re.search(r"<thead><tr><th[^>]*>(.*?)</th>", text)
+    assert head[1] == "violation" and len(re.findall(r'<tr class="(method|floor|ceiling)">', text)) == 10
+    assert "python run_bench.py report a b" in text
+    assert text.count("ranked by MCC (Spearman).") == 1  # said once of both
+
+
+def test_a_figure_that_lies_in_the_folder_and_was_not_drawn_for_this_report_is_not_in_it(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "other.svg").write_text("<svg ><script>alert(1)</script></svg>")
+    (tmp_path / "figures" / "other.txt").write_text("Not ours.")
+    text = write(simulated_trials(), tmp_path).read_text()
+    assert "alert(1)" not in text and "Not ours" not in text

@@ -1,0 +1,235 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bench.report import leaderboard
+from bench.report.texts import number
+from bench.scores.statistics import mean_interval
+from tests.simulated import SCORES, fail, results, simulated_trials
+
+
+def board(trials):
+    return leaderboard.table(results(trials))
+
+
+def printed(trials):
+    own = results(trials)
+    return leaderboard.render(leaderboard.table(own), own)
+
+
+def test_means_and_intervals_are_over_seeds_of_the_means_over_cells():
+    trials = simulated_trials()
+    table = board(trials).set_index("label")
+    own = trials[trials.method == "ivae"].pivot_table(index="seed", values="mcc_spearman", aggfunc="mean").to_numpy()
+    mean, low, high, _ = np.stack(mean_interval(own))[:, 0]
+    row = table.loc["ivae"]
+    np.testing.assert_allclose([row.mcc_spearman, row.mcc_spearman_low, row.mcc_spearman_high], [mean, low, high])
+
+
+def test_methods_are_ranked_and_ceiling_and_floors_stand_apart():
+    table = board(simulated_trials())
+    assert table.label.tolist() == ["synergy-vae", "ivae", "supervised", "identity", "random"]
+    assert table["rank"].tolist()[:2] == [1, 2] and table["rank"][2:].isna().all()
+
+
+def test_failed_trials_are_counted_with_their_reason_and_mark_the_mean():
+    trials = fail(simulated_trials(), method="ivae", domains=3)
+    table = board(trials).set_index("label")
+    assert table.loc["ivae", ["n_ok", "n_trials", "n_failed"]].tolist() == [12, 18, 6]
+    text = printed(trials)
+    assert "ivae †" in text and "synergy-vae †" not in text
+    assert "6 of 18 trials failed, most often: every restart became NaN" in text
+
+
+def test_a_method_whose_trials_all_failed_is_still_in_the_table():
+    table = board(fail(simulated_trials(), method="ivae")).set_index("label")
+    assert np.isnan(table.loc["ivae", "mcc_spearman"]) and table.loc["ivae", "n_failed"] == 18
+    assert pd.isna(table.loc["ivae", "rank"])
+
+
+def test_the_files_hold_the_same_numbers(tmp_path):
+    trials = fail(simulated_trials(), method="ivae", domains=3, seed=1)
+    leaderboard.write(results(trials), tmp_path)
+    raw = pd.read_csv(tmp_path / "leaderboard.csv").set_index("label")
+    mean = trials[trials.method == "synergy-vae"].mcc_spearman.mean()
+    assert raw.loc["synergy-vae", "mcc_spearman"] == pytest.approx(mean)
+    text = number(mean)
+    markdown, latex = ((tmp_path / f"leaderboard.{kind}").read_text() for kind in ("md", "tex"))
+    assert text in markdown and text in latex
+    assert "domains=3, violation=0.5" in markdown and "(2/3)" in markdown
+
+
+def test_the_latex_table_is_booktabs_with_the_best_method_in_bold_and_balanced_braces(tmp_path):
+    leaderboard.write(results(simulated_trials()), tmp_path)
+    latex = (tmp_path / "leaderboard.tex").read_text()
+    assert latex.count("{") == latex.count("}")
+    assert all(rule in latex for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    scores = {
+        name: [cell.strip() for cell in latex[latex.index(f"{name} &") :].splitlines()[0].split("&") if "$_{" in cell]
+        for name in ("synergy-vae", "ivae")
+    }
+    assert len(scores["ivae"]) == 5
+    assert all(cell.startswith(r"\textbf{") for cell in scores["synergy-vae"])
+    assert not any(r"\textbf" in cell for cell in scores["ivae"])
+
+
+def test_the_latex_heading_of_the_support_says_of_what_it_is(tmp_path):
+    leaderboard.write(results(simulated_trials().assign(support_ap=0.9)), tmp_path)
+    assert "& support AP &" in (tmp_path / "leaderboard.tex").read_text()
+
+
+def test_the_methods_that_the_paired_difference_does_not_tell_from_the_best_are_underlined(tmp_path):
+    """A method that is behind by a little on every seed is told from the best although their intervals overlap."""
+    rng = np.random.default_rng(0)
+    seeds = 0.1 * rng.normal(size=10)
+    trials = simulated_trials({"vae": 0, "ivae": 0, "flow-vae": 0, "tcl": 0, "supervised": 0}, seeds=10)
+    level = {"vae": 0.70, "ivae": 0.70, "flow-vae": 0.68, "tcl": 0.5, "supervised": 0.9}
+    trials["mcc_spearman"] = trials.method.map(level) + trials.seed.map(dict(enumerate(seeds)))
+    trials["mcc_spearman"] += 0.02 * rng.normal(size=len(trials))
+    rows = board(trials).set_index("label")
+    assert rows.mcc_spearman_low["vae"] < rows.mcc_spearman_high["flow-vae"]
+    first, second = rows.index[:2]
+    assert {first, second} == {"vae", "ivae"}
+    assert rows.mcc_spearman_best[rows.mcc_spearman_best].index.tolist() == [first]
+    assert rows.mcc_spearman_tied[rows.mcc_spearman_tied].index.tolist() == [second]
+    leaderboard.write(results(trials), tmp_path)
+    latex = (tmp_path / "leaderboard.tex").read_text()
+    assert rf"{second} & \underline{{" in latex and rf"{first} & \textbf{{" in latex
+
+
+def test_with_one_seed_nothing_is_called_a_tie():
+    assert not board(simulated_trials(seeds=1)).mcc_spearman_tied.any()
+
+
+def test_the_interquartile_mean_is_scipys_over_all_trials_of_a_method():
+    trials = simulated_trials(seeds=5)
+    rows = board(trials).set_index("label")
+    own = trials[trials.method == "ivae"].mcc_spearman
+    assert rows.iqm["ivae"] == pytest.approx(stats.trim_mean(own, 0.25))
+
+
+def test_the_pessimistic_mean_counts_a_failure_as_the_lowest_floor_of_its_cell_and_seed():
+    trials = fail(
+        tiny(ivae=[0.5, 0.7, 0.7, 0.9], random=[0.2, 0.1, 0.3, 0.4], identity=[0.3, 0.3, 0.3, 0.3]),
+        method="ivae",
+        domains=2,
+        seed=0,
+    )
+    rows = board(trials).set_index("label")
+    assert rows.pessimistic["ivae"] == pytest.approx(((0.2 + 0.7) / 2 + 0.8) / 2)
+    assert rows.pessimistic["random"] == rows.mcc_spearman["random"]
+    alone = board(trials[trials.method == "ivae"])
+    assert alone.pessimistic[0] == pytest.approx((0.7 / 2 + 0.8) / 2)
+    # A board of a part takes the floors from all trials: those of another setting are floors all the same.
+    settings = trials.assign(alpha=np.where(trials.method == "ivae", 1.0, np.nan))
+    part = leaderboard.boards(results(settings), ["alpha"])["alpha=1"]
+    assert part.pessimistic[0] == rows.pessimistic["ivae"]
+
+
+def test_the_terminal_and_the_markdown_are_narrow_and_the_csv_has_everything(tmp_path):
+    trials = simulated_trials()
+    text = printed(trials)
+    assert max(map(len, text.split("\n\n")[0].splitlines())) <= 100
+    assert "pessimistic" not in text  # nothing failed
+    leaderboard.write(results(trials), tmp_path)
+    assert "NMSE" not in (tmp_path / "leaderboard.md").read_text()
+    columns = set(pd.read_csv(tmp_path / "leaderboard.csv"))
+    assert {
+        *SCORES,
+        "mcc_within_low",
+        "r2_block_tied",
+        "iqm",
+        "pessimistic",
+        "n_seeds",
+        "n_failed",
+        "train_s",
+    } <= columns
+
+
+def test_where_the_truth_is_unknown_the_reconstruction_error_is_shown():
+    trials = simulated_trials().assign(**dict.fromkeys(SCORES[:-2], np.nan), has_truth=False)
+    text = printed(trials)
+    assert "NMSE" in text and "MCC\n" not in text and "IQM" not in text
+
+
+def tiny(**scores):
+    """Two cells and two seeds of each method: its scores in the order (cell 1, seed 0), (1, 1), (2, 0), (2, 1)."""
+    trials = simulated_trials(dict.fromkeys(scores, 0.0), domains=[2, 3], violations=[0.0], seeds=2)
+    trials[list(SCORES)] = np.repeat(np.concatenate(list(scores.values())), len(SCORES)).reshape(len(trials), -1)
+    return trials
+
+
+def test_the_numbers_of_a_tiny_table_are_those_computed_by_hand():
+    row = board(tiny(ivae=[0.5, 0.7, 0.7, 0.9])).iloc[0]
+    # Seeds have means .6 and .8: mean .7, standard error .1, and the 97.5 % quantile of t with one degree of freedom.
+    assert row.mcc_spearman == pytest.approx(0.7)
+    assert row.mcc_spearman_low == pytest.approx(0.7 - 12.7062 * 0.1, rel=1e-4)
+    assert row.mcc_spearman_high == pytest.approx(0.7 + 12.7062 * 0.1, rel=1e-4)
+    assert (row.n_seeds, row.n_trials, row.n_ok, row.train_s) == (2, 4, 4, 2.0)
+
+
+def test_with_a_failure_the_mean_is_over_the_remaining_trials_of_each_seed_and_marked_as_not_comparable():
+    trials = fail(tiny(ivae=[0.5, 0.7, 0.7, 0.9], vae=[0.1, 0.1, 0.1, 0.1]), method="ivae", domains=2, seed=0)
+    table = board(trials).set_index("label")
+    assert table.loc["ivae", "mcc_spearman"] == pytest.approx((0.7 + 0.8) / 2)
+    assert not table.loc["ivae", "comparable"] and table.loc["vae", "comparable"]
+
+
+def test_trials_that_do_not_apply_are_counted_apart_from_failures():
+    trials = simulated_trials()
+    hit = (trials.method == "ivae") & (trials.domains == 2)
+    trials.loc[hit, "status"] = "not-applicable"
+    trials.loc[hit, list(SCORES)] = np.nan
+    table = board(trials)
+    row = table.set_index("label").loc["ivae"]
+    assert (row.n_ok, row.n_failed, row.n_not_applicable) == (12, 0, 6)
+    assert "ivae: not applicable to 6 of 18 trials." in printed(trials)
+
+
+def test_every_trial_is_in_exactly_one_count_even_one_that_is_ok_without_a_score():
+    trials = fail(simulated_trials(), method="ivae", seed=0)
+    trials.loc[trials.method == "random", "mcc_spearman"] = np.nan
+    table = board(trials)
+    assert (table.n_ok + table.n_failed + table.n_not_applicable == table.n_trials).all()
+    assert table.n_trials.sum() == len(trials)
+    assert table.set_index("label").loc["random", ["n_failed", "reason"]].tolist() == [18, "no score"]
+
+
+def test_the_most_common_reason_is_the_one_named():
+    trials = simulated_trials({"ivae": 0.8})
+    trials.loc[:2, ["status", "error"]] = ["failed", "rare"]
+    trials.loc[3:9, ["status", "error"]] = ["failed", "Traceback\n  ...\nValueError: common"]
+    assert board(trials).reason[0] == "ValueError: common"
+
+
+def test_methods_with_equal_scores_share_a_rank():
+    table = board(tiny(ivae=[0.5] * 4, vae=[0.5] * 4, **{"flow-vae": [0.4] * 4}))
+    assert table["rank"].tolist() == [1, 1, 3]
+
+
+def test_one_seed_is_shown_without_an_interval():
+    text = printed(simulated_trials(seeds=1))
+    assert "[" not in text and "over 1 data seed;" in text
+
+
+def test_the_best_reconstruction_is_the_lowest():
+    trials = simulated_trials({"ivae": 0.8, "vae": 0.7})
+    trials["recon_nmse"] = np.where(trials.method == "ivae", 0.2, 0.1)
+    table = board(trials)
+    assert table.recon_nmse_best.tolist() == [False, True]
+    assert table.mcc_spearman_best.tolist() == [True, False]
+
+
+def test_special_characters_of_labels_are_escaped_for_latex():
+    assert leaderboard.escape("a_b (p=50%, c=#1&2)") == r"a\_b (p=50\%, c=\#1\&2)"
+
+
+def test_cells_without_a_score_say_why(tmp_path):
+    trials = fail(simulated_trials(domains=[2, 3], violations=[0.0]), method="ivae", domains=2)
+    trials = trials[~((trials.method == "synergy-vae") & (trials.domains == 3))]
+    trials.loc[(trials.method == "random") & (trials.domains == 2), "status"] = "not-applicable"
+    leaderboard.write(results(trials), tmp_path)
+    by_cell = (tmp_path / "leaderboard.md").read_text().split("by cell")[1]
+    entries = {line.split("|")[1].strip(): line for line in by_cell.splitlines() if line.startswith("|")}
+    assert "failed" in entries["ivae"] and "not run" in entries["synergy-vae"] and "not applicable" in entries["random"]

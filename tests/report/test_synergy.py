@@ -1,0 +1,178 @@
+import dataclasses
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.report import synergy
+from bench.scores import statistics
+from bench.scores.statistics import mean_interval
+from tests.simulated import LADDERS, facts, fail, ladder_trials, results
+
+
+def table(trials, **options):
+    return synergy.table(results(trials), **options)
+
+
+def verdicts(trials, **known):
+    own = results(trials, **known)
+    return synergy.verdicts(own, synergy.table(own))
+
+
+def verdict(trials, **known):
+    (sentence,) = verdicts(trials, **known)
+    return sentence
+
+
+def test_effect_and_interaction_are_those_computed_by_hand():
+    trials = ladder_trials(both=0.1, changes=0.02, cells=2)
+    wide = trials.pivot(index="seed", columns=["method", "domains"], values="mcc_spearman")
+    row = table(trials).iloc[1]
+    assert row.domains == 3 and row.n_seeds == 10
+    neither, changes, sparsity, both = (wide[name, 3] for name in LADDERS["VAE"])
+    assert row.effect == pytest.approx(both.mean() - max(changes.mean(), sparsity.mean()))
+    expected = mean_interval((both - changes - sparsity + neither).to_numpy()[:, None])
+    assert row[["interaction", "interaction_low", "interaction_high"]].tolist() == pytest.approx(np.ravel(expected[:3]))
+    lows = [mean_interval((both - other).to_numpy()[:, None]).low[0] for other in (changes, sparsity)]
+    assert row.effect_low == pytest.approx(min(lows))
+    logits = [np.log(score / (1 - score)) for score in (neither, changes, sparsity, both)]
+    assert row.logit_interaction == pytest.approx((logits[3] - logits[2] - logits[1] + logits[0]).mean())
+
+
+def test_the_last_row_of_a_ladder_is_the_mean_over_its_cells():
+    rows = table(ladder_trials(both=0.1))
+    own, overall = rows[rows.scope == "cell"], rows[rows.scope == "all"].iloc[0]
+    for column in ("both", "changes", "over_changes", "over_sparsity", "interaction", "logit_interaction"):
+        assert overall[column] == pytest.approx(own[column].mean())
+
+
+def test_the_verdict_finds_a_synergy_that_is_there_and_says_where_it_is_largest():
+    sentence = verdict(ladder_trials(both=[0.02, 0.1, 0.2, 0.02, 0.02, 0.02], noise=0.01))
+    assert sentence.startswith("VAE ladder: evidence of synergy: averaged over 6 cells")
+    assert (
+        "cells on their own, most at domains=4" in sentence
+        and "synergy-vae against the better of flow-vae and sparse-vae" in sentence
+    )
+    local = verdict(ladder_trials(both=[-0.05, 0.15, -0.05, -0.05, -0.05, -0.05], noise=0.01))
+    assert local.startswith("VAE ladder: evidence of synergy in 1 of 6 cells, at domains=3")
+
+
+def test_a_gain_over_one_assumption_alone_is_no_synergy():
+    for parts in ({"changes": 0.2}, {"sparsity": 0.2}):
+        sentence = verdict(ladder_trials(both=0.2, seed=3, **parts))
+        assert sentence.startswith("VAE ladder: no evidence of synergy")
+
+
+def test_a_combination_that_harms_is_called_that():
+    assert "scores below the better of its parts" in verdict(ladder_trials(both=-0.1))
+
+
+@pytest.mark.parametrize(("seeds", "parts"), [(3, {}), (10, {"changes": -0.2})], ids=["equal parts", "one better part"])
+def test_where_there_is_no_effect_the_verdict_is_silent_in_19_of_20_studies(seeds, parts, monkeypatch):
+    monkeypatch.setattr(statistics, "mean_interval", functools.partial(statistics.mean_interval, replicates=1000))
+    sentences = [verdict(ladder_trials(seeds=seeds, seed=seed, **parts)) for seed in range(60)]
+    n_claims = sum(": evidence of synergy" in sentence for sentence in sentences)
+    assert n_claims <= 7  # 1 % of all series have more at a rate of 0.05
+
+
+@pytest.mark.parametrize("parts", [{}, {"sparsity": 0.02}, {"sparsity": 0.2}], ids=["equal", "close", "far"])
+def test_the_intervals_of_effect_and_interaction_cover(parts):
+    """Three hundred independent cells of ten seeds each; see docs/statistics.md for why the effect's covers at least as often."""
+    rows = table(ladder_trials(both=0.25, neither=-0.1, cells=300, **parts))[:-1]
+    effect = 0.25 - parts.get("sparsity", 0)
+    interaction = effect - 0.1
+    assert np.mean((rows.effect_low <= effect) & (effect <= rows.effect_high)) > 0.92
+    inside = (rows.interaction_low <= interaction) & (interaction <= rows.interaction_high)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.04)
+
+
+def test_failed_trials_are_in_no_difference_and_counted():
+    trials = fail(ladder_trials(both=0.1), method="sparse-vae", domains=2, seed=3)
+    row = table(trials).iloc[0]
+    assert (row.n_seeds, row.n_failed) == (9, 1)
+    without = trials[~((trials.domains == 2) & (trials.seed == 3))]
+    pd.testing.assert_series_equal(row[["effect", "effect_low"]], table(without).iloc[0][["effect", "effect_low"]])
+    assert verdict(trials).endswith("10 data seeds; 1 trial that failed is in no difference.")
+
+
+def test_what_cannot_be_judged_is_said_with_the_reason():
+    trials = ladder_trials()
+    assert "since sparse-vae is not in the run" in verdict(trials[trials.method != "sparse-vae"])
+    assert "cannot be judged from 1 data seed." in verdict(trials[trials.seed == 0])
+    other = trials[trials.method == "synergy-vae"].assign(alpha=1.0)
+    assert "several settings of synergy-vae (alpha): choose one with --where" in verdict(pd.concat([trials, other]))
+    assert verdicts(trials[trials.method == "vae"]) == []
+
+
+def test_without_the_method_that_assumes_neither_there_is_an_effect_and_no_interaction():
+    trials = ladder_trials(both=0.2)
+    sentence = verdict(trials[trials.method != "vae"])
+    assert "evidence of synergy: averaged" in sentence and "interaction" not in sentence
+
+
+def test_a_field_that_all_methods_of_the_ladder_vary_makes_cells():
+    trials = ladder_trials(both=0.2, cells=2)
+    rows = table(pd.concat([trials, trials.assign(steps=300)]))
+    assert rows.columns[2:4].tolist() == ["domains", "steps"] and len(rows) == 5
+
+
+def test_what_is_not_asked_for_is_averaged_within_each_seed():
+    rows = table(ladder_trials(both=0.2), by=[])
+    assert (
+        len(rows) == 2 and rows.effect[0] == pytest.approx(rows.effect[1]) and rows.effect_low[0] == rows.effect_low[1]
+    )
+
+
+def test_every_ladder_of_the_run_has_its_sentence_in_alphabetical_order(tmp_path):
+    trials = pd.concat([ladder_trials(both=0.2, names=ladder) for ladder in LADDERS.values()], ignore_index=True)
+    sentences = synergy.write(results(trials), tmp_path)
+    assert [sentence.split()[0] for sentence in sentences] == ["flow", "GAN", "VAE"]
+    text = (tmp_path / "synergy.md").read_text()
+    assert all(sentence in text for sentence in sentences)
+    assert "## GAN ladder: gan, domain-gan, sparse-gan, synergy-gan" in text
+    assert len(pd.read_csv(tmp_path / "synergy.csv")) == 3 * 7
+
+
+MINE = {"neither": "plain", "changes": "moving", "sparsity": "thin", "both": "mine"}
+
+
+def plugin_facts(**corners):
+    """What is known of methods where a plug-in has registered these `corners` of its own ladder."""
+    methods, _ = facts()
+    methods |= {
+        name: dataclasses.replace(methods["pca"], role="method", ladder="Mine", corner=corner)
+        for corner, name in corners.items()
+    }
+    return {"methods": methods}
+
+
+def test_a_plug_ins_ladder_gets_its_verdict_as_ours_do():
+    trials = ladder_trials(both=0.2, names=tuple(MINE.values()))
+    sentence = verdict(trials, **plugin_facts(**MINE))
+    ours = verdict(ladder_trials(both=0.2))
+    for theirs, own in (("Mine", "VAE"), ("mine", "synergy-vae"), ("moving", "flow-vae"), ("thin", "sparse-vae")):
+        sentence = sentence.replace(theirs, own, 1)
+    assert sentence == ours and ": evidence of synergy" in ours
+
+
+def test_a_ladder_with_a_corner_that_nobody_registered_says_so():
+    trials = ladder_trials(both=0.2, names=tuple(MINE.values()))
+    without = {corner: name for corner, name in MINE.items() if corner not in ("changes", "sparsity")}
+    assert verdict(trials, **plugin_facts(**without)) == (
+        "Mine ladder: synergy cannot be judged, since no method of it assumes changes alone or sparsity alone."
+    )
+    known = plugin_facts(**{corner: name for corner, name in MINE.items() if corner != "neither"})
+    assert "Mine ladder: evidence of synergy" in verdict(trials, **known)
+    assert "interaction" not in verdict(trials, **known)
+
+
+def test_two_methods_of_the_run_that_are_one_corner_are_said():
+    trials = ladder_trials(both=0.2)
+    twice = pd.concat([trials, trials[trials.method == "flow-vae"].assign(method="other")], ignore_index=True)
+    methods, _ = facts()
+    known = {"methods": methods | {"other": methods["flow-vae"]}}
+    assert "since flow-vae and other both say that they assume changes: choose one with --where" in verdict(
+        twice, **known
+    )
+    assert "evidence of synergy" in verdict(trials, **known)

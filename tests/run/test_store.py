@@ -1,0 +1,214 @@
+import errno
+import json
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.registry import UsageError
+from bench.run.store import ROW, Store, settled, write_text
+
+
+def row(trial_id, finished_at, status="ok", **more):
+    fixed = {"method": "vae", "dataset": "sparse-mixing", "role": "method", "seed": 0, "root_seed": 0, "code": "c"}
+    return {"trial_id": trial_id, "status": status, "finished_at": finished_at, "score": 0.5, **fixed, **more}
+
+
+def asked(trial_id, method="vae", dataset="sparse-mixing", code="c"):
+    return SimpleNamespace(trial_id=trial_id, method=method, dataset=dataset, code=code)
+
+
+def test_rows_come_back_as_they_were_written(tmp_path):
+    store = Store(tmp_path)
+    store.write_pack("p", [row("a", 1.0, per_latent=[0.1, np.float64(0.2)], none=None, count=np.int64(3))], {})
+    assert store.rows() == [row("a", 1.0, per_latent=[0.1, 0.2], none=None, count=3)]
+    assert store.damages == []
+
+
+def test_numbers_that_are_not_finite_become_null_in_valid_json(tmp_path):
+    store = Store(tmp_path)
+    store.write_pack("p", [row("a", 1.0, bad=float("nan"), worse=[np.inf])], {})
+    text = (tmp_path / "parts" / "p.jsonl").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    assert json.loads(text)["bad"] is None and json.loads(text)["worse"] == [None]
+
+
+def test_a_crashed_trial_is_not_finished_and_its_later_row_replaces_it(tmp_path):
+    store = Store(tmp_path)
+    store.write_pack("p", [row("a", 1.0, "crashed"), row("b", 1.0, "failed")], {})
+    assert store.finished() == {"b"}
+    store.write_pack("q", [row("a", 2.0)], {})
+    assert store.finished() == {"a", "b"}
+    assert [r["status"] for r in store.rows() if r["trial_id"] == "a"] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "again"), [(None, {"late", "later"}), (20, set()), (30, set()), (31, {"late"}), (100, {"late", "later"})]
+)
+def test_a_trial_whose_time_was_up_runs_again_under_a_higher_limit_only(tmp_path, limit, again):
+    store = Store(tmp_path)
+    rows = [row("late", 1.0, "timed-out", time_limit=30), row("later", 1.0, "timed-out", time_limit=60.0)]
+    store.write_pack("p", [*rows, row("done", 1.0, time_limit=None)], {})
+    assert store.finished(limit) == {"late", "later", "done"} - again
+
+
+@pytest.mark.parametrize("former", [{"time_limit": None}, {}], ids=["none", "of an early version"])
+def test_a_limit_may_be_set_where_a_run_had_none(tmp_path, former):
+    store = Store(tmp_path)
+    store.write_pack("p", [row("a", 1.0, **former), row("b", 1.0, "timed-out", **former)], {})
+    assert store.finished(30) == {"a", "b"} and store.finished() == {"a"}
+    assert [trial.trial_id for trial in store.missing([asked("a"), asked("c")], 30)] == ["c"]
+
+
+def test_a_write_that_is_cut_off_leaves_nothing_behind(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.write_pack("p", [row("a", 1.0)], {})
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        store.write_pack("q", [row("b", 2.0)], {})
+    assert store.finished() == {"a"}
+    assert [path.name for path in store.parts.iterdir()] == ["p.jsonl"]
+
+
+def test_a_full_disk_leaves_what_was_there_and_no_half_file(tmp_path, monkeypatch):
+    write_text(tmp_path / "a.txt", "before")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "a.txt", "after")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"] and (tmp_path / "a.txt").read_text() == "before"
+
+
+def test_latents_come_back_by_trial(tmp_path):
+    store = Store(tmp_path)
+    arrays = {"a.z": np.ones((3, 2)), "a.z_hat": np.zeros((3, 4)), "a.domains": np.arange(3), "b.z": np.zeros((3, 2))}
+    store.write_pack("p", [row("a", 1.0)], arrays)
+    latents = store.latents(pd.Series({"pack_id": "p", "trial_id": "a"}))
+    assert np.array_equal(latents["z"], np.ones((3, 2))) and latents["z_hat"].shape == (3, 4)
+
+
+def test_compacting_writes_the_same_table_as_parquet_and_csv(tmp_path):
+    store = Store(tmp_path)
+    store.write_pack("p", [row("a", 1.0, field=3), row("b", 1.0)], {})
+    table = store.compact()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "trials.parquet"), table)
+    assert pd.read_csv(tmp_path / "trials.csv").trial_id.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0.1, "l1", None], ["0.1", "l1", None]),
+        ([True, 0.5, 1], ["true", "0.5", "1"]),
+        ([[1, 2], 3, "x"], ["[1, 2]", "3", "x"]),
+        ([{}, {}, None], ["{}", "{}", None]),
+        ([10**30, 1, None], [str(10**30), "1", None]),
+        ([[1, "x"], [2.5], None], ['[1, "x"]', "[2.5]", None]),
+    ],
+)
+def test_a_column_of_mixed_type_is_text_in_the_table_and_stops_no_compaction(tmp_path, values, texts):
+    store = Store(tmp_path)
+    store.write_pack("p", [row(str(n), n, mixed=value) for n, value in enumerate(values)], {})
+    table = store.compact()
+    assert [None if pd.isna(text) else text for text in table.mixed] == texts
+    kept = pd.read_parquet(tmp_path / "trials.parquet").mixed
+    assert [None if pd.isna(text) else text for text in kept] == texts
+
+
+def test_columns_of_one_type_stay_as_they_are():
+    frame = pd.DataFrame(
+        {"number": [1, 2], "text": ["a", None], "lists": [[1.0], None], "truth": [True, None], "empty": [None, None]}
+    )
+    pd.testing.assert_frame_equal(settled(frame), frame)
+
+
+def test_half_a_character_in_an_error_stops_nothing(tmp_path):
+    """Python keeps bytes that are no text, of a file's name say, as halves of characters, which no file of ours may hold."""
+    store = Store(tmp_path)
+    store.write_pack("p", [row("a", 1.0, "failed", error="no file \udcff", other="a pair: 😀")], {})
+    table = store.compact()
+    assert table.error[0] == "no file ?" and table.other[0] == "a pair: 😀"
+
+
+def test_two_processes_cannot_write_one_run(tmp_path):
+    with Store(tmp_path).lock(), pytest.raises(UsageError, match="another process"), Store(tmp_path).lock():
+        pass
+    with Store(tmp_path).lock():
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written"), Store(tmp_path / "file" / "run").lock():
+        pass
+    (tmp_path / "run" / ".lock").mkdir(parents=True)
+    with pytest.raises(UsageError, match="cannot be written"), Store(tmp_path / "run").lock():
+        pass
+
+
+def test_what_is_raised_under_the_lock_is_the_callers(tmp_path):
+    with pytest.raises(OSError, match="mine"), Store(tmp_path).lock():
+        raise OSError("mine")
+
+
+def test_a_folder_without_a_run_is_said_so(tmp_path):
+    assert not Store(tmp_path).has_manifest()
+    with pytest.raises(UsageError, match="no run"):
+        Store(tmp_path).manifest()
+
+
+def test_rows_of_a_search_need_no_data_set(tmp_path):
+    own = {"trial_id": "a", "method": "vae", "status": "stopped", "finished_at": 1.0, "history": [{"stage": 0}]}
+    Store(tmp_path, ROW).write_pack("a", [own], {})
+    assert Store(tmp_path, ROW).rows() == [own]
+    assert Store(tmp_path, ROW).compact().history[0][0]["stage"] == 0
+    assert Store(tmp_path).rows() == []
+
+
+class TestPlan:
+    def planned(self, folder):
+        return Store(folder).planned().values.tolist()
+
+    def test_what_is_planned_comes_back_once_each(self, tmp_path):
+        assert self.planned(tmp_path) == [] and list(Store(tmp_path).planned()) == [
+            "trial_id", "method", "dataset", "code",
+        ]  # fmt: skip
+        Store(tmp_path).plan([asked("a"), asked("b", 'a "quoted", method')])
+        Store(tmp_path).plan([asked("c", dataset="other"), asked("a")])
+        assert sorted(self.planned(tmp_path)) == [
+            ["a", "vae", "sparse-mixing", "c"],
+            ["b", 'a "quoted", method', "sparse-mixing", "c"],
+            ["c", "vae", "other", "c"],
+        ]
+
+    def test_other_code_replaces_what_was_planned_of_that_method_on_that_data_set(self, tmp_path):
+        Store(tmp_path).plan([asked("a"), asked("b", dataset="other"), asked("c", "ivae")])
+        Store(tmp_path).plan([asked("d", code="new")])
+        assert sorted(each[0] for each in self.planned(tmp_path)) == ["b", "c", "d"]
+
+    @pytest.mark.parametrize(
+        ("text", "left", "message"),
+        [
+            (b"", [], "planned.csv, line 1"),
+            (b"\xff\xfe\x00", [], "planned.csv cannot be read"),
+            (b"trial_id,method,dataset,code\na,vae,x,c\nb,va", ["a"], "planned.csv, line 3"),
+            (b"trial_id,method,dataset,code\n\na,vae,x,c\n", ["a"], "planned.csv, line 2"),
+            (b"a,vae,x,c\n", ["a"], "planned.csv, line 1"),
+        ],
+    )
+    def test_a_damaged_plan_is_said_and_what_can_be_read_of_it_counts(self, tmp_path, text, left, message):
+        (tmp_path / "planned.csv").write_bytes(text)
+        store = Store(tmp_path)
+        assert store.planned().trial_id.tolist() == left
+        assert len(store.damages) == 1 and message in store.damages[0]
+        store.plan([asked("new", "ivae")])
+        assert Store(tmp_path).planned().trial_id.tolist() == [*left, "new"]
