@@ -12,7 +12,9 @@ Write ch(i) for the observed variables that depend on latent i, C(i) for the lat
 | promised_both         | C(i) = {i}, or w over C(i) has rank 2 |C(i)|, or the one-statistic case for C(i)                |
 
 The one-statistic case (Khemakhem et al. 2020): Gaussian sources of which only variances change, whose changes of 1/variance have rank |L|.
-The conditions are sufficient: `no condition met` does not say that a latent cannot be recovered.
+The conditions are sufficient: `no condition met` does not say that a latent cannot be recovered. `tie` says that a condition on the support is
+met, but that another support with as many edges exists in which an observed variable stands in for a latent (datasets.support.stand_ins):
+the theorems exclude it by a condition on cancellation that cannot be checked.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from datasets import support as supports
 from datasets.latents import FAMILIES, Sources
 from datasets.mixings import LayeredMixing, Mixing
 
-YES, NO, NOT_COVERED = "yes", "no condition met", "not covered"
+YES, NO, NOT_COVERED, TIE = "yes", "no condition met", "not covered", "tie"
 PROMISES = ("promised_sparsity", "promised_independence", "promised_changes", "promised_both")
 PROMISE_OF = {  # what a method assumes, by its corner of a ladder: the promise that speaks of it
     "changes": "promised_changes",
@@ -38,7 +40,9 @@ N_SPAN_POINTS = 256  # latents over which gradients must span
 TOLERANCE = 1e-7  # a singular value below this part of the largest one counts as 0
 
 DEFINITIONS = {
-    "promised_sparsity": "Per latent: whether its shadow is empty, so that sparsity of the mixing alone identifies it.",
+    "promised_sparsity": "Per latent: whether its shadow is empty, so that sparsity of the mixing alone identifies it. `tie`, here and in the "
+    "rows of independence and of both: it would, but another support with as many edges exists in which an observed variable stands in for "
+    "the latent, which the theorem excludes by a condition that cannot be checked.",
     "promised_independence": "Per latent: whether it has no twin, so that sparsity and independence identify it.",
     "promised_changes": "Whether the changes over domains suffice for all latents, whatever the mixing.",
     "promised_both": "Per latent: whether sparsity, independence and the changes of its twins and itself identify it.",
@@ -76,11 +80,12 @@ def columns(instance: Instance) -> dict[str, Any]:
     points = instance.validation.z[:N_SPAN_POINTS].astype(float)
     sparsity_covered = mixing.smooth and not mixing.linear_only and spans(mixing, support, points)
     changes_covered = mixing.smooth and FAMILIES[sources.family].smooth
-    by_sparsity = _verdicts(~inside.any(axis=1), independent & sparsity_covered)
-    by_independence = _verdicts(alike.sum(axis=1) == 1, independent & sparsity_covered)
+    tied = mixed_by_ties(support)
+    by_sparsity = _verdicts(~inside.any(axis=1), independent & sparsity_covered, tied)
+    by_independence = _verdicts(alike.sum(axis=1) == 1, independent & sparsity_covered, tied)
     by_changes = _verdicts(np.full(len(inside), enough_all), independent & changes_covered)
     by_class = _verdicts(
-        np.array([enough for _, _, enough in per_class]), independent & changes_covered & sparsity_covered
+        np.array([enough for _, _, enough in per_class]), independent & changes_covered & sparsity_covered, tied
     )
     return {
         "promised_sparsity": by_sparsity,
@@ -95,14 +100,28 @@ def columns(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _verdicts(met: Any, covered: Any) -> list[str]:
-    """Returns a verdict per latent, from two boolean arrays (n_latents,): whether the condition is met, and whether theory covers it."""
-    return [(YES if m else NO) if c else NOT_COVERED for m, c in zip(met, covered, strict=True)]
+def mixed_by_ties(support: np.ndarray) -> np.ndarray:
+    """Says of which latents a tie stands against what sparsity promises, (n_latents,) boolean. B_i is latent i and its shadow.
+
+    A stand-in mixes the parents P of an observed variable. That is no news of a latent whose B_i contains P: sparsity alone leaves it a
+    function of B_i. It is of any other latent of P, and of every latent that has such a one in its shadow.
+    """
+    closed = supports.shadows(support) | np.eye(support.shape[1], dtype=bool)
+    against = np.zeros(support.shape[1], dtype=bool)
+    for _, parents in supports.stand_ins(support):
+        against[list(parents)] |= ~closed[np.ix_(parents, parents)].all(axis=1)
+    return np.asarray((closed & against).any(axis=1))
+
+
+def _verdicts(met: Any, covered: Any, tied: Any = None) -> list[str]:
+    """Returns a verdict per latent, from boolean arrays (n_latents,): whether the condition is met, theory covers it, and a tie mixes it."""
+    met = np.where(met, YES if tied is None else np.where(tied, TIE, YES), NO)
+    return np.where(covered, met, NOT_COVERED).tolist()
 
 
 def _any(*verdicts: str) -> str:
-    """Returns what several sufficient conditions say: `yes` if one is met; `not covered` if none is and one could not be judged."""
-    return YES if YES in verdicts else NOT_COVERED if NOT_COVERED in verdicts else NO
+    """Returns what several sufficient conditions say: `yes` if one is met, else `tie` if one is but for a tie, else `not covered` if one is."""
+    return next((verdict for verdict in (YES, TIE, NOT_COVERED) if verdict in verdicts), NO)
 
 
 def judge_changes(sources: Sources, z: np.ndarray, chosen: np.ndarray) -> tuple[int, float, bool]:

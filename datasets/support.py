@@ -6,6 +6,9 @@ A support is boolean, (n_observed, n_latents): `S[k, i]` iff `x_k` depends on `z
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
+
 import numpy as np
 
 from bench.registry import UsageError
@@ -29,6 +32,48 @@ def twins(support: np.ndarray) -> float:
     """Returns the fraction of latents that share their exact set of children with another latent."""
     inside = shadows(support)
     return float((inside & inside.T).any(axis=1).mean())
+
+
+MOST_PARENTS = 12  # of an observed variable that `stand_ins` considers: the orders of more take too long
+
+
+def stand_ins(support: np.ndarray) -> list[tuple[int, tuple[int, ...]]]:
+    """Returns the ties of a support: observed variables that can stand in for a latent without more edges, each with its parents.
+
+    Let P be the parents of x_k. Take x_k itself for one of them, and for each other one its conditional quantile given x_k and those
+    before it, in some order: these are independent, and latent p of P is a function of x_k and of the new ones up to its own place, the
+    last latent of all of P. So an observed variable depends on x_k and on the new ones up to the place of its last parent in P, and x_k on
+    one alone. It is a tie if some order gives no more edges than `support` has. Every latent of P is then a mixture of several new ones.
+    """
+    rows = [frozenset(np.flatnonzero(row).tolist()) for row in support]
+    found = []
+    for observed, parents in enumerate(rows):
+        touching = Counter(row & parents for other, row in enumerate(rows) if other != observed and row & parents)
+        # A row that lacks a parent has at least one edge more; x_k has all but one less.
+        spared = len(parents) - 1
+        if not 2 <= len(parents) <= MOST_PARENTS or sum(n for row, n in touching.items() if row < parents) > spared:
+            continue
+        most = spared + sum(n * len(row) for row, n in touching.items())
+        if _has_order(parents, frozenset(touching.items()), most):
+            found.append((observed, tuple(sorted(parents))))
+    return found
+
+
+@functools.lru_cache
+def _has_order(parents: frozenset[int], rows: frozenset[tuple[frozenset[int], int]], most: int) -> bool:
+    """Whether in some order of `parents` the `rows`, each so many times, have at most `most` edges: by the sets that come first."""
+    fewest = {frozenset[int](): 0}
+    for place in range(1, len(parents) + 1):
+        grown: dict[frozenset[int], int] = {}
+        for first, edges in fewest.items():
+            for latent in parents - first:
+                placed = first | {latent}
+                n_ended = sum(n for row, n in rows if latent in row and row <= placed)
+                total = edges + n_ended * (1 + min(place, len(parents) - 1))
+                if total <= most:
+                    grown[placed] = min(total, grown.get(placed, total))
+        fewest = grown
+    return bool(fewest)
 
 
 def counts(

@@ -17,8 +17,8 @@ from bench.report.results import ROLES, Results, is_nested
 from bench.report.texts import with_interval
 from bench.run.store import write_text
 from bench.scores import statistics
+from datasets.oracle import NOT_COVERED, TIE, YES
 from datasets.oracle import PROMISES as VERDICTS
-from datasets.oracle import YES
 
 PER_LATENT = "mcc_per_latent"
 RECOVERED = 0.9  # a latent with a higher score counts as recovered
@@ -28,6 +28,7 @@ PROMISES = {  # each latent is in the first that fits
     "changes": "by changes alone, not by sparsity alone",
     "sparsity, independence": "by sparsity and independence together, in a single domain, but by neither sparsity nor changes alone",
     "both": "only by sparsity and changes together",
+    "tie": "by sparsity, but for another support with as many edges, which no condition that can be checked excludes",
     "none": "by no condition",
     "not covered": "theory does not speak of such data",
 }
@@ -49,8 +50,9 @@ def latents(results: Results) -> pd.DataFrame:
     rows = rows.explode([PER_LATENT, *VERDICTS, "latent"], ignore_index=True)
     yes = rows[list(VERDICTS)] == YES
     sparsity, independence, changes, both = (yes[verdict] for verdict in VERDICTS)
-    conditions = [sparsity & changes, sparsity, changes, independence, both, rows["promised_both"] != "not covered"]
-    rows["promise"] = np.select(conditions, list(PROMISES)[:-1], "not covered") if len(rows) else ""
+    tie, covered = rows["promised_both"] == TIE, rows["promised_both"] != NOT_COVERED
+    conditions = [sparsity & changes, sparsity, changes, independence, both, tie, covered]
+    rows["promise"] = np.select(conditions, list(PROMISES)[:-1], NOT_COVERED) if len(rows) else ""
     rows["score"] = pd.to_numeric(rows[PER_LATENT], errors="coerce").astype(float)
     return rows[[*columns[:5], "latent", "promise", "score"]]
 

@@ -2,6 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.optimize import brentq
 
 from datasets import oracle
 from datasets import support as supports
@@ -224,3 +226,80 @@ def test_twins_whose_means_alone_change_are_entangled_whatever_the_number_of_dom
     still = Sources("gaussian", sources.mean, np.broadcast_to(sources.std[0], (12, 2)), sources.shape)
     assert entangled(support, still).all()
     assert not oracle.judge_changes(still, np.zeros((4, 2)), np.ones(2, bool))[2]
+
+
+class TestACounterexample:
+    """Two latents, two observed variables, one domain: as many edges as the truth has, and both latents mixed.
+
+    x_1 = z_1, x_2 = z_2 + z_1 + z_1^2 / 2. The competitor: z_hat_2 = x_2, and z_hat_1 = F(x_1 | x_2), the conditional quantile.
+    """
+
+    SUPPORT = np.array([[True, False], [True, True]])
+    GRID = np.linspace(-6, 6, 2001)
+
+    def quantile(self, z_1, x_2):
+        """F(z_1 | x_2), by numerical integration of p(z_1) p(x_2 | z_1), both densities standard normal in their latents."""
+        density = stats.norm.pdf(self.GRID) * stats.norm.pdf(x_2[:, None] - self.GRID - self.GRID**2 / 2)
+        cumulative = np.cumsum(density, axis=1)
+        place = np.searchsorted(self.GRID, z_1)
+        return cumulative[np.arange(len(z_1)), place] / cumulative[:, -1]
+
+    @pytest.fixture
+    def points(self):
+        z = np.random.default_rng(0).normal(size=(4000, 2))
+        x = np.stack([z[:, 0], z[:, 1] + z[:, 0] + z[:, 0] ** 2 / 2], axis=1)
+        return z, x, np.stack([self.quantile(x[:, 0], x[:, 1]), x[:, 1]], axis=1)
+
+    def test_its_latents_are_independent(self, points):
+        """F is uniform in every slice of x_2: the p of 20 tests, corrected; without the conditioning the same test fails."""
+        _, x, z_hat = points
+        slices = np.array_split(np.argsort(z_hat[:, 1]), 20)
+        assert min(stats.kstest(z_hat[rows, 0], "uniform").pvalue for rows in slices) > 0.05 / 20
+        assert min(stats.kstest(stats.norm.cdf(x[rows, 0]), "uniform").pvalue for rows in slices) < 1e-10
+
+    def test_it_has_as_many_edges_and_mixes_both_true_latents(self, points):
+        """x_2 depends on one new latent and x_1 on both; each true latent moves with either new one, the other held fixed."""
+        _, x, z_hat = points
+        at = np.full(50, 0.3)
+        x_2 = np.linspace(-1, 2, 50)
+        x_1 = np.array(
+            [brentq(lambda v, u=u: self.quantile(np.array([v]), np.array([u]))[0] - 0.3, -5, 5) for u in x_2]
+        )
+        z_2 = x_2 - x_1 - x_1**2 / 2
+        np.testing.assert_allclose(self.quantile(x_1, x_2), at, atol=0.02)
+        assert np.ptp(x_1) > 0.3 and np.ptp(z_2) > 0.3  # with z_hat_1 at 0.3, both true latents move with z_hat_2
+        fixed = np.abs(x[:, 1] - 0.5) < 0.05
+        true = np.stack([x[fixed, 0], (x[:, 1] - x[:, 0] - x[:, 0] ** 2 / 2)[fixed]], axis=1)
+        assert all(abs(stats.spearmanr(z_hat[fixed, 0], latent)[0]) > 0.5 for latent in true.T)  # and with z_hat_1
+        assert self.SUPPORT.sum() == 3
+
+    def test_the_conditions_that_can_be_checked_hold_and_the_tie_is_found(self):
+        """Latent 2 has a strict shadow, the gradients span, and only the condition on cancellation is left to exclude the competitor."""
+        assert supports.shadows(self.SUPPORT).tolist() == [[False, False], [True, False]]
+        z = np.random.default_rng(0).normal(size=(100, 1))
+        gradients = np.hstack([1 + z, np.ones_like(z)])  # of x_2
+        assert np.linalg.matrix_rank(gradients) == 2
+        assert supports.stand_ins(self.SUPPORT) == [(1, (0, 1))]
+        assert oracle.mixed_by_ties(self.SUPPORT).all()
+
+
+def test_a_tie_among_twins_alone_is_no_news_of_them():
+    """Sparsity promises nothing of twins, so that what mixes them takes nothing away; a latent beside them is not touched."""
+    support = np.array([[True, True, False], [True, True, False], [False, False, True]])
+    assert supports.stand_ins(support) == [(0, (0, 1)), (1, (0, 1))]
+    assert not oracle.mixed_by_ties(support).any()
+
+
+def test_a_tie_stands_against_what_sparsity_promises_and_not_against_what_changes_promise():
+    maker = SparseMixing(n_samples=1000, violation=0.5, domains=3)
+    tied = next(s for s in range(50) if oracle.mixed_by_ties(maker.draw_support(seed(s))).any())
+    few, many = verdicts(tied, violation=0.5, domains=3), verdicts(tied, violation=0.5, domains=9)
+    mixed = oracle.mixed_by_ties(maker.draw_support(seed(tied)))
+    for latent in range(4):
+        assert (
+            (few["promised_independence"][latent] == oracle.TIE)
+            == (few["promised_both"][latent] == oracle.TIE)
+            == mixed[latent]
+        )
+        assert few["promised_sparsity"][latent] in ((oracle.TIE, NO) if mixed[latent] else (YES, NO))
+        assert many["promised_both"][latent] == many["promised_changes"][latent] == YES

@@ -4,7 +4,7 @@ import pytest
 
 from bench.report import recovery
 from bench.scores.statistics import mean_interval
-from datasets.oracle import NO, NOT_COVERED, PROMISES, YES
+from datasets.oracle import NO, NOT_COVERED, PROMISES, TIE, YES
 from tests.simulated import fail, results, simulated_trials
 
 # promised_sparsity, promised_independence, promised_changes, promised_both
@@ -14,6 +14,7 @@ KINDS = {
     "changes": (NO, NO, YES, YES),
     "sparsity, independence": (NO, YES, NO, YES),
     "both": (NO, NO, NO, YES),
+    "tie": (NO, TIE, NO, TIE),
     "none": (NO, NO, NO, NO),
     "not covered": (NO, NOT_COVERED, NO, NOT_COVERED),
 }
