@@ -47,3 +47,11 @@ def data_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("file") / "data.npz"
     np.savez(path, x=x, domain=domain, z=z, support=np.ones((4, 2), bool))
     return path
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """No figures are drawn: they take most of the time of a small run, and are no matter of most tests."""
+    from bench.report.figures import Drawn
+
+    monkeypatch.setattr("bench.report.figures.draw_all", lambda *_, **__: Drawn([], []))

@@ -174,6 +174,7 @@ def test_what_cannot_be_written_is_one_sentence(capsys, monkeypatch, tmp_path):
     assert code == 1 and err.count("\n") == 1 and "No space left" in err and "the same command goes on" in err
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_run_without_a_time_limit_goes_on_under_one(capsys):
     words = ["--methods", "identity", "--seeds", "1", "--executor", "serial", "--grid", "violation=0", "--name", "run"]
     assert run(capsys, *words)[0] == 0
@@ -181,12 +182,14 @@ def test_a_run_without_a_time_limit_goes_on_under_one(capsys):
     assert code == 0 and "1 of them finished before; 0 packs" in out
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_methods_of_different_families_share_a_run_and_its_table(capsys):
     words = ["--seeds", "1", "--executor", "serial", "--grid", "violation=0", "--grid", "steps=2", "--name", "run"]
     assert run(capsys, *words, "--methods", "synergy-vae,gan")[0] == 0
     assert run(capsys, "report", "run")[0] == 0
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_fewer_observed_variables_than_latents_are_not_applicable_to_any_method(capsys, tmp_path):
     import numpy as np
     import pandas as pd

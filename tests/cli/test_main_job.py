@@ -96,6 +96,7 @@ def test_methods_are_compared_on_the_same_data(serial_run):
         assert all((first == other).all() for other in others)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_ray_gives_the_rows_of_the_serial_executor(serial_run, ray_session, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main([*SMALL, "--executor", "ray", "--name", "small"]) == 0
@@ -106,6 +107,7 @@ def test_ray_gives_the_rows_of_the_serial_executor(serial_run, ray_session, tmp_
     pd.testing.assert_frame_equal(ray_rows, serial_rows, check_exact=True)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_workers_of_ray_load_a_plugin_and_give_the_rows_of_the_serial_executor(ray_session, tmp_path, monkeypatch):
     from tests.plan.test_plugins import METHOD, WORDS
 
@@ -121,6 +123,7 @@ def test_workers_of_ray_load_a_plugin_and_give_the_rows_of_the_serial_executor(r
     pd.testing.assert_frame_equal(*found, check_exact=True)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_finished_run_trains_nothing_again_and_a_widened_one_only_what_is_new(serial_run, monkeypatch, capsys):
     monkeypatch.chdir(serial_run.parents[2])
     before = {path.name: path.stat().st_mtime_ns for path in (serial_run / "parts").iterdir()}
@@ -197,6 +200,7 @@ def kill_the_first_worker_that_trains(pids):
         time.sleep(0.01)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_worker_that_is_killed_leaves_rows_that_say_so_and_are_tried_again(ray_session, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["--grid", "domains=2,3", "--grid", "violation=0", "--methods", "ivae", "--seeds", "2", "--grid", "steps=300",
@@ -224,6 +228,7 @@ def test_a_ray_address_where_nobody_answers_is_one_sentence(tmp_path, monkeypatc
     assert "no Ray cluster answers there" in capsys.readouterr().err and time.monotonic() - started < 30
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_an_exit_code_is_about_the_trials_asked_for(tmp_path, monkeypatch):
     def broken(self, shape, seed):
         raise RuntimeError("no such luck")
@@ -235,6 +240,7 @@ def test_an_exit_code_is_about_the_trials_asked_for(tmp_path, monkeypatch):
     assert cli.main([*words, "pca"]) == 1
 
 
+@pytest.mark.usefixtures("without_figures")
 class TestUsersFile:
     WORDS = ("--dataset", "file", "--seeds", "2", "--executor", "serial", "--name", "own")
 

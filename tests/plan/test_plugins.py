@@ -15,7 +15,6 @@ from bench.plan import plugins
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial
 from bench.registry import UsageError
-from bench.report.figures import Drawn
 from bench.scores import SCORES
 from bench.train.pack import run_pack
 from datasets import datasets
@@ -94,9 +93,8 @@ def alone(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """The command line, without figures: they take most of the time, and are no matter of these tests."""
-    monkeypatch.setattr("bench.report.figures.draw_all", lambda *_, **__: Drawn([], []))
+def run(without_figures, capsys):
+    """The command line, without figures."""
 
     def command(*words):
         code = main(list(map(str, words)))

@@ -27,6 +27,7 @@ def board(folder):
     return pd.read_csv(folder / "leaderboard.csv")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_condition_leaves_the_trials_for_which_it_holds_and_the_runs_own_report_as_it_was(runs, capsys):
     trials = simulated_trials()
     simulated_run(runs / "one", trials)
@@ -40,6 +41,7 @@ def test_a_condition_leaves_the_trials_for_which_it_holds_and_the_runs_own_repor
     assert len(pd.read_csv("part/trials.csv")) == len(own)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_what_is_left_by_two_conditions_goes_to_two_folders(runs, capsys):
     simulated_run(runs / "one", simulated_trials())
     for condition in ("domains<=3", "domains>=3"):
@@ -47,6 +49,7 @@ def test_what_is_left_by_two_conditions_goes_to_two_folders(runs, capsys):
     assert len(list((runs.parent / "reports").iterdir())) == 2
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_board_for_each_value_of_a_field(runs, capsys):
     trials = simulated_trials()
     simulated_run(runs / "one", trials)
@@ -94,6 +97,7 @@ def test_a_run_of_which_only_table_and_manifest_were_kept_is_reported_all_the_sa
     assert "phase_diagram.pdf" in figures and "recovered_latents.pdf" not in figures
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_of_a_method_whose_code_changed_between_runs_the_last_version_counts(runs, capsys):
     trials = simulated_trials({"ivae": 0.5})
     new = trials.assign(mcc_spearman=0.9, trial_id=trials.trial_id + "-new")
@@ -149,6 +153,7 @@ def test_a_style_of_matplotlib_is_in_the_figures(runs, capsys):
     assert drawn[0] != drawn[1]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_missing_trials_are_said_on_the_terminal_under_the_board_and_on_the_page(runs, capsys):
     trials = simulated_trials()
     lost = (trials.method == "ivae") & (trials.domains == 3)
@@ -160,6 +165,7 @@ def test_missing_trials_are_said_on_the_terminal_under_the_board_and_on_the_page
         assert "6 of 90 planned trials have no result yet (ivae 6)" in (runs / "one" / name).read_text()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_plug_in_that_the_manifest_names_is_not_executed(runs, capsys):
     store = simulated_run(runs / "one", simulated_trials())
     plugin = runs.parents[1] / "plugin.py"
@@ -218,6 +224,7 @@ def own_score():
     scores.drop(mine.__module__)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_declared_score_is_in_every_table_that_it_names_and_in_the_csv(runs, capsys, own_score):
     trials = simulated_trials().assign(mine=0.25)
     trials.loc[trials.method == "ivae", "mine"] = 0.125
@@ -235,6 +242,7 @@ def test_a_declared_score_is_in_every_table_that_it_names_and_in_the_csv(runs, c
     )  # the board, each cell's trials
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_score_that_is_no_table_is_in_the_csv_alone(runs, capsys):
     simulated_run(runs / "one", simulated_trials())
     assert report(capsys, "one")[0] == 0
