@@ -108,7 +108,7 @@ def _commit(command: Mapping[str, Any]) -> str:
 
 
 def _notes(boards: Mapping[str, pd.DataFrame], results: Results) -> list[str]:
-    """What holds of all boards, then what holds of one."""
+    """The notes that hold of all boards, then those that hold of one."""
     notes = {name: leaderboard.notes(board, results) for name, board in boards.items()}
     everywhere = [note for note in next(iter(notes.values())) if all(note in own for own in notes.values())]
     return everywhere + [f"{name}: {note}" for name, own in notes.items() for note in own if note not in everywhere]

@@ -294,7 +294,7 @@ def _started(manifest: Mapping[str, Any]) -> str:
 
 
 def _facts(manifest: Mapping[str, Any], kind: str, run: str) -> dict[str, Facts]:
-    """What a manifest keeps of methods or data sets; of an early run's, which kept nothing, what is registered here."""
+    """The facts of methods or data sets that a manifest keeps. An early run kept none: then those of what is registered here."""
     if kind in manifest:
         types = {"summary": str, "source": str, "fields": list, "role": ROLES, "corner": tuple(CORNERS), "ladder": str}
         kept = _kept(manifest, kind, run, types)

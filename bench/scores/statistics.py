@@ -203,7 +203,10 @@ def average_ranks(scores: np.ndarray, alpha: float = 1 - LEVEL) -> Ranks:
 
 
 def critical_difference(n_methods: int, n_blocks: int, alpha: float = 1 - LEVEL) -> float:
-    """Of Nemenyi's test: q sqrt(k (k + 1) / (6 n)), q the studentised range's quantile with infinite degrees over sqrt(2)."""
+    """The difference in average ranks from which on Nemenyi's test tells two methods apart: q sqrt(k (k + 1) / (6 n)) (Demsar 2006).
+
+    q is the quantile of the studentised range with infinite degrees of freedom, divided by sqrt(2).
+    """
     q = stats.studentized_range.ppf(1 - alpha, n_methods, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_blocks)))
 

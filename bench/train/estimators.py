@@ -118,7 +118,7 @@ def _run_limited(pack: Pack, time_limit: float) -> list[Estimated]:
 
 
 def child(folder: str) -> None:
-    """What the process does: writes one result after the other, so that those before its end are kept."""
+    """The program of that process. It writes one result after the other, so that those before its end are kept."""
     from bench.plan import plugins
     from bench.train import engine
 

@@ -73,7 +73,10 @@ def sparse_support(instance: Instance) -> np.ndarray | None:
 
 
 def failure(error: Exception) -> Outcome:
-    """What no repetition would mend has failed; what another moment, or the present code, may mend has crashed."""
+    """The outcome of a trial that raised `error`.
+
+    A trial that no repetition would mend has failed; one that another moment, or the present code, may mend has crashed.
+    """
     if type(error) in STATUS:
         return Outcome(STATUS[type(error)], str(error))
     if isinstance(error, errors.BrokenContract):

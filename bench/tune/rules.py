@@ -20,13 +20,13 @@ def consistency(table: pd.DataFrame) -> int | None:
 
 
 def fit_then_sparsest(table: pd.DataFrame, tolerance: float = TOLERANCE) -> int | None:
-    """Of the configurations whose held-out fit is within `tolerance` of the best, the one of smallest L_s."""
+    """The configuration of smallest L_s, among those whose held-out fit is within `tolerance` of the best."""
     close = table.fit <= table.fit.min() + tolerance
     return _highest(-table.sparsity.where(close))
 
 
 def fit_then_consistent(table: pd.DataFrame, tolerance: float = TOLERANCE) -> int | None:
-    """Of the configurations whose held-out fit is within `tolerance` of the best, the one of highest consistency."""
+    """The configuration of highest consistency, among those whose held-out fit is within `tolerance` of the best."""
     close = table.fit <= table.fit.min() + tolerance
     return _highest(table.consistency.where(close))
 

@@ -27,7 +27,7 @@ MEASURED = ("consistency", "fit", "sparsity", "mcc_spearman")  # of a configurat
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for one method: `settings` are the fields that are fixed, the rest of its spaces is open."""
+    """The search for one method. `settings` are the fields that are fixed; the rest of its search spaces is open."""
 
     method: str
     settings: dict[str, Any]

@@ -109,7 +109,10 @@ def _natural(label: str) -> list[Any]:
 
 
 def _new_colour(name: str, role: str, new: Sequence[str]) -> str:
-    """Of some colours that follow from the name, greys for ceiling and floors, one that differs from known and, twice as much, new ones."""
+    """A colour for a method that is not known, a grey for ceiling and floors.
+
+    Some colours follow from the name. The one that is taken differs most from those of known methods and, twice as much, from `new`.
+    """
     digest = hashlib.shake_256(name.encode()).digest(3 * N_COLOURS)
     numbers = np.frombuffer(digest, np.uint8).reshape(N_COLOURS, 3) / 255
     saturation = 0.5 if role == "method" else 0.0
