@@ -14,11 +14,11 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.report.results import HEADLINE_NAME, Results, is_failed, is_ok, n_values, varying
+from bench.report.synergy import ALL, CELL
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import settled, write_text
 from bench.scores import HEADLINE, statistics
 
-CELL, ALL = "cell", "all"  # the scopes of rows
 SIDES = ("a", "b")
 
 
