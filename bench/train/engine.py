@@ -85,12 +85,12 @@ class Stack:
                 model, Batch(*batch)._replace(progress=self._step / method.steps), Rng(normal, uniform)
             )
         )
-        needed = self._numbers_needed(method.batch_size)
+        needed = self.numbers_needed(method.batch_size)
         end = method.steps if until is None else min(until, method.steps)
         while self._step < end and self.alive:
             if time.monotonic() > deadline:
                 raise OutOfTime(f"training stood at step {self._step} of {method.steps}")
-            rows, normals, uniforms = self._draw(needed)
+            rows, normals, uniforms = self.draw(needed)
             for offset in range(min(CHUNK, end - self._step)):
                 columns = rows[:, offset]
                 batch = self._batch(columns)
@@ -137,7 +137,7 @@ class Stack:
         """
         judge = method or self.method
         data = torch.stack([self._columns(p) for p in points])
-        n_normal, n_uniform = self._numbers_needed(data.shape[1], judge.objective)
+        n_normal, n_uniform = self.numbers_needed(data.shape[1], judge.objective)
         loss = self._map(
             lambda model, batch, normal, uniform: judge.objective(model, Batch(*batch), Rng(normal, uniform)),
             (0, 0, None, None),
@@ -214,7 +214,7 @@ class Stack:
         ]
         return torch.optim.Adam(groups, betas=self.method.betas, fused=True)
 
-    def _draw(self, needed: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, needed: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Columns (models, CHUNK, batch, .) and noise (models, CHUNK, .) of the next steps, each model's from its own generator."""
         rows, normals, uniforms = [], [], []
         for job, generator in zip(self.alive, self._generators, strict=True):
@@ -242,7 +242,7 @@ class Stack:
             columns[..., n_observed + n_domains :],
         )
 
-    def _numbers_needed(self, n_samples: int, loss: Callable | None = None) -> tuple[int, int]:
+    def numbers_needed(self, n_samples: int, loss: Callable | None = None) -> tuple[int, int]:
         """How many normal and uniform numbers one loss (by default, the method's) on `n_samples` points takes."""
         rng = CountingRng()
         with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -43,8 +43,8 @@ def test_stacked_training_is_a_plain_loop_with_torchs_own_adam(max_norm, monkeyp
     stack = trained([job(seed), job(4)], steps=40)
 
     reference = Stack(this, SHAPE, [job(seed)])
-    needed = reference._numbers_needed(this.batch_size)
-    chunks = [reference._draw(needed) for _ in range(2)]
+    needed = reference.numbers_needed(this.batch_size)
+    chunks = [reference.draw(needed) for _ in range(2)]
     rows, normals, uniforms = (torch.cat([draw[0] for draw in draws]) for draws in zip(*chunks, strict=True))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -67,12 +67,12 @@ def test_stacked_training_is_a_plain_loop_with_torchs_own_adam(max_norm, monkeyp
 
 def test_a_models_random_draws_do_not_depend_on_its_pack():
     alone, together = Stack(method(), SHAPE, [job(1)]), Stack(method(), SHAPE, [job(0), job(1), job(2)])
-    needed = alone._numbers_needed(16)
+    needed = alone.numbers_needed(16)
     for _ in range(2):
-        for mine, theirs in zip(alone._draw(needed), together._draw(needed), strict=True):
+        for mine, theirs in zip(alone.draw(needed), together.draw(needed), strict=True):
             assert torch.equal(mine[0], theirs[1])
-    for name, value in alone._state.items():
-        assert torch.equal(value[0], together._state[name][1])
+    mine, theirs = alone.model(0).state_dict(), together.model(1).state_dict()
+    assert mine and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def test_a_models_result_does_not_depend_on_its_pack_beyond_rounding():
@@ -99,8 +99,8 @@ def test_a_diverged_model_leaves_the_stack_while_the_others_train_on(monkeypatch
     monkeypatch.setattr(engine, "CHECK", 1)
     poisoned = job(1, points=dataclasses.replace(points(1), x=np.full((200, 5), np.nan, np.float32)))
     sizes = []
-    draw = Stack._draw
-    monkeypatch.setattr(Stack, "_draw", lambda self, needed: (sizes.append(len(self.alive)), draw(self, needed))[1])
+    draw = Stack.draw
+    monkeypatch.setattr(Stack, "draw", lambda self, needed: (sizes.append(len(self.alive)), draw(self, needed))[1])
     sick = trained([job(0), poisoned, job(2)], steps=96)
     assert sizes == [3, 2, 2] and sick.alive == [0, 2]
     healthy = trained([job(0), job(2)], steps=96)
