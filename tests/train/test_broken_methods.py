@@ -153,6 +153,9 @@ def wrong_methods(alone):  # noqa: F811
                 raise RuntimeError("nothing to read")
             return Wrong(self.how.removeprefix("readout: ")) if self.how.startswith("readout") else None
 
+    yield
+    methods.drop(__name__)
+
 
 def rows(name, how, **fields):
     method = methods[name].defaults | {"how": how} | fields
