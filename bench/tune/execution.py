@@ -23,33 +23,54 @@ from bench.run.placement import Placement
 from bench.run.progress import Monitor
 from bench.run.store import Store
 from bench.statuses import CRASHED, CUT, FAILED, FAILURES, OK, STOPPED
-from bench.tune.search import MEASURED, REDUCTION, REPLICATES, Search
+from bench.tune.search import DEFAULTS, MEASURED, REDUCTION, REPLICATES, Search
 from methods import methods
 
 
 @dataclass
 class Ledger:
-    """The model-steps of one method: which are spent, in slices as large as the first stage of a configuration."""
+    """The model-steps of one method: which are spent, in slices as large as the first stage of a configuration.
+
+    What the defaults still need is set aside for them until they end: whoever is faster, they are trained to the end.
+    """
 
     search: Search
     budget: int  # a multiple of the first stage
     finished: list[dict[str, Any]]  # rows of former runs
     spent: int = field(init=False)
-    numbers: Iterator[int] = field(init=False)
+    aside: int = field(init=False)  # for the defaults
+    upcoming: Iterator[int] = field(init=False)  # numbers of configurations that were not begun
 
     def __post_init__(self):
         self.spent = sum(row["model_steps"] for row in self.finished)
         known = {row["trial_id"] for row in self.finished}
-        self.numbers = (number for number in itertools.count() if self.search.trial_id(number) not in known)
+        self.aside = 0 if self.search.trial_id(DEFAULTS) in known else self.search.full_cost
+        self.upcoming = (number for number in itertools.count() if self.search.trial_id(number) not in known)
 
     def slices(self, stage: int) -> int:
         return self.search.cost(stage) // self.search.cost(0)
 
-    def charge(self, stage: int) -> bool:
-        """Spends what a stage costs, if it is left."""
-        granted = self.spent + self.search.cost(stage) <= self.budget
-        self.spent += self.search.cost(stage) if granted else 0
+    def charge(self, stage: int, number: int) -> bool:
+        """Spends what a stage of a configuration costs, if it is left: for the defaults, of what is set aside for them too."""
+        cost, own = self.search.cost(stage), self.aside if number == DEFAULTS else 0
+        granted = self.spent + cost <= self.budget - self.aside + own
+        if granted:
+            self.spent += cost
+            self.aside -= min(own, cost)
         return granted
+
+    def begin(self) -> int | None:
+        """The next configuration, its first stage charged; None if nothing is left for it. The defaults come first."""
+        first = next(self.upcoming)
+        if self.charge(0, first):
+            return first
+        self.upcoming = itertools.chain([first], self.upcoming)
+        return None
+
+    def ended(self, number: int) -> None:
+        """Frees what was set aside for a configuration that trains no further."""
+        if number == DEFAULTS:
+            self.aside = 0
 
     def left_slices(self) -> int:
         return (self.budget - self.spent) // self.search.cost(0)
@@ -122,10 +143,12 @@ def _run_one(
             return Searcher, ()
 
         def suggest(self, trial_id):
-            if not ledger.charge(0):
-                return Searcher.FINISHED
+            number = ledger.begin()
+            if number is None:
+                # None: nothing now, since defaults that fail leave what was set aside for them.
+                return None if ledger.left_slices() and ledger.aside else Searcher.FINISHED
             monitor.started()
-            return {"number": next(ledger.numbers)}
+            return {"number": number}
 
         def on_trial_complete(self, trial_id, result=None, error=False):
             pass
@@ -141,9 +164,9 @@ def _run_one(
             finish(stage, status)
             if status == OK and result["reached"] < rungs[-1]:
                 decision = super().on_trial_result(controller, trial, result)
-                if decision == TrialScheduler.STOP and trial.config["number"] > 0:
+                if decision == TrialScheduler.STOP and trial.config["number"] != DEFAULTS:
                     status = STOPPED
-                elif ledger.charge(stage + 1):
+                elif ledger.charge(stage + 1, trial.config["number"]):
                     monitor.started(ledger.slices(stage + 1))
                     return TrialScheduler.CONTINUE
                 else:
@@ -163,6 +186,7 @@ def _run_one(
             monitor.finished(slice_s, status in FAILURES)
 
     def write(number: int, status: str, error: str | None, history: list[dict[str, Any]], stage: int) -> None:
+        ledger.ended(number)
         row = make_row(search, number, status, error, history, search.n_models * rungs[stage])
         store.write_pack(row["trial_id"], [row], {})
 

@@ -22,6 +22,7 @@ CELLS = {"sparse-mixing": {"domains": [2, 9]}}  # axes of a search that does not
 REPLICATES = 2  # models per data set: the fewest that can agree
 REDUCTION = RACE  # of the configurations at a rung, about one in so many goes on; each rung has so many times the steps
 RUNGS = 2  # as restarts race: an earlier look sees the warm-up, one at a third a penalty that is boosted for a while
+DEFAULTS = 0  # the number of the configuration that has the default of every field
 MEASURED = ("consistency", "fit", "sparsity", "mcc_spearman")  # of a configuration: bench.tune.rules.DEFINITIONS
 
 
@@ -46,7 +47,7 @@ class Search:
         drawn = {
             name: space.quantile(tuning_quantile(self.root_seed, number, name))
             for name, space in entry.spaces.items()
-            if number and name not in self.settings
+            if number != DEFAULTS and name not in self.settings
         }
         return {name: entry.check(name, value) for name, value in (entry.defaults | drawn | self.settings).items()}
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.run.store import Store
 from bench.statuses import CRASHED, FAILED, OK
 from bench.tune import rules
-from bench.tune.search import MEASURED, Search
+from bench.tune.search import DEFAULTS, MEASURED, Search
 from methods import methods
 
 
@@ -65,7 +65,7 @@ def summary(rows: pd.DataFrame, searches: Sequence[Search], choices: dict[str, d
         spaces = [name for name in methods[search.method].spaces if name not in search.settings]
         best = choices[search.method]["oracle"]
         own = rows[rows.method == search.method]
-        defaults = own[(own.number == 0) & (own.status == OK)]
+        defaults = own[(own.number == DEFAULTS) & (own.status == OK)]
         picks = dict(choices[search.method]) | {"(defaults)": None if defaults.empty else defaults.iloc[0]}
         for rule, row in picks.items():
             if row is None:

@@ -116,10 +116,25 @@ def test_a_ledger_grants_what_is_left_and_no_more():
     old = [{"trial_id": search.trial_id(number), "model_steps": first} for number in (0, 2)]
     ledger = Ledger(search, first * 4 + second, old)
     assert ledger.left_slices() == 2 + second // first
-    assert [next(ledger.numbers) for _ in range(3)] == [1, 3, 4]
-    assert ledger.charge(1) and ledger.charge(0) and not ledger.charge(1)
-    assert ledger.charge(0) and not ledger.charge(0)
+    assert ledger.begin() == 1 and ledger.charge(1, 1) and ledger.begin() == 3
+    assert not ledger.charge(1, 3) and ledger.begin() is None
     assert ledger.spent == ledger.budget
+
+
+def test_what_the_defaults_need_is_set_aside_until_they_end():
+    search = a_search()
+    first = search.cost(0)
+    ledger = Ledger(search, search.full_cost + 3 * first, [])
+    assert [ledger.begin() for _ in range(5)] == [0, 1, 2, 3, None]  # however slow the defaults are
+    assert not ledger.charge(1, 1) and ledger.charge(1, 0) and ledger.spent == ledger.budget
+    failing = Ledger(search, search.full_cost + first, [])
+    assert [failing.begin() for _ in range(3)] == [0, 1, None]
+    failing.ended(1)
+    assert failing.begin() is None
+    failing.ended(0)
+    assert failing.charge(1, 1) and failing.begin() is None
+    again = Ledger(search, search.full_cost, [{"trial_id": search.trial_id(0), "model_steps": search.full_cost}])
+    assert again.begin() is None
 
 
 def test_a_search_is_another_one_where_anything_that_moves_its_results_is_changed():
