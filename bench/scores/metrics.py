@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 from scipy.interpolate import BSpline
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.optimize import linear_sum_assignment
+from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score
 
@@ -34,8 +35,12 @@ COMPUTED = 5  # times the rounding of a number is that of a result: 1e-6 of the 
 KNOT_QUANTILES = np.array([0, 0.01, 0.05, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 0.95, 0.99, 1])
 SPLINE_RIDGE = 1e-6
 LINEAR_RIDGE = 1e-8
-KERNEL_RIDGE = 1e-2
 KERNEL_POINTS = 800
+KERNEL_CHOICE_POINTS = (
+    250  # an eigendecomposition per bandwidth: with 800 points it would take most of the time of all scores
+)
+KERNEL_BANDWIDTHS = (0.25, 1.0, 4.0, 16.0)  # squared, in units of the mean squared distance of two points
+KERNEL_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -244,9 +249,11 @@ def r2_component(e: Evaluation) -> float:
 )
 def r2_block(e: Evaluation) -> float:
     """Test R^2 (may be negative) of each true latent regressed on all estimates, mean over true latents: Gaussian kernel ridge fitted on
-    at most 800 validation points, equally spaced in the order of domains, with estimates standardised on validation, squared bandwidth
-    2 per estimate (the mean squared distance) and ridge 0.01. Constant estimates are left out, a constant true latent counts 0, as do
-    all if no estimate varies."""
+    at most 800 validation points, equally spaced in the order of domains. Each estimate is replaced by its normal score (normal quantile
+    of rank / (points + 1), ranks among validation points), so that monotone maps of single estimates change nothing. The squared
+    bandwidth, common to all latents (1/4, 1, 4 or 16 times the mean squared distance, 2 per estimate), and the ridge of each latent
+    (powers of 10 from 0.0001 to 100) have the least leave-one-out error on 250 of the validation points. Constant estimates are left
+    out, a constant true latent counts 0, as do all if no estimate varies."""
     return _kernel_r2(e.validation, e.test)
 
 
@@ -294,6 +301,7 @@ def mcc_style(e: Evaluation) -> float | None:
 
 
 SUPPORT_SOURCE = "Zheng, Ng & Zhang 2022, supports of Jacobians; the score is this project's"
+CHANCE_SOURCE = "Bestgen 2015; ties and unmatched latents are this project's"
 
 
 @score(
@@ -322,6 +330,45 @@ def support_ap(e: Evaluation) -> float | None:
 def support_f1(e: Evaluation) -> float | None:
     """F1 score of the same entries, those of strength above 0.1 being edges. Empty where support_ap is."""
     return None if e.edges is None else float(f1_score(e.edges[0], e.edges[1] > EDGE))
+
+
+@score("support_ap_chance", axis="Average precision of the support by chance, test", bounded=True, source=CHANCE_SOURCE)
+def support_ap_chance(e: Evaluation) -> float | None:
+    """What support_ap is on average if the strengths of all matched latents are dealt to their entries at random, the match and ties
+    being kept. Empty where support_ap is."""
+    return None if e.edges is None else expected_average_precision(*e.edges, _matched_entries(e))
+
+
+@score("support_f1_chance", axis="F1 score of the support by chance, test", bounded=True, source="this project")
+def support_f1_chance(e: Evaluation) -> float | None:
+    """What support_f1 is on average if the strengths are dealt as for support_ap_chance: as many entries are called edges, at random."""
+    return None if e.edges is None else expected_f1(e.edges[0], e.edges[1] > EDGE, _matched_entries(e))
+
+
+@score(
+    "support_ap_gain",
+    heading=("support", "AP gain"),
+    axis="Average precision of the support, gain over chance, test",
+    tables=("terminal", "paper"),
+    bounded=True,
+    source="the correction for chance of Cohen 1960",
+)
+def support_ap_gain(e: Evaluation) -> float | None:
+    """(support_ap - support_ap_chance) / (1 - support_ap_chance): 0 is chance, negative below it, 1 the true support. Empty where
+    support_ap is, or where chance is 1."""
+    return _gain(support_ap(e), support_ap_chance(e))
+
+
+@score(
+    "support_f1_gain",
+    heading=("support", "F1 gain"),
+    axis="F1 score of the support, gain over chance, test",
+    bounded=True,
+    source="the correction for chance of Cohen 1960",
+)
+def support_f1_gain(e: Evaluation) -> float | None:
+    """(support_f1 - support_f1_chance) / (1 - support_f1_chance). Empty where support_f1 is, or where chance is 1."""
+    return _gain(support_f1(e), support_f1_chance(e))
 
 
 def matched_spearman(validation: Encoded, test: Encoded) -> float:
@@ -405,22 +452,112 @@ def _rounding(split: Encoded) -> tuple[float, float]:
     return split.rounding
 
 
+# --- supports
+
+
+def expected_average_precision(true: np.ndarray, strength: np.ndarray, matched: np.ndarray) -> float:
+    """The mean average precision over all ways to deal the strengths of the matched entries to these entries.
+
+    true, strength and matched (boolean) are (n_entries,); strengths are at least 0, and 0 where `matched` is false.
+
+    Average precision is the sum over ties, from the strongest, of precision times the part of the edges that lie in the tie. Two
+    different matched entries are both edges with probability q = R (R - 1) / (N (N - 1)), one with p = R / N, of R edges in N
+    entries. So a tie of g entries, the last at rank n, has g p + g (n - 1) q true positives times those up to its end, on average
+    (without ties, Bestgen 2015). Last come all entries of strength 0, of which precision is the density of the support.
+    """
+    n_edges, n_matched = int(true.sum()), int(matched.sum())
+    found = int(true[matched].sum())
+    p = found / max(n_matched, 1)
+    q = p * (found - 1) / max(n_matched - 1, 1)
+    _, sizes = np.unique(-strength[strength > 0], return_counts=True)
+    ends = np.cumsum(sizes)
+    n_above = int(sizes.sum())
+    above = float((sizes * (p + (ends - 1) * q) / ends).sum())
+    return above / n_edges + (n_edges - n_above * p) / len(true)
+
+
+def expected_f1(true: np.ndarray, called: np.ndarray, matched: np.ndarray) -> float:
+    """The mean F1 score over all ways to call as many matched entries edges as `called` does; all (n_entries,), boolean.
+
+    F1 is twice the true positives over the entries called edges plus the edges: linear in what is random.
+    """
+    n_called = int(called.sum())
+    hit_rate = float(true[matched].mean()) if matched.any() else 0.0
+    return 2 * n_called * hit_rate / (n_called + int(true.sum()))
+
+
+def _matched_entries(e: Evaluation) -> np.ndarray:
+    """Which entries of the flattened support are of a latent that has a match, (n_observed * n_latents,)."""
+    assert e.supports is not None, "only a support that is known is scored"
+    n_observed, n_latents = e.supports.true.shape
+    return np.tile(np.isin(np.arange(n_latents), list(e.estimate_of)), n_observed)
+
+
+def _gain(value: float | None, chance: float | None) -> float | None:
+    """The part of what is left above chance that was reached."""
+    return None if value is None or chance is None or chance >= 1 else (value - chance) / (1 - chance)
+
+
 # --- probes
 
 
 def _kernel_r2(validation: Encoded, test: Encoded) -> float:
-    inputs, inputs_test = _standardised(validation, test)
-    if inputs.shape[1] == 0:
+    varies = ~is_constant(validation.z_hat, _rounding(validation)[1])
+    if not varies.any():
         return 0.0
-    # Every domain its share, in whatever order the points come.
-    size = min(len(inputs), KERNEL_POINTS)
-    rows = np.argsort(validation.domains, kind="stable")[np.arange(size) * len(inputs) // size]
+    fitted = validation.z_hat[:, varies]
+    inputs, inputs_test = (_normal_scores(fitted, split.z_hat[:, varies]) for split in (validation, test))
+    rows = _spread_over_domains(validation.domains, KERNEL_CHOICE_POINTS)
+    bandwidth, ridges = _chosen_kernel(inputs[rows], validation.z[rows])
+    rows = _spread_over_domains(validation.domains, KERNEL_POINTS)
     inputs, targets = inputs[rows], validation.z[rows]
-    gram = _gaussian_kernel(inputs, inputs)
-    gram[np.diag_indices(size)] += KERNEL_RIDGE
     mean = targets.mean(axis=0)
-    weights = cho_solve(cho_factor(gram, overwrite_a=True, check_finite=False), targets - mean, check_finite=False)
-    return float(_r2(test.z, _gaussian_kernel(inputs_test, inputs) @ weights + mean, test).mean())
+    gram, weights = _gaussian_kernel(inputs, inputs, bandwidth), np.empty_like(targets)
+    for ridge in np.unique(ridges):
+        np.fill_diagonal(gram, 1 + ridge)
+        factor = cho_factor(gram, check_finite=False)
+        latents = ridges == ridge
+        weights[:, latents] = cho_solve(factor, (targets - mean)[:, latents], check_finite=False)
+    return float(_r2(test.z, _gaussian_kernel(inputs_test, inputs, bandwidth) @ weights + mean, test).mean())
+
+
+def _spread_over_domains(domains: np.ndarray, most: int) -> np.ndarray:
+    """Indices of at most `most` points, of every domain its share, in whatever order the points come."""
+    size = min(len(domains), most)
+    return np.argsort(domains, kind="stable")[np.arange(size) * len(domains) // size]
+
+
+def _normal_scores(fitted: np.ndarray, applied: np.ndarray) -> np.ndarray:
+    """Normal scores of `applied` (n_samples, n_columns) by the ranks among `fitted` (van der Waerden 1952).
+
+    The score of a point of `fitted` is the normal quantile of rank / (n + 1); ties share the mean of their ranks, and a point between
+    two others lies half a rank above the lower one. An increasing map of a column changes no score, a decreasing one their sign.
+    """
+    columns = []
+    for own, values in zip(np.sort(fitted, axis=0).T, applied.T, strict=True):
+        n_below, n_up_to = (np.searchsorted(own, values, side) for side in ("left", "right"))
+        columns.append(ndtri((n_below + n_up_to + 1) / (2 * (len(own) + 1))))
+    return np.stack(columns, axis=1)
+
+
+def _chosen_kernel(inputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    """The squared bandwidth, and the ridge of each column of `targets`, of least leave-one-out error (n_columns,).
+
+    A left-out residual is that of the fit to all points, over one less the leverage: with weights c = (K + ridge I)^-1 y it is
+    c_i / (K + ridge I)^-1_ii, from one eigendecomposition for all ridges (Rifkin & Lippert 2007). A bandwidth is judged by its mean
+    error over the columns, each in parts of the column's variance.
+    """
+    spread = targets.std(axis=0)
+    unit = (targets - targets.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    errors = np.empty((len(KERNEL_BANDWIDTHS), len(KERNEL_RIDGES), unit.shape[1]))
+    for place, bandwidth in enumerate(KERNEL_BANDWIDTHS):
+        values, vectors = eigh(_gaussian_kernel(inputs, inputs, bandwidth), driver="evd", check_finite=False)
+        shrunk = 1 / (np.maximum(values, 0) + np.array(KERNEL_RIDGES)[:, None])  # (n_ridges, n_points)
+        weights = vectors @ (shrunk[..., None] * (vectors.T @ unit))  # (n_ridges, n_points, n_columns)
+        diagonal = shrunk @ (vectors**2).T
+        errors[place] = ((weights / diagonal[..., None]) ** 2).mean(axis=1)
+    best = int(errors.min(axis=1).mean(axis=1).argmin())
+    return KERNEL_BANDWIDTHS[best], np.array(KERNEL_RIDGES)[errors[best].argmin(axis=0)]
 
 
 def _r2(truth: np.ndarray, predicted: np.ndarray, split: Encoded) -> np.ndarray:
@@ -457,10 +594,10 @@ def _ridge(inputs: np.ndarray, targets: np.ndarray, inputs_test: np.ndarray, rid
     return (inputs_test - centre) @ weights + mean
 
 
-def _gaussian_kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """exp(-d^2 / (2 s^2)), s^2 = 2 n_columns: the mean squared distance of two standardised points."""
+def _gaussian_kernel(left: np.ndarray, right: np.ndarray, bandwidth: float) -> np.ndarray:
+    """exp(-d^2 / (2 s^2)), s^2 = 2 n_columns * bandwidth: of two standardised points, 2 n_columns is the mean squared distance."""
     exponent = left @ right.T
     exponent -= (left**2).sum(axis=1)[:, None] / 2
     exponent -= (right**2).sum(axis=1) / 2
-    exponent /= 2 * left.shape[1]
+    exponent /= 2 * left.shape[1] * bandwidth
     return np.exp(np.minimum(exponent, 0, out=exponent), out=exponent)

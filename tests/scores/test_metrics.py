@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import permutations
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.stats import spearmanr
+from scipy.stats import norm, rankdata, spearmanr
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics import average_precision_score, f1_score, r2_score
 
-from bench.scores import SCORES
-from bench.scores.metrics import Encoded, Supports, evaluate, matched_spearman
+from bench.scores import SCORES, metrics
+from bench.scores.metrics import Encoded, Evaluation, Supports, evaluate, matched_spearman
 
 pytestmark = pytest.mark.filterwarnings("error")  # a warning on the way to a number is a bug
 
@@ -56,8 +59,10 @@ def test_every_score_has_a_definition_and_the_promised_type():
     result = evaluate(*noisy_splits(0))
     assert set(result) == {name for name, score in SCORES.items() if score.compute}
     per_latent = result.pop("mcc_per_latent")
-    unknown = ("r2_content", "mcc_style", "support_ap", "support_f1")  # not known which latents change, nor any support
-    assert [result.pop(name) for name in unknown] == [None] * 4
+    unknown = [name for name in result if name in ("r2_content", "mcc_style") or name.startswith("support_")]
+    assert (
+        len(unknown) == 8 and [result.pop(name) for name in unknown] == [None] * 8
+    )  # no support, nor which latents change
     assert all(type(value) is float for value in [*result.values(), *per_latent])
     assert len(per_latent) == 3
     assert np.mean(per_latent) == pytest.approx(result["mcc_spearman"])
@@ -182,6 +187,69 @@ def test_r2_block_sees_through_a_smooth_bijection_and_r2_linear_does_not():
     assert result["r2_block"] > 0.97
     assert result["r2_linear"] < 0.8
     assert result["r2_component"] < 0.8
+
+
+def rotated(z, rng):
+    return z @ np.array([[1, -1], [1, 1]]) / np.sqrt(2)
+
+
+@pytest.mark.parametrize("encode", [lambda z, rng: z, rotated, lambda z, rng: z + 0.5 * rng.normal(size=z.shape)])
+@pytest.mark.parametrize("transform", [lambda x: np.exp(2 * x), lambda x: x**3, lambda x: -np.tanh(x), np.cbrt])
+def test_r2_block_does_not_change_under_monotone_maps_of_single_estimates(encode, transform):
+    before = splits(encode)
+    after = [with_estimates(s, np.column_stack([transform(s.z_hat[:, 0]), s.z_hat[:, 1:]])) for s in before]
+    assert evaluate(*after)["r2_block"] == pytest.approx(evaluate(*before)["r2_block"], abs=1e-6)
+
+
+@pytest.mark.parametrize("transform", [lambda x: np.exp(2 * x), lambda x: x**3])
+def test_r2_block_sees_through_stretched_tails_of_latents_and_of_their_rotations(transform):
+    for encode in (lambda z, rng: z, rotated):
+        assert evaluate(*splits(lambda z, rng, e=encode: transform(e(z, rng))))["r2_block"] > 0.995
+
+
+def test_r2_block_of_noise_is_never_above_chance():
+    """A prediction that does not know the latents scores minus its variance, and by chance 2 / sqrt(2000) times its deviation more."""
+    for n_estimated in (1, 4, 8):
+        scores = [
+            evaluate(*splits(lambda z, rng, n=n_estimated: rng.normal(size=(len(z), n)), seed=seed))["r2_block"]
+            for seed in range(10)
+        ]
+        assert min(scores) > -0.02 and max(scores) < 0.005 and np.mean(scores) < 0
+
+
+def test_r2_block_is_that_of_scikit_learn_with_what_validation_chose():
+    validation, test = splits(lambda z, rng: np.exp(z + 0.3 * rng.normal(size=z.shape)), n_samples=200)
+    ranks = rankdata(validation.z_hat, axis=0)
+    below = (validation.z_hat[:, None] < test.z_hat).sum(axis=0)
+    inputs, inputs_test = norm.ppf(ranks / 201), norm.ppf((below + 0.5) / 201)
+    bandwidth, ridges = metrics._chosen_kernel(inputs, validation.z)  # of validation alone
+    models = [
+        KernelRidge(alpha=ridge, kernel="rbf", gamma=1 / (8 * bandwidth)).fit(inputs, z - z.mean())
+        for ridge, z in zip(ridges, validation.z.T, strict=True)
+    ]
+    predicted = np.stack([model.predict(inputs_test) for model in models], axis=1) + validation.z.mean(axis=0)
+    assert evaluate(validation, test)["r2_block"] == pytest.approx(r2_score(test.z, predicted))
+
+
+def test_left_out_residuals_are_those_of_refitting_without_the_point():
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.normal(size=(30, 2)), rng.normal(size=(30, 3))
+    targets[:, 0] = np.sin(inputs[:, 0])
+    unit = (targets - targets.mean(axis=0)) / targets.std(axis=0)
+
+    def refitted(bandwidth, ridge):
+        errors = []
+        for out in range(30):
+            rest = np.arange(30) != out
+            model = KernelRidge(alpha=ridge, kernel="rbf", gamma=1 / (4 * 2 * bandwidth)).fit(inputs[rest], unit[rest])
+            errors.append((unit[out] - model.predict(inputs[[out]])[0]) ** 2)
+        return np.mean(errors, axis=0)
+
+    found = np.array([[refitted(b, r) for r in metrics.KERNEL_RIDGES] for b in metrics.KERNEL_BANDWIDTHS])
+    best = found.min(axis=1).mean(axis=1).argmin()
+    bandwidth, ridges = metrics._chosen_kernel(inputs, targets)
+    assert bandwidth == metrics.KERNEL_BANDWIDTHS[best]
+    np.testing.assert_array_equal(ridges, np.array(metrics.KERNEL_RIDGES)[found[best].argmin(axis=0)])
 
 
 def test_r2_linear_survives_collinear_estimates():
@@ -341,7 +409,8 @@ def test_if_every_estimate_is_constant_every_score_is_zero():
     supports = Supports(np.eye(2, dtype=bool), np.ones((2, 3)))
     result = evaluate(*splits(lambda z, rng: np.full((len(z), 3), 2.5)), np.array([True, False]), supports)
     assert result.pop("mcc_per_latent") == [0, 0]
-    assert result.pop("support_ap") == 0.5  # entries without an order: the fraction that are edges
+    # Entries without an order: the fraction that are edges, by chance too.
+    assert [result.pop(name) for name in ("support_ap", "support_ap_chance")] == [0.5, 0.5]
     assert set(result.values()) == {0}
 
 
@@ -379,8 +448,7 @@ def test_further_random_estimates_do_not_lift_independent_ones_above_the_floor()
     result = evaluate(*splits(lambda z, rng: rng.normal(size=(len(z), 8)), n_latents=4))
     # |correlation| of independent columns at 2000 points has mean 0.018; picking it on test would give about 0.04.
     assert max(result[name] for name in MCC) < 0.035
-    assert min(result["r2_component"], result["r2_linear"]) > -0.05
-    assert result["r2_block"] > -0.4  # eight inputs to overfit with a small ridge
+    assert min(result[name] for name in R2) > -0.05
     assert max(result[name] for name in R2) < 0.01
 
 
@@ -577,4 +645,55 @@ def test_the_support_scores_are_empty_without_a_decoder_and_of_a_full_support():
     full = Supports(np.ones((3, 2), bool), np.ones((3, 2)))
     for each in (None, full):
         found = evaluate(validation, test, None, each)
-        assert found["support_ap"] is None and found["support_f1"] is None
+        assert {value for name, value in found.items() if name.startswith("support_")} == {None}
+
+
+def dealt(true, strength, matched, score):
+    """Mean of a score over 1,000 random deals of the matched strengths to their entries, and its standard error."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(1000):
+        other = strength.copy()
+        other[matched] = rng.permutation(strength[matched])
+        found.append(score(true, other))
+    return np.mean(found), np.std(found) / np.sqrt(len(found))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("n_unmatched", [0, 1, 3])
+def test_chance_of_the_support_scores_is_the_mean_over_random_deals_of_the_strengths(ties, n_unmatched):
+    rng = np.random.default_rng(1)
+    true = rng.random((5, 4)) < 0.4
+    strength = rng.random((5, 4)).round(1 if ties else 9)
+    strength[:, :n_unmatched] = 0
+    true, strength = true.ravel(), strength.ravel()
+    matched = np.tile(np.arange(4) >= n_unmatched, 5)
+    mean, error = dealt(true, strength, matched, average_precision_score)
+    assert metrics.expected_average_precision(true, strength, matched) == pytest.approx(mean, abs=5 * error)
+    mean, error = dealt(true, strength, matched, lambda true, dealt: f1_score(true, dealt > 0.5))
+    assert metrics.expected_f1(true, strength > 0.5, matched) == pytest.approx(mean, abs=5 * error)
+
+
+@pytest.mark.parametrize(("n_edges", "n_entries"), [(1, 1), (1, 7), (3, 7), (7, 7), (20, 64)])
+def test_without_ties_chance_is_the_closed_form_of_the_harmonic_number(n_edges, n_entries):
+    harmonic = (1 / np.arange(1, n_entries + 1)).sum()
+    both = (n_edges - 1) / max(n_entries - 1, 1)
+    found = metrics.expected_average_precision(
+        np.arange(n_entries) < n_edges, np.arange(1.0, n_entries + 1), np.ones(n_entries, bool)
+    )
+    assert found == pytest.approx((both * (n_entries - harmonic) + harmonic) / n_entries)
+
+
+def test_the_gain_over_chance_is_one_of_the_true_support_and_zero_on_average_of_random_strengths():
+    validation, test, supports = supports_and_splits([[0, 1], [1, 1], [1, 0]])
+    found = evaluate(validation, test, None, supports)
+    assert [found[f"support_{name}_gain"] for name in ("ap", "f1")] == [1, 1]
+    rng = np.random.default_rng(0)
+    pair = Evaluation.of(validation, test)
+    gains = {"support_ap_gain": [], "support_f1_gain": []}
+    for _ in range(400):
+        e = dataclasses.replace(pair, supports=Supports(supports.true, 0.2 * rng.random((3, 2))))
+        for name, values in gains.items():
+            values.append(SCORES[name].compute(e))
+    for values in gains.values():
+        assert np.mean(values) == pytest.approx(0, abs=5 * np.std(values) / np.sqrt(len(values)))
