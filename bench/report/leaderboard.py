@@ -68,8 +68,8 @@ def table(results: Results) -> pd.DataFrame:
 def _table(results: Results) -> pd.DataFrame:
     trials, shown = results.trials, results.shown()
     ok = trials[results.ok]
-    others = [name for name, score in results.scores.items() if name not in shown and not score.per_latent]
-    rows = summary(trials, ["label", "method", "role"], [*shown, *others])
+    others = [score for name, score in results.scores.items() if name not in shown and not score.per_latent]
+    rows = summary(trials, ["label", "method", "role"], [*shown.values(), *others])
     rows["iqm"] = rows["label"].map(
         ok.groupby("label")[HEADLINE].agg(lambda own: interquartile_mean(own.to_numpy(), axis=0))
     )

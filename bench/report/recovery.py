@@ -77,7 +77,7 @@ def table(results: Results) -> pd.DataFrame:
         recovered=("score", lambda scores: (scores > RECOVERED).mean()),
     )
     by_seed = rows.groupby([*groups.keys, "seed"])["score"].mean().unstack()
-    mean, low, high, _ = statistics.mean_interval(by_seed.reindex(found.index).to_numpy(float).T)
+    mean, low, high, _ = statistics.mean_interval(by_seed.reindex(found.index).to_numpy(float).T, bounds=(0, 1))
     found[["score", "score_low", "score_high"]] = np.stack([mean, low, high], axis=1)
     found = found.reset_index()
     order = found.assign(

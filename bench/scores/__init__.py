@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -33,8 +34,14 @@ class Score:
     tables: Collection[str] = ()
     lower_is_better: bool = False
     bounded: bool = False  # by 1
+    non_negative: bool = False
     per_latent: bool = False  # a list with a number for each latent, which is in no table and has no mean
     compute: Callable[[Any], Any] | None = None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the greatest value of the score."""
+        return 0.0 if self.non_negative else -math.inf, 1.0 if self.bounded else math.inf
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -51,10 +58,15 @@ def declare(score: Score) -> Score:
     known = SCORES.get(score.name)
     if known and _place(known) != _place(score):
         raise UsageError(f"two scores are called {score.name!r}; choose another name")
-    texts, truths = (score.name, score.definition, score.source, score.axis), (score.lower_is_better, score.bounded)
+    texts, truths = (
+        (score.name, score.definition, score.source, score.axis),
+        (score.lower_is_better, score.bounded, score.non_negative),
+    )
     heading = score.heading
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(truth, bool) for truth in truths):
-        raise UsageError(f"{score.name}: source and axis are texts, lower_is_better and bounded are True or False")
+        raise UsageError(
+            f"{score.name}: source and axis are texts, lower_is_better, bounded and non_negative are True or False"
+        )
     if heading is not None and (isinstance(heading, str) or len(heading) != 2 or score.per_latent):
         raise UsageError(f"{score.name}: a heading is two texts, and a score per latent has none")
     for table in score.tables:
@@ -73,6 +85,7 @@ def score(
     tables: Collection[str] = (),
     lower_is_better: bool = False,
     bounded: bool = False,
+    non_negative: bool = False,
     per_latent: bool = False,
 ) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
     """Declares the score that the decorated function computes; the function's docstring is its definition.
@@ -97,6 +110,7 @@ def score(
                 frozenset(tables),
                 lower_is_better,
                 bounded,
+                non_negative,
                 per_latent,
                 compute,
             )

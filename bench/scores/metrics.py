@@ -177,6 +177,7 @@ MCC_SOURCE = "choosing the assignment on validation is this project's"
     axis="MCC (Spearman), test",
     tables=("terminal", "paper", "trials"),
     bounded=True,
+    non_negative=True,
     source=f"Khemakhem et al. 2020; {MCC_SOURCE}",
 )
 def mcc_spearman(e: Evaluation) -> float:
@@ -190,6 +191,7 @@ def mcc_spearman(e: Evaluation) -> float:
     axis="MCC (Pearson), test",
     tables=("paper", "trials"),
     bounded=True,
+    non_negative=True,
     source=f"Hyvarinen & Morioka 2016; {MCC_SOURCE}",
 )
 def mcc_pearson(e: Evaluation) -> float:
@@ -204,6 +206,7 @@ def mcc_pearson(e: Evaluation) -> float:
     axis="MCC within domains, test",
     tables=("terminal", "paper", "trials"),
     bounded=True,
+    non_negative=True,
     source="this project",
 )
 def mcc_within(e: Evaluation) -> float:
@@ -293,6 +296,7 @@ def r2_content(e: Evaluation) -> float | None:
     axis="MCC of the style, test",
     tables=("terminal", "paper"),
     bounded=True,
+    non_negative=True,
     source="this project",
 )
 def mcc_style(e: Evaluation) -> float | None:
@@ -310,6 +314,7 @@ CHANCE_SOURCE = "Bestgen 2015; ties and unmatched latents are this project's"
     axis="Average precision of the support, test",
     tables=("terminal", "paper"),
     bounded=True,
+    non_negative=True,
     source=SUPPORT_SOURCE,
 )
 def support_ap(e: Evaluation) -> float | None:
@@ -325,6 +330,7 @@ def support_ap(e: Evaluation) -> float | None:
     heading=("support", "F1"),
     axis="F1 score of the support, test",
     bounded=True,
+    non_negative=True,
     source=SUPPORT_SOURCE,
 )
 def support_f1(e: Evaluation) -> float | None:
@@ -332,14 +338,26 @@ def support_f1(e: Evaluation) -> float | None:
     return None if e.edges is None else float(f1_score(e.edges[0], e.edges[1] > EDGE))
 
 
-@score("support_ap_chance", axis="Average precision of the support by chance, test", bounded=True, source=CHANCE_SOURCE)
+@score(
+    "support_ap_chance",
+    axis="Average precision of the support by chance, test",
+    bounded=True,
+    non_negative=True,
+    source=CHANCE_SOURCE,
+)
 def support_ap_chance(e: Evaluation) -> float | None:
     """What support_ap is on average if the strengths of all matched latents are dealt to their entries at random, the match and ties
     being kept. Empty where support_ap is."""
     return None if e.edges is None else expected_average_precision(*e.edges, _matched_entries(e))
 
 
-@score("support_f1_chance", axis="F1 score of the support by chance, test", bounded=True, source="this project")
+@score(
+    "support_f1_chance",
+    axis="F1 score of the support by chance, test",
+    bounded=True,
+    non_negative=True,
+    source="this project",
+)
 def support_f1_chance(e: Evaluation) -> float | None:
     """What support_f1 is on average if the strengths are dealt as for support_ap_chance: as many entries are called edges, at random."""
     return None if e.edges is None else expected_f1(e.edges[0], e.edges[1] > EDGE, _matched_entries(e))

@@ -14,7 +14,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 LEVEL = 0.95
 REPLICATES = 10_000
@@ -36,12 +36,20 @@ class Interval(NamedTuple):
 # --- means
 
 
-def mean_interval(scores: np.ndarray, level: float = LEVEL, replicates: int = REPLICATES) -> Interval:
+def mean_interval(
+    scores: np.ndarray,
+    level: float = LEVEL,
+    replicates: int = REPLICATES,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Interval:
     """Mean over seeds with its interval, each (..., n_cells), of `scores` (..., n_seeds, n_cells).
 
     A studentised bootstrap (Efron 1979, Hall 1988) that resamples the seeds once for all methods and cells. Below
     `FEWEST_TO_RESAMPLE` scores it is Student's t interval. A NaN is left out: without any score all is NaN, with one all but the
     mean. Where all scores are equal the interval is a point.
+
+    `bounds` are the least and the greatest value that a score can have: the interval ends there at the latest. Student's t interval is
+    computed on the logit scale where both are finite (delta method). `p` does not know the bounds.
     """
     scores = np.asarray(scores, dtype=float)
     if scores.ndim < 2:
@@ -65,8 +73,21 @@ def mean_interval(scores: np.ndarray, level: float = LEVEL, replicates: int = RE
         values = _t_values(centred[:, chosen], present[:, chosen], error[chosen], resamples(n_seeds, replicates))
         ends[:, chosen], p[chosen] = _read(values, t[chosen], level)
     unknown = np.where(n < 2, np.nan, 0.0)
-    found = (mean, mean - ends[1] * error + unknown, mean - ends[0] * error + unknown, p + unknown)
+    low, high = mean - ends[1] * error, mean - ends[0] * error
+    few = (n < FEWEST_TO_RESAMPLE) & (error > 0) & (mean > bounds[0]) & (mean < bounds[1])
+    if np.isfinite(bounds).all() and few.any():
+        low[few], high[few] = _on_the_logit_scale(mean[few], quantile[few] * error[few], *bounds)
+    low, high = np.minimum(np.maximum(low, bounds[0]), mean), np.maximum(np.minimum(high, bounds[1]), mean)
+    found = (mean, low + unknown, high + unknown, p + unknown)
     return Interval(*(each.reshape(scores.shape[:-2] + scores.shape[-1:]) for each in found))
+
+
+def _on_the_logit_scale(mean: np.ndarray, half: np.ndarray, lowest: float, highest: float) -> np.ndarray:
+    """The ends (2, n_columns) of intervals mean -+ `half` that are symmetric in log((s - lowest) / (highest - s)), by the delta method."""
+    width = highest - lowest
+    part = (mean - lowest) / width
+    half = half / width / (part * (1 - part))
+    return lowest + width * special.expit(special.logit(part) + np.stack([-half, half]))
 
 
 @functools.lru_cache(maxsize=4)

@@ -30,6 +30,7 @@ CONSISTENCY = declare(
         heading=("", "consistency"),
         axis="Consistency of restarts",
         bounded=True,
+        non_negative=True,
     )
 )
 RECON_NMSE = declare(
@@ -40,6 +41,7 @@ RECON_NMSE = declare(
         heading=("", "NMSE"),
         axis="Reconstruction error (NMSE), test",
         lower_is_better=True,
+        non_negative=True,
     )
 )
 

@@ -22,7 +22,7 @@ def test_means_and_intervals_are_over_seeds_of_the_means_over_cells():
     trials = simulated_trials()
     table = board(trials).set_index("label")
     own = trials[trials.method == "ivae"].pivot_table(index="seed", values="mcc_spearman", aggfunc="mean").to_numpy()
-    mean, low, high, _ = np.stack(mean_interval(own))[:, 0]
+    mean, low, high, _ = np.stack(mean_interval(own, bounds=(0, 1)))[:, 0]
     row = table.loc["ivae"]
     np.testing.assert_allclose([row.mcc_spearman, row.mcc_spearman_low, row.mcc_spearman_high], [mean, low, high])
 
@@ -163,9 +163,10 @@ def tiny(**scores):
 def test_the_numbers_of_a_tiny_table_are_those_computed_by_hand():
     row = board(tiny(ivae=[0.5, 0.7, 0.7, 0.9])).iloc[0]
     # Seeds have means .6 and .8: mean .7, standard error .1, and the 97.5 % quantile of t with one degree of freedom.
+    # On the logit scale, whose slope at .7 is 1 / (.7 * .3): 12.7062 standard errors are 6.0506 from the logit of .7, .8473.
     assert row.mcc_spearman == pytest.approx(0.7)
-    assert row.mcc_spearman_low == pytest.approx(0.7 - 12.7062 * 0.1, rel=1e-4)
-    assert row.mcc_spearman_high == pytest.approx(0.7 + 12.7062 * 0.1, rel=1e-4)
+    assert row.mcc_spearman_low == pytest.approx(1 / (1 + np.exp(6.0506 - 0.8473)), rel=1e-3)
+    assert row.mcc_spearman_high == pytest.approx(1 / (1 + np.exp(-6.0506 - 0.8473)), rel=1e-3)
     assert (row.n_seeds, row.n_trials, row.n_ok, row.train_s) == (2, 4, 4, 2.0)
 
 

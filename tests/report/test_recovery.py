@@ -49,7 +49,7 @@ def test_scores_by_promise_are_means_over_data_seeds_of_means_over_latents():
     assert table.index.tolist() == ["both", "none"]
     assert table.loc["both", ["n_seeds", "n_trials", "n_latents"]].tolist() == [4, 8, 16]
     seeds = np.array([[(0.95 + 0.9 + 0.01 * seed) / 2] for seed in range(4)])
-    expected = np.ravel(mean_interval(seeds)[:3])
+    expected = np.ravel(mean_interval(seeds, bounds=(0, 1))[:3])
     assert table.loc["both", ["score", "score_low", "score_high"]].tolist() == pytest.approx(expected)
     assert table.loc["both", "recovered"] == (8 + 2 * 3) / 16
     assert table.loc["none", "score"] == pytest.approx(0.25)

@@ -199,7 +199,7 @@ def with_texts(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
 
 def points(results: Results, fields: Sequence[str], score: str) -> pd.DataFrame:
     """The summary of `score` by label and `fields`, whose values are texts here."""
-    return summary(with_texts(results.trials, fields), ["label", "method", "role", *fields], [score])
+    return summary(with_texts(results.trials, fields), ["label", "method", "role", *fields], [results.scores[score]])
 
 
 def panels(n: int, n_columns: int, height: float, **sharing: Any) -> tuple[Figure, list[Axes]]:

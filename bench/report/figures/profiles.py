@@ -52,9 +52,9 @@ def _shares(trials: pd.DataFrame, labels: Sequence[str], thresholds: np.ndarray)
         scores = group["score"].to_numpy(float)[None, :]
         place = labels.index(label), np.searchsorted(seeds, seed)
         shares[place] = statistics.performance_profile(scores, thresholds)
-    mean, low, high, _ = statistics.mean_interval(shares)
+    mean, low, high, _ = statistics.mean_interval(shares, bounds=(0, 1))
     rows = pd.MultiIndex.from_product([labels, thresholds], names=["label", "threshold"]).to_frame(index=False)
-    rows[["share", "share_low", "share_high"]] = np.stack([mean, low, high], -1).reshape(-1, 3).clip(0, 1)
+    rows[["share", "share_low", "share_high"]] = np.stack([mean, low, high], -1).reshape(-1, 3)
     roles = trials.drop_duplicates("label").set_index("label")["role"]
     return rows.assign(n_seeds=len(seeds), role=rows["label"].map(roles))
 
