@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ MIN_EDGE = (
 MIN_SINGULAR = 0.1  # least singular value of the Jacobian, both standardised
 MIN_STRETCH = 0.05  # least |x - x'| / |z - z'| over pairs of reference points, both standardised
 MAX_DRAWS = 200
+MAX_SHARED_DRAWS = 100  # of those, how many are tried for one that suits several supports
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def draw_mixing(
     """Draws random weights on `support`, standardised over `reference` (n_samples, n_latents).
 
     `nonlinearity` is the root-mean-square of the network's part relative to the linear part. The draws do not depend on the
-    support, so that supports that share a row share its function.
+    support: an edge that two supports share has the same linear weight in both, and the same inner weights up to the number of parents,
+    and a row that they share is the same function.
     """
     m, n = support.shape
     linear = rng.uniform(0.5, 1.5, (m, n)) * rng.choice([-1, 1], (m, n)) * support
@@ -141,13 +144,30 @@ def draw_mixing(
 
 
 def first_well_posed(
-    support: np.ndarray, kind: str, nonlinearity: float, seed: Seed, reference_key: int, key: int
+    support: np.ndarray,
+    kind: str,
+    nonlinearity: float,
+    seed: Seed,
+    reference_key: int,
+    key: int,
+    shared_with: Sequence[np.ndarray] = (),
 ) -> Mixing:
-    """Returns the first of at most MAX_DRAWS mixings that meets the margins. Raises UsageError if none does."""
+    """Returns the first of at most MAX_DRAWS mixings that meets the margins. Raises UsageError if none does.
+
+    `shared_with` are supports of the same shape. The search starts at the first of MAX_SHARED_DRAWS draws that meets the margins on all
+    of these, where there is one: a support that is among them, and any other of them asked for with the same seed, then has the same draw.
+    """
     reference = stream(seed, reference_key).normal(size=(N_REFERENCE, support.shape[1])) * LATENT_STD
-    for attempt in range(MAX_DRAWS):
+
+    def drawn(support: np.ndarray, attempt: int) -> Mixing | None:
         mixing = draw_mixing(support, kind, nonlinearity, reference, stream(seed, key, attempt))
-        if is_well_posed(mixing, reference):
+        return mixing if is_well_posed(mixing, reference) else None
+
+    shared = range(MAX_SHARED_DRAWS) if len(shared_with) else ()
+    start = next((attempt for attempt in shared if all(drawn(other, attempt) for other in shared_with)), 0)
+    for attempt in range(start, start + MAX_DRAWS):
+        mixing = drawn(support, attempt)
+        if mixing is not None:
             return mixing
     raise UsageError(
         f"no injective mixing in {MAX_DRAWS} draws for mixing={kind}, nonlinearity={nonlinearity:g}, n_latents={support.shape[1]}, "

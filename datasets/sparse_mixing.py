@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,8 @@ class SparseMixing:
     has the root-mean-square of the linear part, and x_k has unit variance, over a reference population that does not depend on
     the dials. A draw is repeated until every edge has a minimum strength and the mixing is injective by a margin.
 
-    Along `domains` a seed keeps its mixing and its first domains; along `violation` its sources, its shadows, and its weights
-    where no redraw was needed.
+    Along `domains` a seed keeps its mixing and its first domains; along `violation` its sources, its shadows, and the weights of
+    edges that are there at both values: one draw is chosen that meets the margins at violations 0, 1/4, 1/2, 3/4 and 1.
     """
 
     domains: int = field(9, help="number of domains", low=1, high=500)
@@ -112,10 +113,21 @@ class SparseMixing:
         )  # fmt: skip
 
     def draw_mixing(self, seed: Seed) -> mixings.Mixing:
-        """Returns the first drawn mixing that meets the margins."""
+        """Returns the first drawn mixing that meets the margins, on the supports of this seed along `violation` too."""
+        ladder = [each.draw_support(seed) for each in self._along_violation()]
         return mixings.first_well_posed(
-            self.draw_support(seed), self.mixing, self.nonlinearity, seed, REFERENCE, MIXING
+            self.draw_support(seed), self.mixing, self.nonlinearity, seed, REFERENCE, MIXING, ladder
         )
+
+    def _along_violation(self) -> list[SparseMixing]:
+        """The same at those of the violations 1, 3/4, 1/2, 1/4 and 0 (down to multiples of 1/n_latents) that the other dials allow.
+
+        The greatest, to which fewest draws of a square mixing are suited, comes first.
+        """
+        n = self.n_latents
+        rungs = sorted({quarters * n // 4 / n for quarters in range(5)}, reverse=True)
+        feasible = [rung for rung in rungs if supports.is_feasible(n, rung, self.twins, self.shadow_size)]
+        return [dataclasses.replace(self, violation=rung) for rung in feasible]
 
     def draw_support(self, seed: Seed) -> np.ndarray:
         """Returns a support with exactly the shadows asked for. Raises RuntimeError if it has not."""

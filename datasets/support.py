@@ -107,6 +107,15 @@ def counts(
     )
 
 
+def is_feasible(n_latents: int, violation: float, twins: float | None, shadow_size: int | None) -> bool:
+    """Says whether some support has what `counts` takes."""
+    try:
+        counts(n_latents, violation, twins, shadow_size)
+    except UsageError:
+        return False
+    return True
+
+
 def _words(violation: float, twins: float | None, shadow_size: int | None) -> str:
     parts = [f"violation={violation:.4g}"]
     parts += [] if twins is None else [f"twins={twins:.4g}"]

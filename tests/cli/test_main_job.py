@@ -81,7 +81,7 @@ def test_the_manifest_says_what_was_run_with_what_and_what_each_score_is(serial_
     manifest = json.loads((serial_run / "manifest.json").read_text())
     command = manifest["commands"][-1]
     assert command["config"]["grid"]["sparse-mixing"] == {"domains": [2, 3], "violation": [0.0, 0.5]}
-    assert command["config"]["root_seed"] == 0 and command["data_version"] == 1
+    assert command["config"]["root_seed"] == 0 and command["data_version"] == 2
     assert {"torch", "numpy", "ray", "python"} <= set(command["versions"])
     assert {"cores", "processor"} <= set(command["machine"]) and "commit" in command["git"]
     assert {"mcc_spearman", "r2_block", "objective", "recon_nmse"} <= set(manifest["definitions"])

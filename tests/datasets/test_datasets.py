@@ -196,7 +196,7 @@ GOLDEN = {
         "sparse-mixing",
         (("sources", "skewed"), ("changes", "shape"), ("mixing", "additive"), ("changing", 0.5), ("dependence", 0.3)),
     ): "f760f576d472",
-    ("sparse-mixing", (("domains", 20), ("rank", 3), ("n_latents", 6), ("n_observed", 12))): "2c7f7c4a4c43",
+    ("sparse-mixing", (("domains", 20), ("rank", 3), ("n_latents", 6), ("n_observed", 12))): "f12daee7a47a",
     ("modulated-sources", ()): "c9d91dc7b46b",
     ("style-content", ()): "0b23448eca66",
     ("dictionary", ()): "05581d6fac27",

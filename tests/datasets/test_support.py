@@ -180,3 +180,8 @@ def test_supports_of_the_default_generator_have_ties_where_sparsity_is_violated_
         maker = datasets["sparse-mixing"].make({"violation": violation})
         found.append(sum(bool(supports.stand_ins(maker.draw_support(data_seed(0, seed)))) for seed in range(10)))
     assert found == [0, 4, 2]
+
+
+def test_what_is_feasible_is_what_counts_takes():
+    assert supports.is_feasible(4, 0.5, None, None) and supports.is_feasible(4, 1.0, 0.5, None)
+    assert not supports.is_feasible(4, 1.0, 0.0, None) and not supports.is_feasible(4, 0.0, 0.5, None)
