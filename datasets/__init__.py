@@ -2,6 +2,10 @@
 
 There is one file per family of generators. A generator is a frozen dataclass whose fields are its dials. `shape` says (n_observed,
 n_latents, number of domains) before anything is generated, and `generate(seed)` gives the instance of a seed.
+
+A generator may say more. `default_grid(fields)`, a static method, gives the settings of further fields that the cells of a run have where the
+user names none of these. `stratum`, a property, says in words where the data lie on the dials in `stratum_of`: verdicts and figures
+speak of each stratum.
 """
 
 from __future__ import annotations

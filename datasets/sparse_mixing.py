@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class SparseMixing:
     Along `domains` a seed keeps its mixing and its first domains; along `violation` its sources, its shadows, and the weights of
     edges that are there at both values: one draw is chosen that meets the margins at violations 0, 1/4, 1/2, 3/4 and 1.
     """
+
+    stratum_of: ClassVar[tuple[str, ...]] = ("violation", "twins")  # the dials that `stratum` sums up
 
     domains: int = field(9, help="number of domains", low=1, high=500)
     violation: float = field(0.0, help="fraction of latents with a nonempty shadow", low=0, high=1)
@@ -73,21 +75,36 @@ class SparseMixing:
             raise UsageError(f"n_samples={self.n_samples} is less than one point for each of domains={self.domains}")
 
     @staticmethod
-    def default_grid(fields: dict[str, Any]) -> dict[str, list[Any]]:
-        """Returns the axes of a run that names none: no violation, and half of the latents (rounded down), where the fields allow it."""
+    def default_grid(fields: dict[str, Any]) -> list[dict[str, float]]:
+        """Returns what the cells of a run that names neither dial add to `fields`: the three strata, where the fields allow them.
+
+        Nothing violates sparsity; half of the latents do (rounded down), with the fewest twins; as many do, of which two are twins.
+        Two latents are the fewest that can be twins, and the only stratum in which theory needs both assumptions is theirs.
+        Where `twins` is given, the last stratum is left out.
+        """
         n = fields["n_latents"]
 
-        def is_feasible(violation: float) -> bool:
+        def is_feasible(violation: float, twins: float | None) -> bool:
             try:
-                supports.counts(n, violation, fields["twins"], fields["shadow_size"])
+                supports.counts(n, violation, twins, fields["shadow_size"])
             except UsageError:
                 return False
             return True
 
-        wanted = sorted({0.0, n // 2 / n})
-        feasible = [violation for violation in wanted if is_feasible(violation)]
-        others = [k / n for k in range(n + 1) if is_feasible(k / n)]
-        return {"violation": feasible or others[:1] or [0.0]}
+        usual = [violation for violation in sorted({0.0, n // 2 / n}) if is_feasible(violation, fields["twins"])]
+        others = [k / n for k in range(n + 1) if is_feasible(k / n, fields["twins"])]
+        cells = [{"violation": violation} for violation in usual or others[:1]]
+        with_twins = {"violation": max(n // 2, 2) / n, "twins": 2 / n}
+        if n >= 2 and fields["twins"] is None and is_feasible(**with_twins):
+            cells.append(with_twins)
+        return cells
+
+    @property
+    def stratum(self) -> str:
+        """Says in words how far the mixing violates sparsity: "no violation", "strict shadows 0.5", "twins 0.5", or both kinds."""
+        violating, twin, _ = supports.counts(self.n_latents, self.violation, self.twins, self.shadow_size)
+        kinds = {"strict shadows": violating - twin, "twins": twin}
+        return ", ".join(f"{kind} {n / self.n_latents:.3g}" for kind, n in kinds.items() if n) or "no violation"
 
     @property
     def shape(self) -> tuple[int, int, int]:

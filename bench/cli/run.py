@@ -80,7 +80,7 @@ def resolve(arguments: argparse.Namespace) -> Request:
         own = {field: value for field, value in budget.items() if field in entry.fields}
         settings[entry.name] = own | settings.get(entry.name, {})
     n_seeds = arguments.seeds or profile.seeds
-    trials, axes = plan(dataset.name, axes, settings, names, n_seeds, arguments.root_seed)
+    trials, added = plan(dataset.name, axes, settings, names, n_seeds, arguments.root_seed)
     config = {
         "dataset": dataset.name,
         "methods": names,
@@ -88,6 +88,7 @@ def resolve(arguments: argparse.Namespace) -> Request:
         "seeds": n_seeds,
         "root_seed": arguments.root_seed,
         "grid": axes,
+        "added": added,
         "settings": settings,
         "plugins": arguments.plugins,
         "time_limit": arguments.time_limit,

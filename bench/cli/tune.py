@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     named = {**axes.get(dataset.name, {}), **settings.get(dataset.name, {})}
     usual = {field: values for field, values in search.CELLS.get(dataset.name, {}).items() if field not in named}
     axes[dataset.name] = usual | axes.get(dataset.name, {})
-    cells, axes = plan_cells(dataset.name, axes, settings)
+    cells, added = plan_cells(dataset.name, axes, settings)
     profile = PROFILES[arguments.profile]
     for name in names:
         settings[name] = {"steps": profile.steps, "batch_size": profile.batch_size} | settings.get(name, {})
@@ -88,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         "seeds": n_seeds,
         "root_seed": arguments.root_seed,
         "grid": axes,
+        "added": added,
         "settings": settings,
         "budget": arguments.budget,
         "plugins": arguments.plugins,

@@ -72,12 +72,12 @@ def fingerprint(trial: Trial) -> str | None:
 
 def plan(
     dataset: str, axes: dict[str, dict], settings: dict[str, dict], names: Sequence[str], n_seeds: int, root_seed: int
-) -> tuple[list[Trial], dict[str, dict]]:
-    """Every trial of a grid, and its axes with those that the data set adds; cells that no data set has raise UsageError.
+) -> tuple[list[Trial], list[dict[str, Any]]]:
+    """Every trial of a grid, and what `plan_cells` adds to it; cells that no data set has raise UsageError.
 
     `axes` and `settings` are by owner, as `bench.plan.grid` gives them.
     """
-    cells, axes = plan_cells(dataset, axes, settings)
+    cells, added = plan_cells(dataset, axes, settings)
     n_trials = len(cells) * n_seeds * sum(math.prod(map(len, axes.get(name, {}).values())) for name in names)
     if n_trials > MAX_TRIALS:
         raise UsageError(f"this grid has {n_trials} trials; a run has at most {MAX_TRIALS}")
@@ -93,30 +93,30 @@ def plan(
             for fields in variants[name]
             for seed in range(n_seeds)
         ]
-    return trials, axes
+    return trials, added
 
 
 def plan_cells(
     dataset: str, axes: dict[str, dict], settings: dict[str, dict]
-) -> tuple[list[dict[str, Any]], dict[str, dict]]:
-    """The fields of the data set in every cell of a grid, and the axes with those that it adds. Raises UsageError for a cell that it lacks.
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The fields of the data set in every cell of a grid, and what the data set adds. Raises UsageError for a cell that it lacks.
 
-    A data set with a `default_grid` adds those of its axes that neither `axes` nor `settings` names.
+    A data set with a `default_grid` says what the fields of a cell become where nobody names the dials that it sets: a list of
+    settings, which need not be a product of axes. A setting of a field that `axes` or `settings` names is left out.
     """
     asked = axes.get(dataset, {})
     named = {**settings.get(dataset, {}), **asked}
     cls: Any = datasets[dataset].cls
     cells: list[dict[str, Any]] = []
-    added: dict[str, list] = {}
+    added: list[dict[str, Any]] = []
     for fields in _product(datasets[dataset].defaults | settings.get(dataset, {}), asked):
-        default_grid = cls.default_grid(fields) if hasattr(cls, "default_grid") else {}
-        usual = {key: values for key, values in default_grid.items() if key not in named}
-        cells += _product(fields, usual)
-        for key, values in usual.items():
-            added[key] = list(dict.fromkeys([*added.get(key, []), *values]))
+        default_grid = cls.default_grid(fields) if hasattr(cls, "default_grid") else []
+        usual = [setting for setting in default_grid if not setting.keys() & named]
+        cells += [fields | setting for setting in usual or [{}]]
+        added += [setting for setting in usual if setting not in added]
     for cell in cells:
         datasets[dataset].make(cell)
-    return cells, axes | {dataset: {**asked, **added}}
+    return cells, added
 
 
 def _product(base: dict[str, Any], axes: dict[str, list]) -> list[dict[str, Any]]:

@@ -121,8 +121,13 @@ def test_the_main_job_has_the_methods_and_cells_that_the_design_names():
     assert {trial.method for trial in request.trials} == {
         "vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae", "random", "identity", "pca", "fastica", "supervised",
     }  # fmt: skip
-    cells = {(trial.dataset_fields["domains"], trial.dataset_fields["violation"]) for trial in request.trials}
-    assert cells == {(domains, violation) for domains in range(2, 11) for violation in (0.0, 0.5)}
+    cells = {tuple(map(trial.dataset_fields.get, ("domains", "violation", "twins"))) for trial in request.trials}
+    strata = ((0.0, None), (0.5, None), (0.5, 0.5))
+    assert cells == {(domains, *stratum) for domains in range(2, 11) for stratum in strata}
+    assert len(request.trials) == 10 * len(cells) * 3 and request.config["grid"] == {
+        "sparse-mixing": {"domains": list(range(2, 11))}
+    }
+    assert request.config["added"] == [{"violation": 0.0}, {"violation": 0.5}, {"violation": 0.5, "twins": 0.5}]
     steps = {t.method_fields["steps"] for t in request.trials if "steps" in t.method_fields}
     assert len(steps) == 1  # the same budget for all
 

@@ -41,7 +41,7 @@ def trials(run):
 
 def test_a_run_leaves_everything_that_it_promises(serial_run):
     rows = trials(serial_run)
-    assert len(rows) == 10 * 4 * 2
+    assert len(rows) == 10 * 6 * 2
     assert (rows.status == "ok").all()
     promised = [
         "trial_id",
@@ -80,7 +80,8 @@ def test_a_run_leaves_everything_that_it_promises(serial_run):
 def test_the_manifest_says_what_was_run_with_what_and_what_each_score_is(serial_run):
     manifest = json.loads((serial_run / "manifest.json").read_text())
     command = manifest["commands"][-1]
-    assert command["config"]["grid"]["sparse-mixing"] == {"domains": [2, 3], "violation": [0.0, 0.5]}
+    assert command["config"]["grid"]["sparse-mixing"] == {"domains": [2, 3]}
+    assert command["config"]["added"] == [{"violation": 0.0}, {"violation": 0.5}, {"violation": 0.5, "twins": 0.5}]
     assert command["config"]["root_seed"] == 0 and command["data_version"] == 2
     assert {"torch", "numpy", "ray", "python"} <= set(command["versions"])
     assert {"cores", "processor"} <= set(command["machine"]) and "commit" in command["git"]
@@ -90,7 +91,7 @@ def test_the_manifest_says_what_was_run_with_what_and_what_each_score_is(serial_
 def test_methods_are_compared_on_the_same_data(serial_run):
     rows = trials(serial_run)
     store = Store(serial_run)
-    for _, cell in rows.groupby(["domains", "violation", "seed"]):
+    for _, cell in rows.groupby(["domains", "violation", "twins", "seed"], dropna=False):
         assert len(cell) == 10
         first, *others = (store.latents(row)["z"] for _, row in cell.iterrows())
         assert all((first == other).all() for other in others)
@@ -128,12 +129,12 @@ def test_a_finished_run_trains_nothing_again_and_a_widened_one_only_what_is_new(
     monkeypatch.chdir(serial_run.parents[2])
     before = {path.name: path.stat().st_mtime_ns for path in (serial_run / "parts").iterdir()}
     assert cli.main([*SMALL, "--executor", "serial", "--name", "small"]) == 0
-    assert "80 of them finished before; 0 packs" in capsys.readouterr().out
+    assert "120 of them finished before; 0 packs" in capsys.readouterr().out
     wider = ["--grid", "domains=2..4", *SMALL[2:], "--methods", "pca,ivae", "--executor", "serial", "--name", "small"]
     assert cli.main(wider) == 0
     after = {path.name: path.stat().st_mtime_ns for path in (serial_run / "parts").iterdir()}
     assert before.items() <= after.items() and len(after) == len(before) + 2
-    assert len(trials(serial_run)) == 80 + 2 * 2 * 2
+    assert len(trials(serial_run)) == 120 + 2 * 3 * 2
     assert len(json.loads((serial_run / "manifest.json").read_text())["commands"]) == 3
 
 
@@ -170,7 +171,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
         trials(folder / "results/runs/run").sort_values("trial_id").drop(columns=TIMING).reset_index(drop=True)
         for folder in (killed, whole)
     )
-    assert len(resumed) == 2 * 8 * 3
+    assert len(resumed) == 2 * 12 * 3
     pd.testing.assert_frame_equal(resumed, uninterrupted, check_exact=True)
 
 

@@ -5,6 +5,7 @@ import pytest
 from bench.plan import trials as module
 from bench.plan.trials import Trial, plan, plan_cells
 from bench.registry import UsageError
+from datasets import datasets
 
 
 def a_plan(**changes):
@@ -64,14 +65,39 @@ def test_a_grid_beyond_the_bound_is_refused_before_it_is_planned():
         a_plan(n_seeds=module.MAX_TRIALS)
 
 
+def strata(cells):
+    return [(cell["violation"], cell["twins"]) for cell in cells]
+
+
+def test_the_default_grid_is_no_violation_then_strict_shadows_then_twins_and_no_product():
+    cells, added = plan_cells("sparse-mixing", {"sparse-mixing": {"domains": [2, 3]}}, {})
+    assert strata(cells) == 2 * [(0.0, None), (0.5, None), (0.5, 0.5)]
+    assert added == [{"violation": 0.0}, {"violation": 0.5}, {"violation": 0.5, "twins": 0.5}]
+    words = [datasets["sparse-mixing"].make(cell).stratum for cell in cells[:3]]
+    assert words == ["no violation", "strict shadows 0.5", "twins 0.5"]
+
+
 def test_the_default_grid_fits_the_number_of_latents_of_each_cell():
-    trials = a_plan(axes={"sparse-mixing": {"n_latents": [1, 3, 4]}}, names=["pca"], n_seeds=1)
-    cells = {(t.dataset_fields["n_latents"], round(t.dataset_fields["violation"], 3)) for t in trials}
-    assert cells == {(1, 0.0), (3, 0.0), (3, 0.333), (4, 0.0), (4, 0.5)}
+    axes = {"sparse-mixing": {"n_latents": [1, 2, 3, 4, 10], "n_observed": [12]}}
+    trials = a_plan(axes=axes, names=["pca"], n_seeds=1)
+    cells = [(t.dataset_fields["n_latents"], t.make_dataset().stratum) for t in trials]
+    assert cells == [
+        (1, "no violation"),
+        *((2, words) for words in ("no violation", "strict shadows 0.5", "twins 1")),
+        *((3, words) for words in ("no violation", "strict shadows 0.333", "twins 0.667")),
+        *((4, words) for words in ("no violation", "strict shadows 0.5", "twins 0.5")),
+        *((10, words) for words in ("no violation", "strict shadows 0.5", "strict shadows 0.3, twins 0.2")),
+    ]
 
 
-def test_the_axes_of_a_plan_are_those_asked_for_and_those_that_the_data_set_adds():
-    cells, axes = plan_cells("sparse-mixing", {"sparse-mixing": {"domains": [2, 3]}}, {})
-    assert axes == {"sparse-mixing": {"domains": [2, 3], "violation": [0.0, 0.5]}} and len(cells) == 4
-    _, axes = plan_cells("sparse-mixing", {}, {"sparse-mixing": {"violation": 0.5}})
-    assert axes == {"sparse-mixing": {}}
+def test_who_names_a_dial_of_the_default_grid_gets_what_is_named():
+    for axes, settings, expected in (
+        ({"violation": [0.0, 0.5]}, {}, [(0.0, None), (0.5, None)]),
+        ({}, {"violation": 0.5}, [(0.5, None)]),
+        ({"twins": [0.0, 0.5]}, {}, [(0.0, 0.0), (0.5, 0.0), (0.5, 0.5)]),
+        ({}, {"twins": 1.0}, [(1.0, 1.0)]),
+        ({"violation": [0.5, 1.0], "twins": [0.5]}, {}, [(0.5, 0.5), (1.0, 0.5)]),
+    ):
+        cells, added = plan_cells("sparse-mixing", {"sparse-mixing": axes}, {"sparse-mixing": settings})
+        assert strata(cells) == expected
+        assert not any(setting.keys() & (axes | settings).keys() for setting in added)
