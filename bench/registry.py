@@ -115,6 +115,8 @@ class Facts:
     role: str = "method"
     corner: str = "neither"  # what it assumes, by its name in `CORNERS`
     ladder: str = ""  # the ladder of which it is that corner, if it is one
+    family: str = ""  # the file it is in: methods of one family share their backbone
+    independent: bool = True  # whether a method takes its latents to be independent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +148,8 @@ class Entry:
         if role not in ROLES:
             raise UsageError(f"{self.name} has the role {role!r}; {nearest(role, ROLES)}")
         # A subclass is another method than its parent: it is no corner of the parent's ladder unless it says so.
-        return Facts(self.summary, self.source, tuple(self.fields), role, corner, ladder)
+        family, independent = cls.__module__.rpartition(".")[2], getattr(cls, "independent", True)
+        return Facts(self.summary, self.source, tuple(self.fields), role, corner, ladder, family, independent)
 
     @property
     def in_main_job(self) -> bool:

@@ -83,6 +83,9 @@ class Method:
 
     role: ClassVar[str] = "method"  # or "floor", or "ceiling": how the leaderboard ranks it
     assumes: ClassVar[Collection[str]] = frozenset()  # CHANGES, SPARSITY, both or neither
+    independent: ClassVar[bool] = (
+        True  # takes its latents to be so: in each domain if it assumes CHANGES, else over all
+    )
     ladder: ClassVar[str] = ""  # methods of one ladder differ in what they assume alone; a subclass does not inherit it
     in_main_job: ClassVar[bool] = False  # whether a run that names no methods has it; a subclass does not inherit it
     sees_latents: ClassVar[bool] = False  # whether it is trained on the true latents

@@ -65,6 +65,7 @@ class SparseDictionary(EstimatorMethod):
     """
 
     assumes: ClassVar[frozenset[str]] = frozenset({SPARSITY})
+    independent: ClassVar[bool] = False
     alpha: float = field(1.0, help="weight of the L1 norm of the loadings", low=0)
     max_iter: int = field(300, help="passes over the data at most", low=1)
 

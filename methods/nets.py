@@ -406,3 +406,33 @@ class CouplingFlow(nn.Module):
         for coupling in reversed(self.couplings):
             x = coupling.inverse(x)
         return x @ torch.linalg.inv(self.whitening)
+
+
+class GaussianMixture(nn.Module):
+    """A density of latents that may depend on each other, the same in all domains: a mixture of Gaussians with full covariances.
+
+    log p(z) = log sum_k w_k N(z; m_k, (L_k L_k^T)^-1), where L_k, the Cholesky factor of a component's precision, is lower triangular with a
+    positive diagonal. It starts near a standard normal: means are drawn with standard deviation SPREAD, and the covariance SPREAD^2 less
+    than the identity makes up for them, so that no two components are alike.
+    """
+
+    SPREAD = 0.3
+
+    def __init__(self, n_components: int, n_latents: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(n_components))
+        self.means = nn.Parameter(self.SPREAD * torch.randn(n_components, n_latents))
+        self.log_diagonal = nn.Parameter(torch.full((n_components, n_latents), -0.5 * math.log(1 - self.SPREAD**2)))
+        self.below = nn.Parameter(
+            torch.zeros(n_components, n_latents, n_latents)
+        )  # of which what is below the diagonal counts
+
+    def factors(self) -> Tensor:
+        """L, (n_components, n_latents, n_latents)."""
+        return torch.tril(self.below, -1) + torch.diag_embed(torch.exp(self.log_diagonal))
+
+    def log_density(self, z: Tensor, u: Tensor) -> Tensor:
+        """log p(z), (batch,), in nats, of `z` (batch, n_latents), whatever the domain `u`."""
+        white = torch.einsum("bki,kij->bkj", z[:, None] - self.means, self.factors())
+        log_components = normal_log_density(white, 0.0, 0.0).sum(-1) + self.log_diagonal.sum(-1)
+        return torch.logsumexp(torch.log_softmax(self.logits, -1) + log_components, -1)

@@ -246,6 +246,7 @@ class IVAE(Backbone):
 
     cost = 0.7
     assumes = frozenset({CHANGES})
+    ladder = "iVAE"
     in_main_job = True
     prior_mean: bool = field(True, help="learn mu(u); the published code fixes it at 0")
 
@@ -284,3 +285,73 @@ class AdaptiveSynergyVAE(SynergyVAE):
     def form_and_weight(self, progress: float) -> tuple[str, float]:
         is_late = nets.BOOSTED[1] <= progress < 1
         return ("log", self.late * self.alpha) if is_late else super().form_and_weight(progress)
+
+
+# --- the ladder of ivae: the same four corners with Gaussian priors
+
+
+@register("gaussian-vae", source="Kingma & Welling 2014")
+@dataclass(frozen=True)
+class GaussianVAE(IVAE):
+    """VAE with one Gaussian prior for all domains: neither assumption.
+
+    Loss per sample (nats): -log p(x|z) + beta * KL(q(z|x,u) || N(mu, diag sigma^2)), the KL in closed form.
+    """
+
+    assumes = frozenset()
+    ladder = "iVAE"
+
+    def kl(self, model, mean, log_std, noise, z, u):
+        return super().kl(model, mean, log_std, noise, z, nets.as_seen(u, 1))
+
+
+@register("sparse-gaussian-vae", source="Zheng, Ng & Zhang 2022, penalty; Kingma & Welling 2014, model")
+@dataclass(frozen=True)
+class SparseGaussianVAE(Sparse, GaussianVAE):
+    """VAE with one Gaussian prior for all domains and an L1 penalty on the decoder's Jacobian: sparse mixing only.
+
+    Loss per sample (nats): -log p(x|z) + beta * KL(q(z|x,u) || N(mu, diag sigma^2)) + alpha * L_s, the KL in closed form.
+    """
+
+    assumes = frozenset({SPARSITY})
+    ladder = "iVAE"
+
+    def loss(self, model, batch: Batch, rng):
+        loss, z = self.negative_elbo(model, batch, rng)
+        return loss + self.sparsity_term(model, z, batch, rng)
+
+
+@register("sparse-ivae", source="Khemakhem et al. 2020, model; Zheng, Ng & Zhang 2022, penalty")
+@dataclass(frozen=True)
+class SparseIVAE(Sparse, IVAE):
+    """Identifiable VAE with an L1 penalty on the decoder's Jacobian: both assumptions.
+
+    Loss per sample (nats): -log p(x|z) + beta * KL(q(z|x,u) || N(mu(u), diag sigma(u)^2)) + alpha * L_s, the KL in closed form.
+    """
+
+    assumes = frozenset({CHANGES, SPARSITY})
+    ladder = "iVAE"
+
+    def loss(self, model, batch: Batch, rng):
+        loss, z = self.negative_elbo(model, batch, rng)
+        return loss + self.sparsity_term(model, z, batch, rng)
+
+
+# --- sparsity alone, where the latents are not independent
+
+
+@register("sparse-dependent-vae", source="this project, prior; Zheng, Ng & Zhang 2022, penalty")
+@dataclass(frozen=True)
+class SparseDependentVAE(SparseVAE):
+    """VAE with one prior for all domains in which latents may depend on each other, and an L1 penalty on the decoder's Jacobian.
+
+    Loss per sample (nats): that of sparse-vae, with p(z) a mixture of Gaussians with full covariances. Sparse mixing is the only
+    assumption: latents whose distributions change with the domain depend on each other over all domains together, so that the factorised
+    prior of sparse-vae is wrong there. Here independence is not assumed, neither over all domains nor within one.
+    """
+
+    independent = False
+    components: int = field(10, help="Gaussians in the mixture that is the prior", low=1)
+
+    def make_prior(self, shape: Shape):
+        return nets.GaussianMixture(self.components, shape.n_latents)

@@ -13,7 +13,14 @@ LADDERS = {
     ladder: {entry.facts.corner: entry for entry in methods if entry.facts.ladder == ladder}
     for ladder in sorted({entry.facts.ladder for entry in methods} - {""})
 }
-PRIORS = ("prior.", "flow.affine", "flow.s", "base.", "discriminator.")  # parts that see the domain, or a constant
+PRIORS = (
+    "prior.",
+    "prior_",
+    "flow.affine",
+    "flow.s",
+    "base.",
+    "discriminator.",
+)  # parts that see the domain, or a constant
 BOOSTED = [name for name in methods.names() if "boost" in methods[name].fields and methods[name].facts.ladder]
 
 

@@ -1,7 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal
 from torch.distributions import Normal, kl_divergence
 
 from methods import nets
@@ -57,6 +59,49 @@ def test_an_affine_flow_is_the_gaussian_prior_of_each_domain():
     z, domains = torch.randn(50, 1, dtype=torch.float64), torch.arange(50) % 2
     expected = Normal(mean[domains].double(), std[domains].double()).log_prob(z[:, 0])
     torch.testing.assert_close(flow.log_density(z, one_hot(domains, 2)), expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.fixture
+def mixture():
+    """Four components of three latents, with weights, means and covariances that differ."""
+    torch.manual_seed(0)
+    mixture = nets.GaussianMixture(4, 3).double()
+    for parameter in mixture.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return mixture
+
+
+def test_the_density_of_a_mixture_is_that_of_scipy(mixture):
+    z = torch.randn(20, 3, dtype=torch.float64)
+    factors = mixture.factors().detach().numpy()
+    assert (np.diagonal(factors, axis1=1, axis2=2) > 0).all() and not np.triu(factors, 1).any()
+    covariances = np.linalg.inv(factors @ factors.transpose(0, 2, 1))
+    weights = torch.softmax(mixture.logits, 0).detach().numpy()
+    expected = sum(
+        weight * multivariate_normal(mean, covariance).pdf(z.numpy())
+        for weight, mean, covariance in zip(weights, mixture.means.detach().numpy(), covariances, strict=True)
+    )
+    found = mixture.log_density(z, torch.ones(20, 1)).detach().numpy()
+    np.testing.assert_allclose(found, np.log(expected), rtol=1e-10)
+
+
+def test_the_density_of_a_mixture_integrates_to_one(mixture):
+    """By 200,000 points from a wider normal, weighted by its density: the standard error is below 0.005."""
+    wide = multivariate_normal(np.zeros(3), 9 * np.eye(3))
+    z = wide.rvs(200_000, random_state=0)
+    log_density = mixture.log_density(torch.as_tensor(z), torch.ones(len(z), 1)).detach().numpy()
+    ratios = np.exp(log_density - wide.logpdf(z))
+    assert ratios.std() / np.sqrt(len(z)) < 0.005
+    assert ratios.mean() == pytest.approx(1, abs=0.015)
+
+
+def test_a_mixture_starts_near_a_standard_normal_with_components_that_differ():
+    torch.manual_seed(0)
+    mixture = nets.GaussianMixture(10, 4)
+    z = torch.randn(2000, 4)
+    difference = mixture.log_density(z, torch.ones(2000, 1)) - nets.normal_log_density(z, 0.0, 0.0).sum(-1)
+    assert difference.abs().mean() < 0.25 and difference.mean().abs() < 0.1
+    assert torch.pdist(mixture.means).min() > 0.1
 
 
 def test_gaussian_kl_is_that_of_torch():

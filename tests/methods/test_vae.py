@@ -98,7 +98,15 @@ def test_a_worse_posterior_lowers_the_elbo():
     assert -np.mean(losses) < log_evidence - 0.1
 
 
-@pytest.mark.parametrize(("name", "base"), [("synergy-vae", "flow-vae"), ("sparse-vae", "vae")])
+SPARSE = {
+    "synergy-vae": "flow-vae",
+    "sparse-vae": "vae",
+    "sparse-ivae": "ivae",
+    "sparse-gaussian-vae": "gaussian-vae",
+}
+
+
+@pytest.mark.parametrize(("name", "base"), SPARSE.items())
 def test_the_sparse_corner_is_its_base_plus_alpha_times_the_penalty(name, base):
     method = methods[name].make({"alpha": 0.7})
     torch.manual_seed(0)
@@ -193,6 +201,28 @@ def test_the_mask_costs_its_weight_times_the_sum_of_its_gates():
     gated.prior.gate_logits.data[:] = torch.tensor([60.0, 50.0])  # open: the prior is that of the model without a mask
     difference = masked.loss(gated, batch, Numbers(0)) - plain.loss(model, batch, Numbers(0))
     assert difference.item() == pytest.approx(0.5 * 2, abs=1e-9)
+
+
+def test_the_gaussian_prior_of_all_domains_is_that_of_ivae_where_all_its_domains_are_alike():
+    ivae, model, batch, _ = exact_model("ivae")
+    shared = methods["gaussian-vae"].make({"width": 4, "depth": 1})
+    one = shared.build(SHAPE).double()
+    with torch.no_grad():
+        model.prior_mean.copy_(torch.tensor(PRIOR_MEAN[0]).expand(2, 2))
+        model.prior_log_std.copy_(torch.tensor([[0.2, -0.3]]).expand(2, 2))
+        state = model.state_dict()
+        one.load_state_dict(state | {name: state[name][:1] for name in ("prior_mean", "prior_log_std")})
+    assert shared.loss(one, batch, Numbers(0)).item() == pytest.approx(ivae.loss(model, batch, Numbers(0)).item())
+
+
+def test_the_prior_of_dependent_latents_does_not_see_the_domain_and_is_learned_with_the_model():
+    method = methods["sparse-dependent-vae"].make({"components": 3, "width": 4})
+    model = method.build(SHAPE)
+    z = torch.randn(10, 2)
+    assert torch.equal(*(model.prior.log_density(z, torch.eye(2)[[u] * 10]) for u in (0, 1)))
+    batch = Batch(torch.randn(16, 4), torch.eye(2)[torch.arange(16) % 2], torch.zeros(16, 0))
+    method.loss(model, batch, nets.CountingRng()).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.prior.parameters())
 
 
 @pytest.mark.parametrize("name", ["vae", "sparse-vae", "ivae"])
