@@ -110,6 +110,18 @@ def ladder_trials(
     return pd.DataFrame(rows)
 
 
+STRATA = {"no violation": (0.0, np.nan), "strict shadows 0.5": (0.5, np.nan), "twins 0.5": (0.5, 0.5)}
+
+
+def strata_trials(trials):
+    """The same trials once more in each stratum of the default grid: what varies is `domains`, `violation` and `twins` together."""
+    parts = [
+        trials.assign(violation=violation, twins=twins, trial_id=f"{words}: " + trials.trial_id)
+        for words, (violation, twins) in STRATA.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def simulated_run(folder, trials, data_version=1, code="code", started_at="2026-01-01T00:00:00+00:00", planned=None):
     """A store that holds `trials`, a pack per method, as if one command had trained them of those `planned`, with its manifest."""
     store = Store(folder)

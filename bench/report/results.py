@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bench.registry import CORNERS, ROLES, Facts, UsageError
+from bench.registry import CORNERS, ROLES, Entry, Facts, UsageError
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
 from bench.run.store import Store, flaw, settled
 from bench.scores import HEADLINE, SCORES, Score, metrics, training
 from bench.scores.statistics import mean_interval
 from bench.statuses import FAILURES, OK
+from datasets import datasets
 from datasets.oracle import PROMISES
 
 assert metrics and training, "imported for the scores that they declare"
 
 HEADLINE_NAME = SCORES[HEADLINE].axis.removesuffix(", test")
 OTHERS = ("error", "train_s", "has_truth")  # columns of every trial beside its scores; missing ones are NaN
+STRATUM = "stratum"  # the column that says in words where a trial's data lie on several dials, if its data set has words for it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Results:
     """Trials that are reported together, with what is known of their methods and data sets.
 
     `trials` has one row per trial, of each question its last one by the last code and data. `label` is a column: the method, and in
-    brackets those of its fields that vary here. So is every score: NaN where a run has none.
+    brackets those of its fields that vary here. So is every score: NaN where a run has none. So is `STRATUM`, None where there is none.
     """
 
     trials: pd.DataFrame
@@ -51,7 +54,8 @@ class Results:
     def __post_init__(self):
         absent = {name: np.nan for name in (*self.scores, *OTHERS) if name not in self.trials}
         trials = self.trials.reset_index(drop=True).assign(**absent)
-        object.__setattr__(self, "trials", trials.assign(label=_labels(trials, self.method_fields)))
+        found = {"label": _labels(trials, self.method_fields), STRATUM: _strata(trials, self.dataset_fields)}
+        object.__setattr__(self, "trials", trials.assign(**found))
 
     def replaced(self, trials: pd.DataFrame) -> Results:
         """The same of other trials, whose labels name what varies among them."""
@@ -75,6 +79,15 @@ class Results:
     def cells(self) -> list[str]:
         """The columns that tell the cells apart: those of "dataset" and the fields of data sets that take several values."""
         return varying(self.trials, ["dataset", *self.dataset_fields])
+
+    def dials(self, at_least: int = 2) -> list[str]:
+        """The `cells`, with `STRATUM` in the place of the dials that it sums up, where so many of those vary."""
+        known = [getattr(entry.cls, "stratum_of", ()) for entry in _registered(self.trials)]
+        summed = set(itertools.chain(*known)) & set(self.cells)
+        if len(summed) < max(at_least, 1) or n_values(self.trials[STRATUM]) < 2:
+            return self.cells
+        rest = [field for field in self.cells if field not in summed]
+        return [*rest, STRATUM]
 
     @functools.cached_property
     def ok(self) -> pd.Series:
@@ -123,6 +136,31 @@ def _labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
     return found
 
 
+def _registered(trials: pd.DataFrame) -> list[Entry]:
+    """What is registered here of the data sets of `trials`: a report executes no plug-in, and knows of its data sets only their facts."""
+    return [datasets[name] for name in trials["dataset"].unique() if name in datasets.names()]
+
+
+def _strata(trials: pd.DataFrame, fields: Sequence[str]) -> pd.Series:
+    """The `stratum` of each trial's data; None where its data set has none, is not registered here, or never had such fields."""
+    found = pd.Series(None, trials.index, dtype=object)
+    for entry in _registered(trials):
+        if hasattr(entry.cls, STRATUM):
+            rows = trials[trials["dataset"] == entry.name]
+            own = [field for field in fields if field in entry.fields]
+            for _, cell in rows.groupby(own, dropna=False) if own else [((), rows)]:
+                # A field that is none, or that an early row lacks, has its default.
+                found[cell.index] = _stratum(entry, cell[own].iloc[0].dropna().to_dict())
+    return found
+
+
+def _stratum(entry: Entry, fields: dict[Any, Any]) -> str | None:
+    try:
+        return entry.make(fields).stratum
+    except UsageError:  # a damaged row
+        return None
+
+
 def varying(trials: pd.DataFrame, fields: Sequence[str]) -> list[str]:
     """Those of `fields` that are columns and take several values, in their order."""
     return [field for field in dict.fromkeys(fields) if field in trials and n_values(trials[field]) > 1]
@@ -151,7 +189,7 @@ def is_failed(trials: pd.DataFrame) -> pd.Series:
 # --- means
 
 
-def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (SCORES[HEADLINE],)) -> pd.DataFrame:
+def summary(trials: pd.DataFrame, by: Sequence[str], scores: Sequence[str] = (HEADLINE,)) -> pd.DataFrame:
     """One row per combination of the columns `by`: the counts of its trials, and each score's mean over data seeds.
 
     A score S becomes S (the mean over seeds of the seed's mean over its ok trials), S_low and S_high (the ends of its 95 % interval);
@@ -167,9 +205,9 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (
     rows["n_failed"] = failed.groupby(group).sum()
     rows["n_not_applicable"] = rows["n_trials"] - rows["n_ok"] - rows["n_failed"]
     for score in scores:
-        by_seed = trials[score.name].where(ok).groupby([group, trials["seed"]]).mean().unstack()
-        mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T, bounds=score.range)
-        rows[[score.name, f"{score.name}_low", f"{score.name}_high"]] = np.stack([mean, low, high], axis=1)
+        by_seed = trials[score].where(ok).groupby([group, trials["seed"]]).mean().unstack()
+        mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T)
+        rows[[score, f"{score}_low", f"{score}_high"]] = np.stack([mean, low, high], axis=1)
     return rows.reset_index(drop=True)
 
 
@@ -297,9 +335,8 @@ def _facts(manifest: Mapping[str, Any], kind: str, run: str) -> dict[str, Facts]
     """The facts of methods or data sets that a manifest keeps. An early run kept none: then those of what is registered here."""
     if kind in manifest:
         types = {"summary": str, "source": str, "fields": list, "role": ROLES, "corner": tuple(CORNERS), "ladder": str}
-        kept = _kept(manifest, kind, run, types)
+        kept = _kept(manifest, kind, run, types, {"family": str, "independent": bool})
         return {name: Facts(**facts | {"fields": tuple(map(str, facts["fields"]))}) for name, facts in kept.items()}
-    from datasets import datasets
     from methods import methods
 
     return {entry.name: entry.facts for entry in (methods if kind == "methods" else datasets)}
@@ -309,7 +346,7 @@ def _scores(manifest: Mapping[str, Any], run: str) -> dict[str, Score]:
     """The scores of a run as its manifest keeps them; an early run's has none but those that are declared here."""
     texts, truths = ("name", "definition", "source", "axis"), ("lower_is_better", "bounded", "per_latent")
     types = {**dict.fromkeys(texts, str), **dict.fromkeys(truths, bool), "heading": list, "tables": list}
-    kept = _kept({"scores": {}, **manifest}, "scores", run, types, {"non_negative": bool})
+    kept = _kept({"scores": {}, **manifest}, "scores", run, types)
     return {name: Score(**facts | {"heading": _heading(facts["heading"])}) for name, facts in kept.items()}
 
 
@@ -320,7 +357,7 @@ def _heading(words: Sequence[Any]) -> tuple[str, str] | None:
 def _kept(
     manifest: Mapping[str, Any], kind: str, run: str, types: Mapping[str, Any], maybe: Mapping[str, Any] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """A table in a manifest, of each entry what `types` names, and what `maybe` names where it is there.
+    """A table in a manifest: of each entry what `types` names, and what `maybe` names, which early runs did not keep.
 
     Raises UsageError where an entry is not of these types.
     """
@@ -329,10 +366,8 @@ def _kept(
     found = found or next(filter(None, (flaw(each, types, maybe) for each in manifest[kind].values())), "")
     if found:
         raise UsageError(f"the manifest of the run {run!r} cannot be read: in {kind!r}, {found}")
-    return {
-        name: {key: each[key] for key in (*types, *maybe) if each.get(key) is not None}
-        for name, each in manifest[kind].items()
-    }
+    names = [*types, *maybe]
+    return {entry: {k: each[k] for k in names if each.get(k) is not None} for entry, each in manifest[kind].items()}
 
 
 def merged(manifests: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

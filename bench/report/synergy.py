@@ -9,15 +9,18 @@ intervals; docs/statistics.md has the definitions.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
 from bench.registry import CORNERS
-from bench.report.results import HEADLINE_NAME, Results, is_failed, score_array, varying
+from bench.report.power import LEVEL, POWER, needed_seeds
+from bench.report.results import HEADLINE_NAME, STRATUM, Results, is_failed, score_array, varying
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import write_text
 from bench.scores import HEADLINE, statistics
@@ -28,7 +31,8 @@ QUANTITIES = {
     "logit_effect": "synergy effect on the logit scale",
     "logit_interaction": "interaction on the logit scale",
 }
-CELL, ALL = "cell", "all"  # the scopes of rows
+CELL, ALL = "cell", "all"  # the scopes of rows, beside STRATUM
+POWERED = f"{POWER:.0%} power, two-sided {LEVEL:.0%}, paired t-test".replace("%", " %")
 NEEDED = ("changes", "sparsity", "both")  # the corners without which there is no effect
 
 
@@ -62,13 +66,7 @@ def obstacles(results: Results) -> dict[str, str]:
             if facts.ladder == name and method in present and ladder[facts.corner] != method
         ]
         own = results.trials[results.trials["method"].isin(ladder.values())]
-        shared = _shared(own, results.method_fields)
-        settings = {
-            f"{method} ({field})"
-            for method, rows in own.groupby("method")
-            for field in varying(rows, results.method_fields)
-            if field not in shared
-        }
+        settings = _settings(own, results.method_fields)
         if unknown:
             found[name] = f"no method of it assumes {' or '.join(unknown)}"
         elif missing:
@@ -81,14 +79,17 @@ def obstacles(results: Results) -> dict[str, str]:
 
 
 def table(results: Results, by: Sequence[str] | None = None, score: str = HEADLINE) -> pd.DataFrame:
-    """One row per ladder and cell (scope "cell"), then one over all its cells (scope "all"); empty if no ladder can be judged.
+    """One row per ladder and cell (scope "cell"), one over each stratum (scope "stratum"), one over all cells (scope "all").
 
-    Cells are told apart by the columns `by`: all fields that vary, unless given; what is not in it is averaged over within each data
-    seed. Columns: ladder, scope, those of `by`; n_seeds and n_failed; the mean score of each corner (neither, changes, sparsity,
-    both); over_changes and over_sparsity, the two paired differences, and each of `QUANTITIES`, with Q_low and Q_high, the ends of
-    the 95 % interval; p, the greater of those of the two differences, and p_holm, corrected over the cells of the ladder; claimed.
+    It is empty if no ladder can be judged. Cells are told apart by the columns `by`: all fields that vary and the stratum, unless given;
+    what is not in it is averaged over within each data seed, and without the stratum in it there are no rows of strata. Columns: ladder,
+    scope, those of `by`, stratum first; n_seeds and n_failed; the mean score of each corner (neither, changes, sparsity, both);
+    over_changes and over_sparsity, the two paired differences, and each of `QUANTITIES`, with Q_low and Q_high, the ends of the 95 %
+    interval; p and p_wilcoxon, the greater of those of the two differences by the bootstrap and by Wilcoxon's test; needed_seeds, how many data
+    seeds a paired t-test needs to see both differences (`bench.report.power`); p_holm and p_wilcoxon_holm, corrected over the cells of the
+    ladder, or over its strata; claimed.
 
-    An effect is claimed where the lower ends of both differences exceed 0, and, in a cell, `p_holm` is below 0.05.
+    An effect is claimed where the lower ends of both differences exceed 0, and, in a cell or a stratum, `p_holm` is below 0.05.
     """
     refused = obstacles(results)
     parts = []
@@ -96,9 +97,20 @@ def table(results: Results, by: Sequence[str] | None = None, score: str = HEADLI
         if name not in refused:
             own = results.trials[results.trials["method"].isin(ladder.values())]
             shared = varying(own, _shared(own, results.method_fields))
-            fields = [*results.cells, *shared] if by is None else list(by)
+            fields = [*results.cells, *shared, *varying(own, [STRATUM])] if by is None else list(by)
             parts.append(_ladder_rows(name, ladder, own, fields, score))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["ladder", "scope"])
+
+
+def _settings(trials: pd.DataFrame, fields: Sequence[str]) -> set[str]:
+    """The methods that have several settings of their own, each with the field that differs, as "synergy-vae (alpha)"."""
+    shared = _shared(trials, fields)
+    return {
+        f"{method} ({field})"
+        for method, rows in trials.groupby("method")
+        for field in varying(rows, fields)
+        if field not in shared
+    }
 
 
 def _shared(trials: pd.DataFrame, fields: Sequence[str]) -> list[str]:
@@ -112,31 +124,59 @@ def _ladder_rows(
 ) -> pd.DataFrame:
     own = score_array(trials, fields, score, label="method")
     raw = _corners(own.values, own.labels, ladder)
+    strata = own.cells[STRATUM] if STRATUM in fields else pd.Series(dtype=object)
+    groups = {each: np.flatnonzero(strata == each) for each in sorted(strata.dropna().unique())}
     places = own.cells.assign(ladder=name, scope=CELL)
-    everything = pd.DataFrame({"ladder": [name], "scope": [ALL]})
-    rows = pd.concat([places, everything], ignore_index=True)[["ladder", "scope", *fields]]
+    wider = pd.DataFrame({"ladder": name, "scope": [*[STRATUM] * len(groups), ALL], STRATUM: [*groups, None]})
+    first = ["ladder", "scope", *[STRATUM] * (STRATUM in fields)]
+    columns = [*first, *(field for field in fields if field != STRATUM)]
+    rows = pd.concat([places, wider], ignore_index=True)[columns]
 
-    scales = {"": _differences(raw), "logit_": _differences(statistics.logit(raw))}
+    members = [*groups.values(), np.arange(len(own.cells))]
+    scales = {"": _differences(raw, members), "logit_": _differences(statistics.logit(raw), members)}
     rows["n_seeds"] = (~np.isnan(scales[""][0])).sum(axis=0)
-    rows["n_failed"] = [*_failures(trials, own.cells, fields), int(is_failed(trials).sum())]
-    means = np.concatenate([raw, statistics.mean_along(raw, -1)], axis=-1)
-    for corner, values in zip(CORNERS, means, strict=True):
+    n_failed = np.array(_failures(trials, own.cells, fields))
+    rows["n_failed"] = [*n_failed, *(n_failed[each].sum() for each in members)]
+    for corner, values in zip(CORNERS, _with_means(raw, members), strict=True):
         rows[corner] = statistics.mean_along(values, 0)[0]
     for prefix, differences in scales.items():
         found = statistics.mean_interval(differences)
         _put(rows, f"{prefix}interaction", found.mean[2], found.low[2], found.high[2])
-        # The smaller of two means lies between the smaller of their lower and the smaller of their upper ends at least as surely.
-        _put(rows, f"{prefix}effect", *(ends[:2].min(axis=0) for ends in (found.mean, found.low, found.high)))
+        _put(rows, f"{prefix}effect", *_smaller(statistics.Interval(*(each[:2] for each in found))))
         if not prefix:
             for place, corner in enumerate(("changes", "sparsity")):
                 _put(rows, f"over_{corner}", found.mean[place], found.low[place], found.high[place])
-            rows["p"] = np.where((found.mean[:2] > 0).all(axis=0), found.p[:2].max(axis=0), 1.0)
-            rows.loc[np.isnan(found.p[:2]).any(axis=0), "p"] = np.nan
-    is_cell = rows["scope"] == CELL
-    rows["p_holm"] = np.nan
-    rows.loc[is_cell, "p_holm"] = statistics.holm(rows.loc[is_cell, "p"].to_numpy(float))
-    rows["claimed"] = (rows["effect_low"] > 0) & ((rows["p_holm"] < 1 - statistics.LEVEL) | ~is_cell)
+            rows = rows.assign(**_tests(differences[:2], statistics.Interval(*(each[:2] for each in found))))
+    for test in ("p", "p_wilcoxon"):
+        rows[f"{test}_holm"] = np.nan
+        for scope in (CELL, STRATUM):
+            is_own = rows["scope"] == scope
+            rows.loc[is_own, f"{test}_holm"] = statistics.holm(rows.loc[is_own, test].to_numpy(float))
+    rows["claimed"] = (rows["effect_low"] > 0) & ((rows["p_holm"] < 1 - statistics.LEVEL) | (rows["scope"] == ALL))
     return rows
+
+
+def _smaller(found: statistics.Interval) -> tuple[np.ndarray, ...]:
+    """The smallest of several mean differences, (n_differences, n_cells), and its interval.
+
+    The smallest of the means lies between the smallest of their lower and the smallest of their upper ends at least as surely.
+    """
+    return tuple(each.min(axis=0) for each in (found.mean, found.low, found.high))
+
+
+def _tests(differences: np.ndarray, found: statistics.Interval) -> dict[str, np.ndarray]:
+    """p, p_wilcoxon and needed_seeds, (n_cells,) each, of the smallest of `differences` (n_differences, n_seeds, n_cells).
+
+    It is above 0 only if all are, so each of the three is the greatest of those of the differences; the p are 1 where a mean is not above 0.
+    """
+    is_gain, unknown = (found.mean > 0).all(axis=0), np.isnan(found.p).any(axis=0)
+    wilcoxon = statistics.wilcoxon(differences, np.zeros_like(differences))
+    tests = {"p": found.p.max(axis=0), "p_wilcoxon": wilcoxon.max(axis=0)}
+    tests = {name: np.where(unknown, np.nan, np.where(is_gain, p, 1.0)) for name, p in tests.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of cells without two seeds, whose deviation is NaN
+        deviation = np.nanstd(differences, axis=-2, ddof=1)
+    return tests | {"needed_seeds": np.vectorize(needed_seeds, [float])(found.mean, deviation).max(axis=0)}
 
 
 def _put(rows: pd.DataFrame, name: str, mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
@@ -150,15 +190,20 @@ def _corners(values: np.ndarray, labels: list[str], ladder: Mapping[str, str]) -
     return np.stack([values[labels.index(method)] if method in labels else nothing for method in methods])
 
 
-def _differences(corners: np.ndarray) -> np.ndarray:
-    """both - changes, both - sparsity and the interaction, (3, n_seeds, n_cells + 1): of each cell, then their mean.
+def _differences(corners: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """both - changes, both - sparsity and the interaction, (3, n_seeds, n_cells + n_groups): of each cell, then their means over groups.
 
     The two differences are of the same seeds: those with a score of all three methods.
     """
     neither, changes, sparsity, both = corners
     complete = np.where(np.isnan(changes + sparsity), np.nan, both)
     differences = np.stack([complete - changes, complete - sparsity, both - changes - sparsity + neither])
-    return np.concatenate([differences, statistics.mean_along(differences, -1)], axis=-1)
+    return _with_means(differences, groups)
+
+
+def _with_means(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """`values` (..., n_cells) followed by their means over each of `groups` of cells."""
+    return np.concatenate([values, *(statistics.mean_along(values[..., each], -1) for each in groups)], axis=-1)
 
 
 def _failures(trials: pd.DataFrame, places: pd.DataFrame, fields: list[str]) -> list[int]:
@@ -169,14 +214,53 @@ def _failures(trials: pd.DataFrame, places: pd.DataFrame, fields: list[str]) -> 
 
 
 def verdicts(results: Results, rows: pd.DataFrame) -> list[str]:
-    """One sentence per ladder, from the `table` of `results`: what the numbers say, "no evidence" where that is it."""
-    refused = obstacles(results)
-    return [
-        f"{name} ladder: synergy cannot be judged, since {refused[name]}."
-        if name in refused
-        else _verdict(name, ladder, rows[rows["ladder"] == name])
-        for name, ladder in ladders(results).items()
-    ]
+    """What the `table` of `results` says in sentences: per ladder one for each stratum, then one over all cells.
+
+    They say "no evidence" where that is it, and how many data seeds the effect would take to show. One more sentence follows where a
+    ladder on the same backbone has another method that assumes changes alone.
+    """
+    refused, found = obstacles(results), []
+    for name, ladder in ladders(results).items():
+        own = rows[rows["ladder"] == name]
+        if name in refused:
+            found.append(f"{name} ladder: synergy cannot be judged, since {refused[name]}.")
+            continue
+        if own[own["scope"] == ALL]["n_seeds"].iloc[0] >= 2:
+            found += [_stratum_verdict(name, row) for _, row in own[own["scope"] == STRATUM].iterrows()]
+        found.append(_verdict(name, ladder, own))
+        found += _rivals_verdict(results, name, ladder)
+    return found
+
+
+def _stratum_verdict(name: str, row: pd.Series) -> str:
+    start = f"{name} ladder, {row[STRATUM]}:"
+    if row["claimed"]:
+        return f"{start} evidence of synergy, {_tested(row)}."
+    return f"{start} {_no_evidence(row)}, {_tested(row)}; {_needed(row)}."
+
+
+def _no_evidence(row: pd.Series) -> str:
+    harm = ", and the combination scores below the better of its parts" if row["effect_high"] < 0 else ""
+    return f"no evidence of synergy{harm}"
+
+
+def _tested(row: Mapping[str, Any] | pd.Series) -> str:
+    """The effect of a row with its interval and the p of both tests, corrected where they are one of several."""
+    ends = _ends(row)
+    return (
+        f"{difference_text(row, 'effect')}, p {p_text(row['p' + ends])}, by Wilcoxon {p_text(row['p_wilcoxon' + ends])}"
+    )
+
+
+def _ends(row: Mapping[str, Any] | pd.Series) -> str:
+    """How the columns of a row's p end: those of one of several cells or strata are corrected."""
+    return "" if row["scope"] == ALL else "_holm"
+
+
+def _needed(row: pd.Series) -> str:
+    if np.isinf(row["needed_seeds"]):
+        return "no number of data seeds would show an effect that is not above 0"
+    return f"an effect of this size takes about {row['needed_seeds']:.0f} data seeds to show"
 
 
 def _verdict(name: str, ladder: Mapping[str, str], rows: pd.DataFrame) -> str:
@@ -187,32 +271,65 @@ def _verdict(name: str, ladder: Mapping[str, str], rows: pd.DataFrame) -> str:
         return f"{start}: synergy cannot be judged from {n_seeds or 'no'} data seed{'' if n_seeds == 1 else 's'}."
     where = f"averaged over {n_cells} cells" if n_cells > 1 else "on the one cell"
     against = f"{ladder['both']} against the better of {ladder['changes']} and {ladder['sparsity']}"
-    size = f"{where}, {against}, {difference_text(overall, 'effect')}"
+    size = f"{where}, {against}, {_tested(overall)}"
     in_cells = f"in {len(claimed)} of {n_cells} cells"
     if len(claimed) and n_cells > 1:
         best = claimed.loc[claimed["effect"].idxmax()]
         most = f"{'most at' if len(claimed) > 1 else 'at'} {_cell(best)}, {difference_text(best, 'effect')}"
+    is_silent = False
     if overall["claimed"]:
         text = f"evidence of synergy: {size}"
         if n_cells > 1:
             text += f"; {in_cells} on their own, {most}" if len(claimed) else "; in no cell on its own"
     elif len(claimed) and n_cells > 1:
         text = f"evidence of synergy {in_cells}, {most}; none of it {size}"
-    elif overall["effect_high"] < 0:
-        text = f"no evidence of synergy, and the combination scores below the better of its parts: {size}"
     else:
-        text = f"no evidence of synergy: {size}" + ("; in no cell on its own" if n_cells > 1 else "")
+        is_silent = True
+        text = f"{_no_evidence(overall)}: {size}" + ("; in no cell on its own" if n_cells > 1 else "")
     if not np.isnan(overall["interaction"]):
         logit = difference_text(overall, "logit_interaction", 2)
         text += f" (interaction {difference_text(overall, 'interaction')}, on the logit scale {logit})"
     n_failed = overall["n_failed"]
     failed = f"; {n_failed} trial{'s that failed are' if n_failed > 1 else ' that failed is'} in no difference"
-    return f"{start}: {text}; {n_seeds} data seeds{failed if n_failed else ''}."
+    text = f"{start}: {text}; {n_seeds} data seeds{failed if n_failed else ''}."
+    needed = _needed(overall)
+    return f"{text} {needed[0].upper()}{needed[1:]} ({POWERED})." if is_silent else text
+
+
+def _rivals_verdict(results: Results, name: str, ladder: Mapping[str, str]) -> list[str]:
+    """How the method of both compares with the best that assumes changes alone, of all ladders of its family that are in the run.
+
+    Nothing where its own ladder has the only one, or where one of them has several settings. The rule is that of the synergy effect: the
+    smallest of the differences to each.
+    """
+    both, trials = ladder["both"], results.trials
+    family = results.methods[both].family
+    present = set(trials["method"])
+    rivals = [
+        method
+        for method, facts in sorted(results.methods.items())
+        if family and facts.family == family and facts.ladder and facts.corner == "changes" and method in present
+    ]
+    own = trials[trials["method"].isin([both, *rivals])]
+    shared = varying(own, _shared(own, results.method_fields))
+    if set(rivals) <= {ladder["changes"]} or _settings(own, results.method_fields):
+        return []
+    found = score_array(own, [*results.cells, *shared], label="method")
+    scores = dict(zip(found.labels, found.values, strict=True))
+    complete = np.where(np.isnan(sum(scores.values())), np.nan, scores[both])
+    differences = statistics.mean_along(np.stack([complete - scores[rival] for rival in rivals]), -1)
+    interval = statistics.mean_interval(differences)
+    if np.isnan(interval.p).any():
+        return []
+    ends = dict(zip(("effect", "effect_low", "effect_high"), (each[0] for each in _smaller(interval)), strict=True))
+    tests = {test: values[0] for test, values in _tests(differences, interval).items()}
+    against = f"{both} against the best that assumes changes alone, of {' and '.join(rivals)}"
+    return [f"{name} ladder: {against}, {_tested(ends | tests | {'scope': ALL})}."]
 
 
 def _cell(row: pd.Series) -> str:
     """The cell of a row of `table`, as "domains=3, violation=0.5"."""
-    return place_text(row.iloc[2 : row.index.get_loc("n_seeds")])
+    return place_text(row.iloc[2 : row.index.get_loc("n_seeds")].drop(STRATUM, errors="ignore"))
 
 
 def write(results: Results, folder: Path) -> list[str]:
@@ -227,8 +344,9 @@ def write(results: Results, folder: Path) -> list[str]:
 
 MEANING = (
     "Effect: the smaller of `both - changes` and `both - sparsity`, paired by data seed, with its 95 % interval. Interaction: `both - "
-    "changes - sparsity + neither`. p: the greater p of the two differences, with Holm's correction over the cells of the ladder. "
-    f"Claimed: both lower ends exceed 0, and in a cell p is below 0.05. Scores: {HEADLINE_NAME}, test."
+    "changes - sparsity + neither`. p: the greater p of the two differences, by the bootstrap and by Wilcoxon's signed-rank test, with Holm's "
+    "correction over the cells of the ladder, or over its strata. Claimed: both lower ends exceed 0, and in a cell or a stratum the first p is "
+    f"below 0.05. Seeds to show: the data seeds that it takes to see an effect of this size ({POWERED}). Scores: {HEADLINE_NAME}, test."
 )
 
 
@@ -237,18 +355,28 @@ def _markdown(known: Mapping[str, Mapping[str, str]], rows: pd.DataFrame, senten
     for name, own in rows.groupby("ladder", sort=False):
         lines = []
         for _, row in own.iterrows():
-            is_cell = row["scope"] == CELL
+            ends = _ends(row)
             lines.append(
-                {"cell": (_cell(row) or "the one cell") if is_cell else "**all cells**"}
+                {"cell": _place(row)}
                 | {corner: number(row[corner]) or "–" for corner in CORNERS}
-                | {"effect": difference_text(row, "effect"), "p": p_text(row["p_holm" if is_cell else "p"])}
-                | {"claimed": "yes" if row["claimed"] else ""}
+                | {"effect": difference_text(row, "effect"), "p": p_text(row["p" + ends])}
+                | {"p, Wilcoxon": p_text(row["p_wilcoxon" + ends]), "claimed": "yes" if row["claimed"] else ""}
                 | {word: difference_text(row, key, digits) for word, key, digits in _SHOWN}
-                | {"seeds": row["n_seeds"], "failed": row["n_failed"]}
+                | {"seeds": row["n_seeds"], "failed": row["n_failed"], "seeds to show": _count(row["needed_seeds"])}
             )
         parts += [f"## {name} ladder: {', '.join(known[str(name)].values())}"]
         parts += [tabulate(lines, "keys", tablefmt="pipe", disable_numparse=True)]
     return "\n\n".join([*parts, MEANING]) + "\n"
+
+
+def _place(row: pd.Series) -> str:
+    if row["scope"] == CELL:
+        return _cell(row) or "the one cell"
+    return f"**{row[STRATUM]}**" if row["scope"] == STRATUM else "**all cells**"
+
+
+def _count(seeds: float) -> str:
+    return "" if np.isnan(seeds) else "none" if np.isinf(seeds) else f"{seeds:.0f}"
 
 
 _SHOWN = (

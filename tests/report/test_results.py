@@ -8,7 +8,17 @@ from bench import scores
 from bench.registry import UsageError
 from bench.report import results as report
 from bench.run.store import Store
-from tests.simulated import MANIFEST, facts, fail, results, simulated_run, simulated_trials
+from tests.simulated import (
+    MANIFEST,
+    STRATA,
+    facts,
+    fail,
+    ladder_trials,
+    results,
+    simulated_run,
+    simulated_trials,
+    strata_trials,
+)
 
 
 def test_settings_that_vary_within_a_method_are_in_its_label_and_no_others():
@@ -31,6 +41,29 @@ def test_the_labels_of_a_part_name_what_varies_in_it():
 def test_cells_are_the_dataset_fields_that_vary():
     assert results(simulated_trials()).cells == ["domains", "violation"]
     assert results(simulated_trials(domains=[2], violations=[0.0])).cells == []
+
+
+def test_the_stratum_of_a_trial_is_what_its_data_set_says_of_its_fields():
+    own = results(strata_trials(ladder_trials(cells=2)))
+    for words, (violation, twins) in STRATA.items():
+        is_own = own.trials.violation.eq(violation) & own.trials.twins.fillna(-1).eq(-1 if np.isnan(twins) else twins)
+        assert set(own.trials.stratum[is_own]) == {words}
+    other = ladder_trials(cells=2).assign(dataset="dictionary")
+    assert results(other).trials.stratum.isna().all()
+
+
+def test_a_damaged_row_has_no_stratum():
+    own = results(ladder_trials(cells=2).assign(violation=0.3))
+    assert own.trials.stratum.isna().all()
+
+
+def test_the_stratum_is_a_dial_in_the_place_of_the_fields_that_it_sums_up_where_several_vary():
+    trials = strata_trials(ladder_trials(cells=2))
+    assert results(trials).cells == ["domains", "twins", "violation"]
+    assert results(trials).dials() == ["domains", "stratum"]
+    one = results(trials[trials.twins.isna()])
+    assert one.dials() == ["domains", "violation"] and one.dials(at_least=1) == ["domains", "stratum"]
+    assert results(ladder_trials(cells=2)).dials(at_least=1) == ["domains"]
 
 
 def test_an_unset_field_and_a_missing_one_are_one_value():

@@ -4,11 +4,14 @@ import functools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import wilcoxon
 
 from bench.report import synergy
+from bench.report.power import needed_seeds
+from bench.report.texts import p_text
 from bench.scores import statistics
 from bench.scores.statistics import mean_interval
-from tests.simulated import LADDERS, facts, fail, ladder_trials, results
+from tests.simulated import LADDERS, STRATA, facts, fail, ladder_trials, results, strata_trials
 
 
 def table(trials, **options):
@@ -176,3 +179,127 @@ def test_two_methods_of_the_run_that_are_one_corner_are_said():
         twice, **known
     )
     assert "evidence of synergy" in verdict(trials, **known)
+
+
+# --- strata
+
+
+def with_effects(**effects):
+    """Trials of two numbers of domains in every stratum, in each of which the combination gains so much."""
+    trials = strata_trials(ladder_trials(cells=2, noise=0.01))
+    shift = np.repeat([*effects.values()], len(trials) // 3) * (trials.method == "synergy-vae")
+    return trials.assign(mcc_spearman=trials.mcc_spearman + shift)
+
+
+def test_every_stratum_has_a_row_of_the_means_over_its_cells_between_the_cells_and_all():
+    trials = with_effects(none=0.2, strict=0.1, twins=-0.1)
+    rows = table(fail(trials, method="vae", domains=2, violation=0.0, seed=1))
+    assert rows.columns[:3].tolist() == ["ladder", "scope", "stratum"]
+    assert rows.scope.tolist() == 6 * ["cell"] + 3 * ["stratum"] + ["all"]
+    assert rows.stratum[6:9].tolist() == list(STRATA)
+    for place, words in enumerate(STRATA):
+        own, row = rows[(rows.scope == "cell") & (rows.stratum == words)], rows.iloc[6 + place]
+        assert len(own) == 2 and row.n_failed == (1 if place == 0 else 0)
+        for column in ("both", "over_changes", "over_sparsity"):
+            assert row[column] == pytest.approx(own[column].mean())
+        alone = table(trials[trials.violation.eq(STRATA[words][0]) & trials.twins.isna().eq(place < 2)]).iloc[-1]
+        assert row[["effect", "effect_low"]].tolist() == pytest.approx(alone[["effect", "effect_low"]].tolist())
+    for test in ("p", "p_wilcoxon"):
+        own = rows[rows.scope == "stratum"]
+        assert own[f"{test}_holm"].tolist() == pytest.approx(statistics.holm(own[test].to_numpy()).tolist())
+    assert rows.claimed[6:9].tolist() == [True, True, False]
+
+
+def test_every_stratum_has_its_sentence_before_that_of_all():
+    sentences = verdicts(with_effects(none=0.2, strict=0.006, twins=-0.1))
+    assert [sentence.split(":")[0] for sentence in sentences] == [
+        *(f"VAE ladder, {words}" for words in STRATA),
+        "VAE ladder",
+    ]
+    none, strict, twins, overall = sentences
+    assert none.startswith("VAE ladder, no violation: evidence of synergy, +.196 [") and "seeds" not in none
+    assert ": no evidence of synergy, " in strict and strict.endswith(" data seeds to show.")
+    assert ": no evidence of synergy, and the combination scores below the better of its parts, -.1" in twins
+    assert twins.endswith("; no number of data seeds would show an effect that is not above 0.")
+    assert "averaged over 6 cells" in overall
+
+
+def test_where_data_have_one_stratum_or_none_nothing_is_said_of_it():
+    trials = ladder_trials(both=0.2)
+    _, data = facts()
+    known = {"datasets": data | {"gone": data["sparse-mixing"]}}  # of a plug-in that the report does not load
+    gone = strata_trials(trials).assign(dataset="gone")
+    for own in (trials, trials.assign(violation=0.5), gone):
+        rows = synergy.table(results(own, **known))
+        assert set(rows.scope) == {"cell", "all"} and "stratum" not in rows
+        assert len(verdicts(own, **known)) == 1
+
+
+def test_the_strata_are_in_the_files(tmp_path):
+    synergy.write(results(with_effects(none=0.2, strict=0.1, twins=0.0)), tmp_path)
+    text = (tmp_path / "synergy.md").read_text()
+    assert all(f"| **{words}**" in text for words in STRATA)
+    assert "| domains=2, twins=0.5, violation=0.5 " in text and "| domains=3, twins=none, violation=0 " in text
+
+
+# --- tests and the number of seeds
+
+
+def test_both_tests_are_those_of_the_harder_of_the_two_differences():
+    trials = ladder_trials(both=0.03, changes=0.01, cells=1)
+    wide = trials.pivot(index="seed", columns="method", values="mcc_spearman")
+    row = table(trials).iloc[0]
+    over = [wide["synergy-vae"] - wide[name] for name in ("flow-vae", "sparse-vae")]
+    assert row.p_wilcoxon == pytest.approx(max(wilcoxon(each).pvalue for each in over))
+    assert row.p == pytest.approx(max(mean_interval(each.to_numpy()[:, None]).p[0] for each in over))
+    assert row.needed_seeds == max(needed_seeds(each.mean(), each.std()) for each in over)
+    assert f"p {p_text(row.p)}, by Wilcoxon {p_text(row.p_wilcoxon)}" in verdict(trials)
+
+
+def test_an_effect_that_is_not_above_0_has_a_p_of_1_by_both_tests():
+    row = table(ladder_trials(both=0.1, changes=0.3, cells=1)).iloc[0]
+    assert (row.p, row.p_wilcoxon, row.needed_seeds) == (1, 1, np.inf)
+
+
+def test_no_evidence_ends_with_the_seeds_that_the_effect_would_take():
+    sentence = verdict(ladder_trials(both=0.005))
+    row = table(ladder_trials(both=0.005)).iloc[-1]
+    assert np.isfinite(row.needed_seeds) and not row.claimed
+    assert sentence.endswith(
+        f"10 data seeds. An effect of this size takes about {row.needed_seeds:.0f} data seeds to show "
+        "(80 % power, two-sided 5 %, paired t-test)."
+    )
+    assert "No number of data seeds would show an effect that is not above 0" in verdict(ladder_trials(both=-0.1))
+    assert "to show" not in verdict(ladder_trials(both=0.2))
+
+
+# --- other ladders on the same backbone
+
+
+def with_ivae(level):
+    trials = ladder_trials(both=0.2, cells=2)
+    ivae = trials[trials.method == "flow-vae"].assign(method="ivae")
+    return pd.concat([trials, ivae.assign(mcc_spearman=ivae.mcc_spearman + level)], ignore_index=True)
+
+
+@pytest.mark.parametrize("level", [-0.1, 0.15])
+def test_the_combination_is_compared_with_the_best_changes_only_method_of_any_ladder_on_its_backbone(level):
+    trials = with_ivae(level)
+    _, sentence = verdicts(trials)
+    means = trials.groupby("method").mcc_spearman.mean()
+    expected = means["synergy-vae"] - max(means["flow-vae"], means["ivae"])
+    assert sentence.startswith(
+        f"VAE ladder: synergy-vae against the best that assumes changes alone, of flow-vae and ivae, +{expected:.3f}".replace(
+            "+0.", "+."
+        )
+    )
+    assert sentence.endswith(".") and "by Wilcoxon" in sentence
+
+
+def test_without_another_such_method_or_with_several_settings_of_it_there_is_no_such_comparison():
+    trials = with_ivae(0.1)
+    assert len(verdicts(trials[trials.method != "ivae"])) == 1
+    other = trials[trials.method == "ivae"].assign(steps=300)
+    assert len(verdicts(pd.concat([trials, other], ignore_index=True))) == 1
+    elsewhere = trials.assign(method=trials.method.replace("ivae", "domain-gan"))  # another backbone
+    assert len(verdicts(elsewhere)) == 1

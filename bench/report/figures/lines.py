@@ -29,7 +29,7 @@ def score_lines(results: Results, folder: str | Path, score: str = HEADLINE) -> 
     More methods than a panel has room for are drawn ladder by ladder. Bars are 95 % intervals over seeds; at each value of the dial they
     stand side by side.
     """
-    dials = [page.axis(field, results.trials[field]) for field in page.choose(results.cells, "domains", "violation")]
+    dials = [page.axis(field, results.trials[field]) for field in page.choose(results)]
     fields = [dial.field for dial in dials]
     shown = looks(results)
     rows = page.points(results, fields, score)
@@ -69,10 +69,7 @@ def _draw_lines(
         for label in groups[title]:
             shift = side_by_side.index(label) - (len(side_by_side) - 1) / 2 if label in methods else 0
             _draw_line(axes, own[own["label"] == label], shown[label], x, step * shift, score)
-        words = f"{page.word(panel.field)}: {level}" if panel.field else ""
-        if title:
-            words = ", ".join([title, *[f"{panel.field.replace('_', ' ')} {level}"] * bool(panel.field)])
-        axes.set_title(page.wrapped(words, width + 0.2), linespacing=1.1)
+        axes.set_title(page.wrapped(page.panel_title(title, panel.field, level), width + 0.2), linespacing=1.1)
         page.set_ticks(axes, x, width)
         if not x.is_numeric:
             axes.set_xlim(-0.5, len(x.levels) - 0.5)

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bench.registry import UsageError
-from bench.report.results import Results, summary
+from bench.report.results import STRATUM, Results, summary
 from bench.report.texts import value_text
 from bench.scores.statistics import interval_name
 
@@ -56,6 +56,7 @@ WORDS = {  # fields whose names are not words enough
     "domains": "Number of domains",
     "violation": "Violation of structural sparsity",
     "twins": "Fraction of latents with twins",
+    STRATUM: "Stratum of the data",
     "n_latents": "Number of latents",
     "n_observed": "Number of observed variables",
     "n_samples": "Number of training points",
@@ -186,10 +187,20 @@ def set_ticks(axes: Axes, x: Axis, width: float) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def choose(varying: Sequence[str], *preferred: str) -> list[str]:
-    """As many of the `varying` fields as are `preferred`, those first, in their order."""
-    ordered = [field for field in preferred if field in varying]
-    return (ordered + [field for field in varying if field not in ordered])[: len(preferred)]
+def choose(results: Results) -> list[str]:
+    """The two dials that a figure shows, or the one that there is: number of domains and violation first, then any other."""
+    dials = results.dials()
+    ordered = [field for field in ("domains", STRATUM, "violation") if field in dials]
+    return (ordered + [field for field in dials if field not in ordered])[:2]
+
+
+def panel_title(group: str, field: str, level: str) -> str:
+    """The title of a panel: its group of methods, if it has one, and the value of its field, if it has one. A stratum is words enough."""
+    if field == STRATUM or not field:
+        words = level
+    else:
+        words = f"{field.replace('_', ' ')} {level}" if group else f"{word(field)}: {level}"
+    return ", ".join(filter(None, [group, words]))
 
 
 def with_texts(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
@@ -228,7 +239,7 @@ def interval(rows: pd.DataFrame, what: str) -> str:
 
 
 def averaged(results: Results, shown: Sequence[str]) -> str:
-    others = [lower(field) for field in results.cells if field not in shown]
+    others = [lower(field) for field in results.dials() if field not in shown]
     return f"A data seed's score is its mean over {', '.join(others)}. " if others else ""
 
 
