@@ -1,11 +1,16 @@
 """Promise against recovery: the score of single latents, by what theory promised of them before any method was trained.
 
+Some latents are easy for a floor too. So beside a score stands its gain over the best floor on the same latents. Latents of different mixings
+differ in the number of their children, so only those of one kind of data are averaged: over the numbers of domains, along which a data
+seed keeps its mixing.
+
 Shows where theory is confirmed (promised and recovered), where estimation falls short of it (promised, not recovered), and where
 methods succeed without a promise: the conditions are sufficient, not necessary. The verdicts are those of `datasets.oracle`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +18,12 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.report.results import ROLES, Results, is_nested
-from bench.report.texts import with_interval
+from bench.registry import CHANGES, CORNERS, ROLES, Facts
+from bench.report.results import STRATUM, Results, is_nested
+from bench.report.texts import difference_text, number, value_text, with_interval
 from bench.run.store import write_text
 from bench.scores import statistics
-from datasets.oracle import NOT_COVERED, TIE, YES
+from datasets.oracle import NOT_COVERED, PROMISE_OF, TIE, YES
 from datasets.oracle import PROMISES as VERDICTS
 
 PER_LATENT = "mcc_per_latent"
@@ -34,27 +40,90 @@ PROMISES = {  # each latent is in the first that fits
 }
 
 
-def latents(results: Results) -> pd.DataFrame:
-    """One row per true latent of every trial that is ok: label, method, role, seed, trial_id, latent (from 0), promise, score.
+def assumptions(facts: Facts) -> str:
+    """All that a method assumes of latents and mixing, in words: what its ladder says of it, and where its latents are independent."""
+    assumed = CORNERS[facts.corner]
+    where = "in each domain" if CHANGES in assumed else "over all domains"
+    return ", ".join([*sorted(assumed), *[f"independence {where}"] * facts.independent])
 
-    Trials without verdicts or without a score per latent (the truth is not known, or an earlier version ran) have no row.
+
+def own_promise(facts: Facts, trial: Mapping[Any, Any]) -> list[bool] | None:
+    """Of which latents of a trial theory promises that the assumptions of its method suffice; None where that is not known.
+
+    One prior for all domains with independent latents is wrong as soon as several latents change with the domain, whatever the mixing: a
+    method that assumes sparsity and independence over all domains is promised nothing unless the domains are alike. A method that assumes
+    sparsity alone is promised what needs no independence.
     """
-    columns = ["label", "method", "role", "seed", "trial_id", PER_LATENT, *VERDICTS]
+    corner = facts.corner
+    if facts.role != "method" or corner == "neither" or not (facts.independent or corner == "sparsity"):
+        return None
+    verdicts: Any = trial.get(PROMISE_OF[corner] if facts.independent else "promised_sparsity")
+    if not _length(verdicts):
+        return None
+    if facts.independent and corner == "sparsity":
+        rank = trial.get("change_rank")
+        return None if rank is None or pd.isna(rank) else [verdict == YES and rank == 0 for verdict in verdicts]
+    return [verdict == YES for verdict in verdicts]
+
+
+def latents(results: Results) -> pd.DataFrame:
+    """One row per true latent of every trial that is ok.
+
+    Columns: label, method, role, seed, trial_id, data (their kind in words, empty where there is one), latent (from 0), promise,
+    promised (1 or 0, whether the assumptions of the method suffice; NaN where that is not known), score, and gain, how much the score exceeds
+    that of the best floor: the one whose mean over all latents of the same cell and promise is highest. Trials without verdicts or without
+    a score per latent (the truth is not known, or an earlier version ran) have no row.
+    """
+    given = ["label", "method", "role", "seed", "trial_id"]
+    found = [*given, "data", "latent", "promise", "promised", "score", "gain"]
     trials = results.trials
     if not {PER_LATENT, *VERDICTS} <= set(trials):
-        return pd.DataFrame(columns=[*columns[:5], "latent", "promise", "score"])
+        return pd.DataFrame(columns=found)
     lengths = trials[[PER_LATENT, *VERDICTS]].map(_length)
     known = lengths.gt(0).all(axis=1) & lengths.eq(lengths[PER_LATENT], axis=0).all(axis=1)
-    rows = trials.loc[results.ok & known, columns].reset_index(drop=True)
-    rows["latent"] = rows[PER_LATENT].map(lambda scores: list(range(len(scores))))
-    rows = rows.explode([PER_LATENT, *VERDICTS, "latent"], ignore_index=True)
+    cells = results.cells
+    cell = trials.groupby(cells, dropna=False).ngroup() if cells else pd.Series(0, trials.index)
+    rows = trials.assign(cell=cell, data=_kinds_of_data(results)).loc[results.ok & known]
+    shown = rows[["method", *VERDICTS, *{"change_rank"} & set(rows)]].to_dict("records")
+    own = [own_promise(results.methods.get(trial["method"], Facts("", "", ())), trial) for trial in shown]
+    lists: dict[str, list[Any]] = {
+        "latent": [list(range(len(scores))) for scores in rows[PER_LATENT]],
+        "promised": [each or [np.nan] * len(scores) for each, scores in zip(own, rows[PER_LATENT], strict=True)],
+    }
+    rows = rows[[*given, "cell", "data", PER_LATENT, *VERDICTS]].reset_index(drop=True)
+    rows = rows.assign(**{name: pd.Series(values, dtype=object) for name, values in lists.items()})
+    rows = rows.explode([PER_LATENT, *VERDICTS, *lists], ignore_index=True)
+    rows["promised"] = rows["promised"].astype(float)
     yes = rows[list(VERDICTS)] == YES
     sparsity, independence, changes, both = (yes[verdict] for verdict in VERDICTS)
     tie, covered = rows["promised_both"] == TIE, rows["promised_both"] != NOT_COVERED
     conditions = [sparsity & changes, sparsity, changes, independence, both, tie, covered]
     rows["promise"] = np.select(conditions, list(PROMISES)[:-1], NOT_COVERED) if len(rows) else ""
     rows["score"] = pd.to_numeric(rows[PER_LATENT], errors="coerce").astype(float)
-    return rows[[*columns[:5], "latent", "promise", "score"]]
+    rows["gain"] = rows["score"] - _best_floor(rows)
+    return rows[found]
+
+
+def _kinds_of_data(results: Results) -> pd.Series:
+    """For each trial what varies in its data beside the number of domains, in words."""
+    fields = [field for field in results.dials(at_least=1) if field != "domains"]
+    words = {field: f"{field}=" + results.trials[field].map(value_text) for field in fields}
+    if STRATUM in fields:
+        words = {STRATUM: results.trials[STRATUM].fillna("")} | {k: v for k, v in words.items() if k != STRATUM}
+    texts = pd.DataFrame(words, index=results.trials.index)
+    return texts.apply(lambda row: ", ".join(filter(None, row)), axis=1) if fields else pd.Series("", texts.index)
+
+
+def _best_floor(rows: pd.DataFrame) -> np.ndarray:
+    """For each latent the score of the floor that is best on those of its cell and promise, NaN where none has one."""
+    floors = rows[rows["role"] == "floor"]
+    means = floors.groupby(["cell", "promise", "label"])["score"].mean().unstack().dropna(how="all")
+    if means.empty:
+        return np.full(len(rows), np.nan)
+    best = means.idxmax(axis=1).reindex(pd.MultiIndex.from_frame(floors[["cell", "promise"]]))
+    place = ["cell", "seed", "latent"]
+    scores = floors[floors["label"].to_numpy() == best.to_numpy()].groupby(place)["score"].mean()
+    return scores.reindex(pd.MultiIndex.from_frame(rows[place])).to_numpy()
 
 
 def _length(value: Any) -> int:
@@ -63,28 +132,34 @@ def _length(value: Any) -> int:
 
 
 def table(results: Results) -> pd.DataFrame:
-    """One row per label and promise (in the order of `PROMISES`, those that no latent has left out), methods before ceiling and floors.
+    """One row per label, kind of data and promise (in the order of `PROMISES`), methods before ceiling and floors.
 
-    Columns: label, method, role, promise; n_seeds, n_trials and n_latents behind the row; score, the mean over data seeds of the mean
-    per-latent score, with score_low and score_high, the ends of its 95 % interval; recovered, the fraction of latents above 0.9.
+    Columns: label, method, role, assumes (all that a method assumes, in words), data, promise; promised, the fraction of the latents of which
+    theory promises that the method's own assumptions suffice; n_seeds, n_trials and n_latents behind the row; score and gain, the means over
+    data seeds of the mean over latents, with Q_low and Q_high, the ends of their 95 % intervals; recovered, the fraction of latents that score
+    above 0.9.
     """
     rows = latents(results)
-    groups = rows.groupby(["label", "method", "role", "promise"])
+    groups = rows.groupby(["label", "method", "role", "data", "promise"])
     found = groups.agg(
         n_seeds=("seed", "nunique"),
         n_trials=("trial_id", "nunique"),
         n_latents=("score", "size"),
+        promised=("promised", "mean"),
         recovered=("score", lambda scores: (scores > RECOVERED).mean()),
     )
-    by_seed = rows.groupby([*groups.keys, "seed"])["score"].mean().unstack()
-    mean, low, high, _ = statistics.mean_interval(by_seed.reindex(found.index).to_numpy(float).T, bounds=(0, 1))
-    found[["score", "score_low", "score_high"]] = np.stack([mean, low, high], axis=1)
+    for value, bounds in (("score", (0.0, 1.0)), ("gain", (-1.0, 1.0))):
+        by_seed = rows.groupby([*groups.keys, "seed"])[value].mean().unstack()
+        mean, low, high, _ = statistics.mean_interval(by_seed.reindex(found.index).to_numpy(float).T, bounds=bounds)
+        found[[value, f"{value}_low", f"{value}_high"]] = np.stack([mean, low, high], axis=1)
     found = found.reset_index()
+    known = {name: assumptions(facts) for name, facts in results.methods.items() if facts.role == "method"}
+    found.insert(3, "assumes", found["method"].map(known).fillna(""))
     order = found.assign(
         role=found["role"].map(list(ROLES).index),
         promise=found["promise"].map(list(PROMISES).index),
         overall=found["label"].map(rows.groupby("label")["score"].mean()),
-    ).sort_values(["role", "overall", "label", "promise"], ascending=[True, False, True, True])
+    ).sort_values(["role", "overall", "label", "data", "promise"], ascending=[True, False, True, True, True])
     return found.loc[order.index].reset_index(drop=True)
 
 
@@ -98,27 +173,41 @@ def write(results: Results, folder: Path) -> pd.DataFrame:
 
 
 def _markdown(rows: pd.DataFrame) -> str:
+    parts = ["# Promise against recovery"]
+    for data, own in rows.groupby("data"):
+        parts += [f"## {data}"] * bool(data) + [_table(own)]
+    most = rows.groupby(["data", "promise"])["n_latents"].max().groupby("promise").sum()
+    meanings = [
+        f"- **{promise}** ({most[promise]} latents): promised {meaning}."
+        for promise, meaning in PROMISES.items()
+        if promise in most
+    ]
+    meanings = [line.replace("promised theory", "theory").replace("promised by no", "by no") for line in meanings]
+    return "\n\n".join([*parts, MEANING, "\n".join(meanings)]) + "\n"
+
+
+MEANING = (
+    "Single latents, by what theory promises of them. First the gain: by how much the score exceeds that of the best floor on the latents of the same "
+    "cell and promise, mean over data seeds with its 95 % interval. Then the score (absolute Spearman correlation with the matched estimate, test), "
+    f"and the part of the latents that score above {RECOVERED}; in brackets, where fewer trials than another method's are ok, how many latents there "
+    "are. Bold: theory promises that what the method assumes suffices for all of these latents. Latents are averaged over the numbers of domains, and "
+    "apart for each kind of data, between which the numbers of their children differ."
+)
+
+
+def _table(rows: pd.DataFrame) -> str:
     promises = [promise for promise in PROMISES if promise in set(rows["promise"])]
     most = rows.groupby("promise")["n_latents"].max()
     lines = []
-    for label, own in rows.groupby("label", sort=False):
+    for (label, assumes), own in rows.groupby(["label", "assumes"], sort=False):
         entries = {row["promise"]: _entry(row, most[row["promise"]]) for _, row in own.iterrows()}
-        lines.append({"method": label} | {promise: entries.get(promise, "–") for promise in promises})
-    meanings = [f"- **{promise}** ({most[promise]} latents): promised {PROMISES[promise]}." for promise in promises]
-    meanings = [line.replace("promised theory", "theory").replace("promised by no", "by no") for line in meanings]
-    return "\n\n".join(
-        [
-            "# Promise against recovery",
-            tabulate(lines, "keys", tablefmt="pipe", disable_numparse=True),
-            f"Score of single latents (absolute Spearman correlation with the matched estimate, test), mean over data seeds with its 95 % "
-            f"interval; after the bar, the part of the latents that score above {RECOVERED}; in brackets, where fewer trials than "
-            f"another method's are ok, how many latents there are.",
-            "\n".join(meanings),
-        ]
-    ) + "\n"  # fmt: skip
+        lines.append({"method": label, "assumes": assumes} | {each: entries.get(each, "–") for each in promises})
+    return tabulate(lines, "keys", tablefmt="pipe", disable_numparse=True)
 
 
 def _entry(row: pd.Series, most: int) -> str:
+    gain, score = difference_text(row, "gain"), number(row["score"])
+    texts = [gain, score] if gain else [with_interval(row["score"], row["score_low"], row["score_high"])]
     count = f" ({row['n_latents']})" if row["n_latents"] < most else ""
-    score = with_interval(row["score"], row["score_low"], row["score_high"])
-    return f"{score} \\| {100 * row['recovered']:.0f} %{count}"
+    text = " \\| ".join([*texts, f"{100 * row['recovered']:.0f} %"])
+    return (f"**{text}**" if row["promised"] == 1 else text) + count

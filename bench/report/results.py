@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -189,7 +189,7 @@ def is_failed(trials: pd.DataFrame) -> pd.Series:
 # --- means
 
 
-def summary(trials: pd.DataFrame, by: Sequence[str], scores: Sequence[str] = (HEADLINE,)) -> pd.DataFrame:
+def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (SCORES[HEADLINE],)) -> pd.DataFrame:
     """One row per combination of the columns `by`: the counts of its trials, and each score's mean over data seeds.
 
     A score S becomes S (the mean over seeds of the seed's mean over its ok trials), S_low and S_high (the ends of its 95 % interval);
@@ -205,9 +205,9 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Sequence[str] = (HE
     rows["n_failed"] = failed.groupby(group).sum()
     rows["n_not_applicable"] = rows["n_trials"] - rows["n_ok"] - rows["n_failed"]
     for score in scores:
-        by_seed = trials[score].where(ok).groupby([group, trials["seed"]]).mean().unstack()
-        mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T)
-        rows[[score, f"{score}_low", f"{score}_high"]] = np.stack([mean, low, high], axis=1)
+        by_seed = trials[score.name].where(ok).groupby([group, trials["seed"]]).mean().unstack()
+        mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T, bounds=score.range)
+        rows[[score.name, f"{score.name}_low", f"{score.name}_high"]] = np.stack([mean, low, high], axis=1)
     return rows.reset_index(drop=True)
 
 
@@ -346,7 +346,7 @@ def _scores(manifest: Mapping[str, Any], run: str) -> dict[str, Score]:
     """The scores of a run as its manifest keeps them; an early run's has none but those that are declared here."""
     texts, truths = ("name", "definition", "source", "axis"), ("lower_is_better", "bounded", "per_latent")
     types = {**dict.fromkeys(texts, str), **dict.fromkeys(truths, bool), "heading": list, "tables": list}
-    kept = _kept({"scores": {}, **manifest}, "scores", run, types)
+    kept = _kept({"scores": {}, **manifest}, "scores", run, types, {"non_negative": bool})
     return {name: Score(**facts | {"heading": _heading(facts["heading"])}) for name, facts in kept.items()}
 
 

@@ -28,7 +28,8 @@ def test_models_have_room_for_the_domains_and_only_by_that_do_cells_share_a_shap
 
 
 def test_restarts_count_in_a_packs_size():
-    trials = a_plan(settings={"ivae": {"restarts": 5}}, names=["ivae"], axes={}, n_seeds=10)
+    axes = {"sparse-mixing": {"violation": [0.0, 0.5]}}
+    trials = a_plan(settings={"ivae": {"restarts": 5}}, names=["ivae"], axes=axes, n_seeds=10)
     assert [len(pack.trials) * 5 for pack in make_packs(trials, "cpu")] == [30, 30, 30, 10]
 
 

@@ -14,7 +14,16 @@ from bench.report.figures import latents, looks, maps, page, ranks
 from bench.report.results import gather
 from datasets.oracle import NO, PROMISE_OF, PROMISES, YES
 from methods import methods
-from tests.simulated import facts, fail, ladder_trials, results, simulated_run, simulated_trials
+from tests.simulated import (
+    STRATA,
+    facts,
+    fail,
+    ladder_trials,
+    results,
+    simulated_run,
+    simulated_trials,
+    strata_trials,
+)
 
 DEFAULT = (
     *("vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae"),
@@ -242,6 +251,8 @@ def test_methods_that_share_a_panel_have_colours_that_every_eye_tells_apart():
     colours = {name: colour for name, (colour, _) in looks.KNOWN.items()}
     panels = [
         *(["vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae", "adaptive-synergy-vae", "beta-vae"],),
+        *(["vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae", "adaptive-synergy-vae", "sparse-dependent-vae"],),
+        *(["gaussian-vae", "sparse-gaussian-vae", "ivae", "sparse-ivae"],),
         *([f"{corner}gan" for corner in ("", "sparse-", "domain-", "synergy-")],),
         *([f"{corner}flow" for corner in ("", "sparse-", "domain-", "synergy-")],),
     ]
@@ -331,7 +342,7 @@ def test_many_methods_are_drawn_ladder_by_ladder_with_ceiling_and_floors_in_each
     assert panels["GAN ladder, violation 0.5"] == ladder | others
     titles = [
         f"{which}, violation {v}"
-        for which in ("VAE ladder", "GAN ladder", "flow ladder", "other methods")
+        for which in ("VAE ladder", "iVAE ladder", "GAN ladder", "flow ladder", "other methods")
         for v in ("0", "0.5")
     ]
     assert list(panels) == titles
@@ -413,6 +424,24 @@ def test_heat_maps_of_up_to_ten_methods_and_nine_numbers_of_domains_have_room_fo
     assert n_columns <= n_methods
 
 
+def test_lines_and_maps_say_in_words_in_which_stratum_a_cell_is(tmp_path, monkeypatch):
+    own = results(strata_trials(ladder_trials(both=0.1, cells=3)))
+    drawn = captured(monkeypatch)
+    for draw in (figures.score_lines, figures.phase_diagram, figures.synergy_map):
+        draw(own, tmp_path)
+    lines, *others = drawn
+    assert [axes.get_title() for axes in lines.axes] == list(STRATA)
+    for figure in others:
+        first = figure.axes[0]
+        assert [tick.get_text() for tick in first.get_yticklabels()] == list(STRATA)
+        assert [tick.get_text() for tick in first.get_xticklabels()] in (["2", "3", "4"], ["", "", ""])
+    trials = own.trials[own.trials.domains == 2].drop(columns="stratum")
+    figures.score_lines(results(trials), tmp_path)
+    assert [tick.get_text() for tick in drawn[-1].axes[0].get_xticklabels()] == list(STRATA)
+    figures.synergy_map(results(trials), tmp_path)
+    assert [tick.get_text() for tick in drawn[-1].axes[0].get_yticklabels()] == list(STRATA)
+
+
 def test_what_theory_promises_is_beside_the_scores_and_outlined(tmp_path):
     figures.phase_diagram(results(promised(simulated_trials())), tmp_path)
     rows = pd.read_csv(tmp_path / "phase_diagram.csv")
@@ -430,6 +459,9 @@ def test_what_theory_promises_is_beside_the_scores_and_outlined(tmp_path):
 def test_the_promise_of_a_method_is_that_of_its_corner(tmp_path):
     corners = dict(zip("abcd", CORNERS, strict=True))
     own = with_plugins(dict.fromkeys("abcd", 0.8), **corners)
+    own = own.replaced(
+        own.trials.assign(change_rank=0)
+    )  # the domains are alike, and the latents independent over all of them
     shares = {promise: share for share, promise in zip((0, 0.25, 0.5, 1), PROMISES, strict=True)}
     verdicts = {
         promise: [[YES] * int(4 * share) + [NO] * int(4 - 4 * share)] * len(own.trials)
@@ -538,20 +570,38 @@ def test_no_method_beats_one_on_the_front_in_both_cost_and_score(tmp_path):
     assert set(rows.label[rows.on_front]) == {"vae", "ivae", "synergy-vae"}
 
 
-def test_the_scores_of_single_latents_stand_by_promise_with_quartiles_and_the_given_intervals(tmp_path, monkeypatch):
+def test_the_gains_of_single_latents_stand_by_kind_of_data_and_promise_and_are_filled_where_they_are_promised(
+    tmp_path, monkeypatch
+):
     own = results(promised(simulated_trials()))
     figures.recovery_by_promise(own, tmp_path)
-    rows = pd.read_csv(tmp_path / "promise_recovery.csv").set_index(["label", "promise"])
-    table = recovery.table(own).set_index(["label", "promise"])
-    pd.testing.assert_frame_equal(rows[table.columns], table, check_dtype=False)
-    scores = own.trials[own.trials.label == "ivae"].mcc_spearman  # of which each latent has that of its trial
-    assert rows.loc[("ivae", "sparsity"), "median"] == pytest.approx(scores.median())
+    table = recovery.table(own)
+    table = table[table.role != "floor"].reset_index(drop=True)
+    assert pd.read_csv(tmp_path / "promise_recovery.csv").score.tolist() == pytest.approx(table.score.tolist())
     drawn = captured(monkeypatch)
     figures.recovery_by_promise(own, tmp_path)
     panels = heat_maps(drawn[0])
-    assert list(panels) == ["sparsity (n = 18)", "sparsity, independence (n = 18)"]
-    means = markers_of(panels["sparsity (n = 18)"], looks.KNOWN["ivae"][0])[looks.KNOWN["ivae"][0]]
-    assert means == [[pytest.approx(table.score["ivae", "sparsity"]), 0]]
+    assert list(panels) == [
+        f"{data}\n{promise} (n = 9)"
+        for data in ("no violation", "strict shadows 0.5")
+        for promise in ("sparsity", "sparsity, independence")
+    ]
+    gains = table.set_index(["label", "data", "promise"]).gain
+    for (title, axes), promise in zip(panels.items(), 2 * ["sparsity", "sparsity, independence"], strict=True):
+        key = (title.split("\n")[0], promise)
+        for place, name in enumerate(("ivae", "synergy-vae", "supervised")):
+            # Changes promise nothing here; both promise the second latent from 3 domains on alone.
+            is_filled = name == "supervised" or (name == "synergy-vae" and promise == "sparsity")
+            colour = looks.KNOWN[name][0]
+            means = markers_of(axes, colour if is_filled else "white")[colour]
+            assert means == [[pytest.approx(gains[(name, *key)]), place]]
+
+
+def test_without_a_floor_the_scores_of_single_latents_are_drawn_and_with_floors_alone_theirs(tmp_path):
+    for levels, value in (({"ivae": 0.8}, "score"), ({"pca": 0.6, "random": 0.4}, "gain")):
+        figures.recovery_by_promise(results(promised(simulated_trials(levels))), tmp_path)
+        rows = pd.read_csv(tmp_path / "promise_recovery.csv")
+        assert set(rows.label) == set(levels) and rows[value].notna().all()
 
 
 # --- latents
@@ -623,6 +673,8 @@ SHAPES = {
     "five panels": simulated_trials(domains=[2, 9], violations=[0.0, 0.25, 0.5, 0.75, 1.0], seeds=2),
     "a method that failed": fail(simulated_trials(), method="ivae"),
     "a ladder": ladder_trials(cells=2, seeds=3),
+    "strata": promised(strata_trials(simulated_trials(dict.fromkeys(DEFAULT, 0.8), range(2, 11), [0.0], 2))),
+    "strata of one number of domains": promised(strata_trials(ladder_trials(cells=1, seeds=3))),
     "long labels": pd.concat(
         [
             simulated_trials(domains=[2, 3], violations=[0.0], seeds=2).assign(alpha=a, beta=b, depth=a / b)

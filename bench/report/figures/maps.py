@@ -23,11 +23,11 @@ from matplotlib.patheffects import withStroke
 from bench.report import synergy
 from bench.report.figures import page
 from bench.report.figures.looks import facts, looks
-from bench.report.recovery import RECOVERED
-from bench.report.results import Results
+from bench.report.recovery import RECOVERED, own_promise
+from bench.report.results import STRATUM, Results
 from bench.report.texts import number, seeds_text
 from bench.scores import HEADLINE
-from datasets.oracle import PROMISE_OF, PROMISES, YES
+from datasets.oracle import PROMISES
 
 MIN_CELL = (0.24, 0.12)  # inches: width and height of a cell that has room for its value
 MAX_HEIGHT = 0.2  # inches of a cell
@@ -71,31 +71,31 @@ def phase_diagram(results: Results, folder: str | Path, score: str = HEADLINE) -
     if not results.ok.all():
         caption += " Hatched: some or all trials of the cell failed and are not in its mean; n/a: not applicable."
     if (rows["promised"] == 1).any():
-        caption += (
-            " Solid outline: cells in which the assumptions of the method promise every latent (sparsity and independence, changes, "
-            "or all three; sufficient conditions)."
-        )
+        caption += " Solid outline: cells in which theory promises that the assumptions of the method suffice for every latent (sufficient conditions)."
     return page.save(figure, rows, caption, folder, "phase_diagram")
 
 
 def _dials(results: Results) -> list[page.Axis]:
     """The two sides of a map: what varies in the data, number of domains and violation first; what does not, where less than two do."""
-    fields = page.choose(results.cells, "domains", "violation")
+    fields = page.choose(results)
     fields += [
-        field for field in ("violation", "domains", "dataset") if field in results.trials and field not in fields
+        field
+        for field in ("violation", "domains", "dataset")
+        if field in results.trials and field not in (*fields, *results.cells)
     ]
-    return [page.axis(field, results.trials[field]) for field in fields[:2]]
+    # The words of a stratum have room on the vertical axis alone.
+    sides = sorted(fields[:2], key=lambda field: field == STRATUM)
+    return [page.axis(field, results.trials[field]) for field in sides]
 
 
 def _promised(results: Results, rows: pd.DataFrame, fields: Sequence[str]) -> pd.Series:
     """For each of `rows`, the fraction of latents that the assumptions of its method promise; NaN where that is not known."""
 
     def fraction(trial: dict[Any, Any]) -> float:
-        own = facts(results, trial["method"])
-        verdicts: Any = trial.get(PROMISE_OF.get(own.corner, "")) if own.role == "method" else None
-        return float(np.mean([verdict == YES for verdict in verdicts])) if np.ndim(verdicts) == 1 else np.nan
+        found = own_promise(facts(results, trial["method"]), trial)
+        return np.nan if found is None else float(np.mean(found))
 
-    known = results.trials[["method", *(name for name in PROMISES if name in results.trials)]]
+    known = results.trials[["method", *(name for name in (*PROMISES, "change_rank") if name in results.trials)]]
     shares = results.trials.assign(share=[fraction(trial) for trial in known.to_dict("records")])
     means = page.with_texts(shares, fields).groupby(["label", *fields])["share"].mean()
     return rows[["label", *fields]].merge(means.reset_index(), "left")["share"]
@@ -130,7 +130,7 @@ def synergy_map(results: Results, folder: str | Path) -> list[Path]:
     Nothing where no ladder can be judged, or in no more than one cell.
     """
     dials = _dials(results)
-    varying = [dial.field for dial in dials if dial.field in results.cells]
+    varying = [dial.field for dial in dials if dial.field in results.dials()]
     effects = synergy.table(results, by=varying)
     effects = page.with_texts(
         effects[effects["scope"] == synergy.CELL], [field for field in varying if field in effects]
@@ -181,7 +181,8 @@ def _draw(
     n_failed (trials), promised (fraction of latents) and sign (-1, 0, 1).
     """
     n_x, n_y = len(x.levels), len(y.levels)
-    n_columns, *cell = map_shape(len(titles), n_x, n_y)
+    names_width = max(0.2, page.CHARACTER * max(map(len, y.levels)))
+    n_columns, *cell = map_shape(len(titles), n_x, n_y, names_width)
     n_rows = math.ceil(len(titles) / n_columns)
     wrapped = [page.wrapped(text, cell[0] * n_x) for text in titles]
     title_height = 0.1 + 0.11 * max(text.count("\n") + 1 for text in wrapped)
@@ -206,15 +207,15 @@ def _draw(
     return figure
 
 
-def map_shape(n_maps: int, n_x: int, n_y: int) -> tuple[int, float, float]:
+def map_shape(n_maps: int, n_x: int, n_y: int, names_width: float = 0.2) -> tuple[int, float, float]:
     """How many maps of n_x by n_y cells stand side by side, and the width and height of a cell in inches.
 
-    As many as leave room for a cell's value; where no number of maps does, the one with the largest cells.
+    `names_width` is that of the longest name on the vertical axis. As many as leave room for a cell's value; where no number of maps does, the one with the largest cells.
     """
     shapes = []
     for n_columns in range(1, min(n_maps, 5) + 1):
         n_rows = math.ceil(n_maps / n_columns)
-        width = (page.WIDTH - 0.9 - 0.1 * n_columns) / (n_columns * n_x)
+        width = (page.WIDTH - 0.7 - names_width - 0.1 * n_columns) / (n_columns * n_x)
         height = min(MAX_HEIGHT, (page.MAX_HEIGHT - 0.6 - 0.25 * n_rows) / (n_rows * n_y))
         room = min(width / MIN_CELL[0], height / MIN_CELL[1], 1)
         shapes.append((room, n_columns, width, height))
