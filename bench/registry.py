@@ -95,7 +95,7 @@ def field(
     return dataclasses.field(default=default, metadata=metadata | {"tune": tune, "neutral": neutral})
 
 
-ROLES = ("method", "ceiling", "floor")  # in the order of tables; only methods are ranked
+ROLES = ("method", "oracle", "ceiling", "floor")  # in the order of tables; only methods are ranked
 CHANGES, SPARSITY = "changes", "sparsity"  # what a method may assume: sufficient changes, sparse mixing
 CORNERS = {  # of a ladder of methods that differ only in what they assume
     "neither": frozenset(),

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CHANGES",
     "SPARSITY",
+    "AutoencoderMethod",
     "Batch",
     "Blind",
     "DataFacts",
     "Estimator",
     "EstimatorMethod",
     "Shape",
+    "Start",
     "TorchMethod",
     "choice",
     "field",
@@ -39,6 +41,8 @@ __all__ = [
     "register_transformer",
     "uniform",
 ]
+
+STARTS = ("chart", "random", "truth")  # where the training of a method with an encoder and a decoder can start
 
 methods = Registry("method", __name__, helpers=("nets",))
 register = methods.register
@@ -171,6 +175,43 @@ class TorchMethod(Method):
     @property
     def has_readout(self) -> bool:
         return type(self).readout is not TorchMethod.readout
+
+
+class Start(NamedTuple):
+    """An autoencoder to start from: the chart of a data set, its code mapped linearly.
+
+    `encoder` (a nets.WhiteMLP) maps x (batch, n_observed) to a code (batch, n_latents) of mean 0 and variance 1 on the training data,
+    `decoder` (a nets.MLP) maps it back. `x` are the training data and `residual` what is left of them, (n_samples, n_observed) both.
+    """
+
+    encoder: Any
+    decoder: Any
+    x: torch.Tensor
+    residual: torch.Tensor
+
+
+@dataclass(frozen=True)
+class AutoencoderMethod(TorchMethod):
+    """A torch method with an encoder and a decoder, which starts from the chart of its data set.
+
+    The engine trains the chart once for all methods, and hands it to `adopt` after `build` and `prepare`. The code of the first restarts
+    is mapped by what suits the method's own assumptions, that of the others at random.
+    """
+
+    start: str = field(
+        "chart",
+        help="where training starts: from the chart of the data set, from random weights, or (an oracle) beside the true latents",
+        choices=STARTS,
+    )
+
+    def adopt(self, model: torch.nn.Module, start: Start) -> None:
+        """Sets the weights of a new model so that its encoder and decoder are those of `start`."""
+        raise NotImplementedError
+
+    def skip(self, data: DataFacts) -> str | None:
+        if self.start == "truth" and not data.has_truth:
+            return "starts at the true latents, and the data have none"
+        return super().skip(data)
 
 
 class Estimator(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods import CHANGES, SPARSITY, Batch, Shape, TorchMethod, field, lazy_module, loguniform, register
+from methods import CHANGES, SPARSITY, AutoencoderMethod, Batch, Shape, Start, field, lazy_module, loguniform, register
 
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
@@ -18,13 +18,14 @@ STEP = 0.01  # standard deviations: of the differences that stand for derivative
 
 
 @dataclass(frozen=True)
-class Backbone(TorchMethod):
-    """Normalizing flow: the exact likelihood of the data for the base that it is given.
+class Backbone(AutoencoderMethod):
+    """Normalizing flow: the exact likelihood, for the base that it is given, of the data's code c in their chart.
 
-    Loss per sample (nats): -log p(x|u) = -log p(z|u) - log p(e) - log |det d(z, e)/dx|, (z, e) = flow(x). p(z|u) is the prior of
-    the VAE ladder, the flow a chain of spline couplings (Durkan et al. 2019).
+    Loss per sample (nats): -log p(c|u) = -log p(z|u) - log |det dz/dc|, z = flow(c). p(z|u) is the prior of the VAE ladder, the flow a
+    chain of spline couplings (Durkan et al. 2019). The chart stays as it is: its decoder, after the flow's inverse, maps z to the data.
 
-    A flow has as many dimensions as the data. Where more variables are observed than there are latents, the first n_latents
+    With `start=random` there is no chart, and the flow is one of the data: -log p(x|u) = -log p(z|u) - log p(e) - log |det d(z, e)/dx|,
+    (z, e) = flow(x). It has as many dimensions as the data. Where more variables are observed than there are latents, the first n_latents
     dimensions are the latents z and the n_observed - n_latents others are noise e, after Sorrenson, Rother & Koethe (2020): Gaussian
     with a learned scale each, independent of z and alike in every domain, which is what tells them from latents. Unlike there, which
     dimensions are which is fixed, since the flow starts as the white principal coordinates, the greatest variance first; the
@@ -40,21 +41,53 @@ class Backbone(TorchMethod):
 
     def build(self, shape: Shape):
         model = torch.nn.Module()
-        model.flow = nets.CouplingFlow(shape.n_observed, self.width, self.depth, self.couplings, self.bins)
+        n = shape.n_observed if self.start == "random" else shape.n_latents
+        if self.start != "random":
+            model.encoder = nets.WhiteMLP(shape.n_observed, n, self.width, self.depth).requires_grad_(False)
+            model.decoder = nets.MLP(n, shape.n_observed, self.width, self.depth).requires_grad_(False)
+        model.flow = nets.CouplingFlow(n, self.width, self.depth, self.couplings, self.bins)
         model.base = nets.LatentFlow(self.prior_domains(shape), shape.n_latents)
-        model.log_noise = torch.nn.Parameter(torch.zeros(shape.n_observed - shape.n_latents))
+        model.log_noise = torch.nn.Parameter(torch.zeros(n - shape.n_latents))
         return model
+
+    def prepare(self, model, x):
+        if self.start == "random":
+            super().prepare(model, x)  # else the flow starts as the identity of the code
+
+    def adopt(self, model, start: Start):
+        nets.take_over(model.encoder, start.encoder)
+        model.decoder.load_state_dict(start.decoder.state_dict())
+
+    def code(self, model, x):
+        """What the flow is a flow of: the code in the chart, or the data."""
+        return x if self.start == "random" else model.encoder(x)
+
+    def render(self, model, y):
+        """x of the flow's output `y`, (batch, n_observed)."""
+        code = model.flow.inverse(y)
+        return code if self.start == "random" else model.decoder(code)
 
     def loss(self, model, batch: Batch, rng):
         return -self.log_likelihood(model, batch.x, batch.u).mean()
 
+    def objective(self, model, batch: Batch, rng):
+        """The loss; from a chart, with the volume by which its decoder changes the code's density: 1/2 log det(J^T J), J = dx/dc.
+
+        Charts of one data set differ in it, and it is the same for all models of one chart.
+        """
+        loss = self.loss(model, batch, rng)
+        if self.start == "random":
+            return loss
+        jacobian = torch.func.vmap(torch.func.jacfwd(model.decoder))(model.encoder(batch.x))
+        return loss + 0.5 * torch.linalg.slogdet(jacobian.mT @ jacobian)[1].mean()
+
     def log_likelihood(self, model, x, u):
-        """log p(x|u), (batch,), in nats."""
+        """log p(c|u), or log p(x|u) without a chart, (batch,), in nats."""
         return self._log_likelihood(model, x, u)[0]
 
     def _log_likelihood(self, model, x, u):
-        """Also the latents (batch, n_latents) and the noise (batch, n_observed - n_latents)."""
-        y, log_det = model.flow(x)
+        """Also the latents (batch, n_latents) and the noise, which has no columns from a chart."""
+        y, log_det = model.flow(self.code(model, x))
         z, noise = self.split(model, y)
         log_noise = nets.normal_log_density(noise, 0.0, model.log_noise).sum(-1)
         return model.base.log_density(z, u) + log_noise + log_det, z, noise
@@ -64,11 +97,11 @@ class Backbone(TorchMethod):
         return y.split([y.shape[-1] - n_noise, n_noise], dim=-1)
 
     def encode(self, model, x, u):
-        return self.split(model, model.flow(x)[0])[0]
+        return self.split(model, model.flow(self.code(model, x))[0])[0]
 
     def decode(self, model, z):
         noise = torch.zeros_like(z[..., :1]).expand(*z.shape[:-1], model.log_noise.shape[-1])
-        return model.flow.inverse(torch.cat([z, noise], dim=-1))
+        return self.render(model, torch.cat([z, noise], dim=-1))
 
 
 @dataclass(frozen=True)
@@ -98,7 +131,7 @@ class Sparse(Backbone):
 
     def penalty(self, model, x, y, rng):
         if self.penalise == "mixing":
-            return strength(model.flow.inverse, y, rng)
+            return strength(lambda y: self.render(model, y), y, rng)
         scale = self.split(model, y)[0].std(0)
         return strength(lambda x: self.encode(model, x, None) / scale, x, rng)
 

@@ -11,7 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from methods import CHANGES, SPARSITY, Batch, Shape, TorchMethod, choice, field, lazy_module, loguniform, register
+from methods import (
+    CHANGES,
+    SPARSITY,
+    AutoencoderMethod,
+    Batch,
+    Shape,
+    Start,
+    choice,
+    field,
+    lazy_module,
+    loguniform,
+    register,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +46,7 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Backbone(TorchMethod):
+class Backbone(AutoencoderMethod):
     """Adversarially learned inference.
 
     Noise e ~ N(0, 1) -> flow of the domain, z = f^-1(e; u) -> generator, x_hat = G(z) + noise of a learned level. An encoder
@@ -73,6 +85,11 @@ class Backbone(TorchMethod):
         model.discriminator = nets.MLP(n_seen, n_domains, self.width, self.depth)
         model.n_domains = n_domains
         return model
+
+    def adopt(self, model, start: Start):
+        nets.take_over(model.encoder, start.encoder)
+        model.generator.load_state_dict(start.decoder.state_dict())
+        model.log_noise.data.copy_(nets.log_noise_of(start.residual))
 
     def loss(self, model, batch: Batch, rng):
         parts = self.parts(model, batch, rng)

@@ -16,6 +16,10 @@ from torch.nn import functional as F
 LOG_2PI = math.log(2 * math.pi)
 MIN_BIN, MIN_SLOPE = 1e-2, 1e-2  # of a spline: keep its inverse and its log-slope finite
 BOOSTED = (0.3, 0.6)  # from where to where in training a sparsity term has its greater weight
+LOUDER, LEAST_NOISE = (
+    1.5,
+    1e-3,
+)  # factor on what a chart leaves of the data, and the least level, in standard deviations of x
 BOUND = 4.0  # where the splines of a coupling end, in standard deviations of white data
 
 
@@ -73,6 +77,26 @@ class WhiteMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mlp(x @ self.whitening)
+
+
+@torch.no_grad()
+def take_over(target: WhiteMLP, source: WhiteMLP) -> None:
+    """Makes the first outputs of `target` those of `source`, which has the same hidden layers, and the others constantly 0."""
+    target.whitening.copy_(source.whitening)
+    n_out = source.mlp.linear.weight.shape[0]
+    theirs = dict(source.mlp.named_parameters())
+    outermost = {"linear.weight", *(f"network.{len(source.mlp.network) - 1}.{name}" for name in ("weight", "bias"))}
+    for name, parameter in target.mlp.named_parameters():
+        if name in outermost:
+            parameter.zero_()
+            parameter[:n_out] = theirs[name]
+        else:
+            parameter.copy_(theirs[name])
+
+
+def log_noise_of(residual: Tensor) -> Tensor:
+    """The log noise levels (n,) at which a decoder starts that leaves `residual` (n_samples, n): louder than it, until it is tuned."""
+    return torch.log(LOUDER * residual.std(0) + LEAST_NOISE)
 
 
 class Encoder(WhiteMLP):

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods import CHANGES, SPARSITY, Batch, Shape, TorchMethod, choice, field, lazy_module, loguniform, register
+from methods import (
+    CHANGES,
+    SPARSITY,
+    AutoencoderMethod,
+    Batch,
+    Shape,
+    Start,
+    choice,
+    field,
+    lazy_module,
+    loguniform,
+    register,
+)
 
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
@@ -21,7 +33,7 @@ STRONG = 0.1  # standard deviations of x: from there on the concave form of the 
 
 
 @dataclass(frozen=True)
-class Backbone(TorchMethod):
+class Backbone(AutoencoderMethod):
     """Encoder, Gaussian decoder and prior of a VAE, and its evidence lower bound.
 
     Loss per sample (nats): -log p(x|z) + beta * (log q(z|x,u) - log p(z|u)), z drawn once from q. The decoder is Gaussian with one
@@ -46,6 +58,12 @@ class Backbone(TorchMethod):
         model.prior = self.make_prior(shape)
         model.is_square = shape.n_observed == shape.n_latents
         return model
+
+    def adopt(self, model, start: Start):
+        nets.take_over(model.encoder, start.encoder)
+        model.decoder.load_state_dict(start.decoder.state_dict())
+        residual = start.residual @ model.encoder.whitening if model.is_square else start.residual
+        model.log_noise.data.copy_(nets.log_noise_of(residual))
 
     def negative_elbo(self, model, batch: Batch, rng):
         """The loss above, and the posterior sample (batch, n_latents) that it was computed from."""

@@ -5,9 +5,18 @@ import numpy as np
 import pytest
 
 from bench.plan import plugins
-from bench.train import engine
+from bench.train import chart, engine, maps
 
 ROOT = Path(__file__).resolve().parent.parent
+CHEAP = {
+    "chart.N_STARTS": 1,
+    "chart.ROUNDS": 1,
+    "chart.RACE": (),
+    "chart.WIDE_STARTS": 1,
+    "maps.N_STEPS": 2,
+    "maps.N_STARTS": 2,
+}
+FULL = {name: getattr({"chart": chart, "maps": maps}[name.split(".")[0]], name.split(".")[1]) for name in CHEAP}
 
 
 def pytest_addoption(parser):
@@ -17,6 +26,21 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     plugins.load(config.getoption("--plugin"))
     engine.use_one_thread()  # as every process that trains packs: rounding depends on the number
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_charts():
+    """Charts of few starts: most tests are of something else. `full_charts` gives what a run has."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CHEAP.items():
+            patch.setattr(f"bench.train.{name}", value)
+        yield
+
+
+@pytest.fixture
+def full_charts(monkeypatch):
+    for name, value in FULL.items():
+        monkeypatch.setattr(f"bench.train.{name}", value)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from datasets import datasets
 from methods import methods
 
 SMALL_DATA = {"domains": 3, "n_samples": 500}
-SMALL_BUDGET = {"steps": 40, "restarts": 2, "width": 16}
+SMALL_BUDGET = {"steps": 40, "restarts": 2, "width": 16, "couplings": 2}
 
 
 def fields(entry, small):

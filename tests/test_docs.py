@@ -43,7 +43,7 @@ def test_everything_on_the_page_about_adding_a_method_works_as_it_stands(tmp_pat
             assert tomllib.loads(text)["project"]["entry-points"].keys() == {"synergy_bench.plugins"}
     show, run_1, plan, contract, _, run_2, inside, run_3, run_4, encoded = outputs
     assert "apart = 1.0  [float]" in show and "my-dip-vae" in run_1 and "my-dip-vae" in run_2
-    assert "243 trials" in plan
+    assert "405 trials" in plan
     assert "passed" in contract and "passed" in inside and "my-kpca" in run_3 and "worst" in run_4
     assert encoded == "(300, 3)\n"
     tables = [pd.read_parquet(file) for file in (repository / "results/runs").glob("*/trials.parquet")]

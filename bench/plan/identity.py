@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 else:
     np = lazy_module("numpy")
 
-ENGINE_VERSION = 4  # raise it when a change to training or scoring moves numbers: finished trials then run again
+ENGINE_VERSION = 5  # raise it when a change to training or scoring moves numbers: finished trials then run again
 
 # Independent random streams below a root seed.
-DATA, INIT, NOISE, TUNING = range(4)
+DATA, INIT, NOISE, TUNING, CHART = range(5)
 ROOT_SEEDS = 2**63  # root seeds of runs are below: those above belong to hyper-parameter searches
 
 # Fields of a syntax tree that say nothing about what executes, or nothing that the rest of the tree does not say.

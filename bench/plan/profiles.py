@@ -17,6 +17,6 @@ class Profile:
 
 PROFILES = {
     "quick": Profile(seeds=2, steps=600, batch_size=128, restarts=1),
-    "default": Profile(seeds=3, steps=3000, batch_size=128, restarts=1),
+    "default": Profile(seeds=5, steps=832, batch_size=128, restarts=1),
     "paper": Profile(seeds=10, steps=4500, batch_size=256, restarts=8),
 }

@@ -5,6 +5,7 @@ results/runs/<name>/
     planned.csv                 the trials that the run's commands asked for
     parts/<pack>.jsonl          one row per trial, written when the pack finishes
     representations/<pack>.npz  per trial, estimated and true latents of the first test points, and the support of the mixing
+    charts/<chart>.npz          the common start of all methods on one data set
     trials.parquet, trials.csv  the rows, compacted
     damaged/                    parts that could not be read whole when the run went on: their trials were trained again
 
@@ -254,6 +255,27 @@ class Store:
             self._note(path, f" does not hold the latents of {row.trial_id}")
             return {}
         return found
+
+    # --- charts
+
+    def write_chart(self, chart_id: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keeps the arrays of a chart, so that no later command trains it again."""
+        write_atomically(
+            self.folder / "charts" / f"{chart_id}.npz",
+            lambda file: np.savez_compressed(file, allow_pickle=False, **arrays),
+        )
+
+    def chart(self, chart_id: str) -> dict[str, np.ndarray] | None:
+        """The arrays of a chart; None where there is none, or none that can be read, which is then noted in `damages`."""
+        path = self.folder / "charts" / f"{chart_id}.npz"
+        try:
+            with np.load(path) as file:
+                return {name: file[name] for name in file.files}
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # whatever a reader of binary files may find
+            self._note(path, f" cannot be read ({type(error).__name__}); the chart is trained again")
+            return None
 
     # --- the manifest, and what is planned
 

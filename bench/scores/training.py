@@ -10,6 +10,8 @@ import numpy as np
 from bench.scores import Score, declare
 from bench.scores.metrics import Encoded, matched_spearman
 
+TIED = 2.0  # standard errors of the difference from the best: more is worse
+
 OBJECTIVE = declare(
     Score(
         "objective",
@@ -21,14 +23,24 @@ OBJECTIVE = declare(
         lower_is_better=True,
     )
 )
-CONSISTENCY = declare(
+N_TIES = declare(
     Score(
-        "consistency",
-        "Mean over pairs of a trial's restarts that were trained to the end of mcc_spearman of the one's estimates against the other's, "
-        "on validation and matched there. Needs no ground truth. Empty with fewer than two such restarts (4 restarts leave one, 8 two).",
+        "n_ties",
+        "How many of a trial's restarts that were trained to the end are ties: the best, and those whose validation objective exceeds it by "
+        "at most two standard errors of the paired difference (over blocks of points, the same noise for all). Empty with one restart.",
         "this project",
-        heading=("", "consistency"),
-        axis="Consistency of restarts",
+        heading=("Ties", "n"),
+        axis="Restarts that fit equally well",
+    )
+)
+AGREEMENT = declare(
+    Score(
+        "agreement",
+        "Empirical identifiability: mean over pairs of ties of mcc_spearman of the one's estimates against the other's, on validation and "
+        "matched there. Needs no ground truth. Below 1, solutions that fit equally well differ. Empty with fewer than two ties.",
+        "this project",
+        heading=("Ties", "agreement"),
+        axis="Agreement of ties",
         bounded=True,
         non_negative=True,
     )
@@ -44,6 +56,19 @@ RECON_NMSE = declare(
         non_negative=True,
     )
 )
+
+
+def ties(objectives: np.ndarray) -> np.ndarray:
+    """Which of several models fit as well as the best one, (n_models,) of truth values, by their `objectives` (n_models, n_blocks).
+
+    The difference of a model from the best is the mean of those on the blocks, whose scatter gives its standard error; with a single block
+    only equals are ties. The lower objective is the better; what is not finite is no tie.
+    """
+    means = np.nan_to_num(objectives.mean(axis=1), nan=np.inf)
+    differences = objectives - objectives[means.argmin()]
+    n_blocks = objectives.shape[1]
+    error = differences.std(axis=1, ddof=1) / np.sqrt(n_blocks) if n_blocks > 1 else np.zeros(len(means))
+    return differences.mean(axis=1) <= TIED * error
 
 
 def agreement(representations: Sequence[np.ndarray]) -> float:

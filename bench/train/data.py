@@ -21,7 +21,7 @@ def standardised(trial: Trial) -> Instance:
     reason = trial.make_method().skip(data_facts(dataset))
     if reason is not None:
         raise NotApplicable(f"{trial.method} {reason}")
-    return _generate(dataset, trial.root_seed, trial.seed, fingerprint(trial))
+    return generated(dataset, trial.root_seed, trial.seed, fingerprint(trial))
 
 
 def verdicts(trial: Trial) -> dict[str, Any]:
@@ -34,11 +34,11 @@ def verdicts(trial: Trial) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=64)
 def _oracle(dataset: Any, root_seed: int, seed: int, content: str | None) -> dict[str, Any]:
-    return oracle.columns(_generate(dataset, root_seed, seed, content))
+    return oracle.columns(generated(dataset, root_seed, seed, content))
 
 
 @functools.lru_cache(maxsize=64)
-def _generate(dataset: Any, root_seed: int, seed: int, content: str | None) -> Instance:
+def generated(dataset: Any, root_seed: int, seed: int, content: str | None) -> Instance:
     """The instance of a seed, each observed variable standardised by its training mean and standard deviation.
 
     `content` is the fingerprint of a user's file, here so that a file that changed is read again.

@@ -28,11 +28,15 @@ from torch.nn.functional import one_hot
 from bench.plan.packs import CHUNK
 from bench.train.errors import BrokenContract, OutOfTime
 from datasets import Split
-from methods import Batch, Shape, TorchMethod
+from methods import AutoencoderMethod, Batch, Shape, Start, TorchMethod
 from methods.nets import CountingRng, Rng, jacobian_strength_exact
 
 CHECK = 16  # chunks between two looks for diverged models
 OBJECTIVE_DRAWS = 4  # noise draws over which the validation objective is averaged
+LEAST_BLOCK = 32
+BLOCKS = (
+    16  # of points, in which it is evaluated apart: how they scatter tells how sure a difference between two models is
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Job:
     init_seed: int
     noise_seed: int
     owner: int = 0
+    start: Start | None = None  # what the model adopts
 
 
 class Stack:
@@ -129,17 +134,28 @@ class Stack:
             kept = {key: value[list(positions)] if value.dim() else value for key, value in state.items()}
             self._optimiser.state[self._state[name]] = kept
 
-    @torch.no_grad()
     def objective(self, points: Sequence[Split], method: TorchMethod | None = None) -> np.ndarray:
-        """The method's objective of each model in the stack on its own `points`, all of one size, with the same noise for all.
+        """The method's objective of each model in the stack on its own `points`, (n_models,): the mean of `objectives`."""
+        return self.objectives(points, method).mean(axis=1)
 
-        `method` stands in for the one that the models were trained with: with other weights of its terms, say.
+    @torch.no_grad()
+    def objectives(self, points: Sequence[Split], method: TorchMethod | None = None) -> np.ndarray:
+        """The method's objective of each model on blocks of its own `points`, (n_models, BLOCKS), the same noise for all models.
+
+        `points` are all of one size; what is over when they are dealt out is left aside, and few points make fewer blocks. `method` stands
+        in for the one that the models were trained with: with other weights of its terms, say.
         """
         judge = method or self.method
         data = torch.stack([self._columns(p) for p in points])
-        n_normal, n_uniform = self.numbers_needed(data.shape[1], judge.objective)
+        n_models, n_points, n_columns = data.shape
+        n_blocks = max(1, min(BLOCKS, n_points // LEAST_BLOCK))
+        size = n_points // n_blocks
+        blocks = data[:, : n_blocks * size].reshape(n_models, n_blocks, size, n_columns)
+        needed = self.numbers_needed(size, judge.objective)
         loss = self._map(
-            lambda model, batch, normal, uniform: judge.objective(model, Batch(*batch), Rng(normal, uniform)),
+            over_blocks(
+                lambda model, batch, normal, uniform: judge.objective(model, Batch(*batch), Rng(normal, uniform))
+            ),
             (0, 0, None, None),
         )
         generator = torch.Generator().manual_seed(0)
@@ -147,9 +163,9 @@ class Stack:
             draws = [
                 loss(
                     self._state,
-                    self._batch(data),
-                    torch.randn(n_normal, generator=generator).to(self.device),
-                    torch.rand(n_uniform, generator=generator).to(self.device),
+                    self._batch(blocks),
+                    torch.randn(n_blocks, needed[0], generator=generator).to(self.device),
+                    torch.rand(n_blocks, needed[1], generator=generator).to(self.device),
                 )
                 for _ in range(OBJECTIVE_DRAWS)
             ]
@@ -256,6 +272,11 @@ class Stack:
         return rng.n_normal, rng.n_uniform
 
 
+def over_blocks(function: Callable) -> Callable:
+    """`function(model, batch, *numbers)` over a leading axis of batch and numbers."""
+    return lambda model, *arguments: vmap(functools.partial(function, model))(*arguments)
+
+
 class _Holder(torch.nn.Module):
     """Gives `functional_call`, which wants a module's own `forward`, any function of the model."""
 
@@ -304,6 +325,8 @@ def _build(method: TorchMethod, shape: Shape, job: Job) -> torch.nn.Module:
     x = torch.tensor(job.points.x, dtype=torch.float32)
     with _left_alone(x, "prepare"):
         method.prepare(model, x)
+    if job.start is not None and isinstance(method, AutoencoderMethod):
+        method.adopt(model, job.start)
     return model
 
 

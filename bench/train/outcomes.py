@@ -26,12 +26,13 @@ STATUS = {
 
 @dataclass
 class Outcome:
-    """`scores` are empty unless the status is ok; `latents` is what `Store.latents` keeps."""
+    """`scores` are empty unless the status is ok; `latents` is what `Store.latents` keeps, `facts` more columns: of `bench.train.rows.FACTS`."""
 
     status: str
     error: str | None = None
     scores: dict[str, Any] = field(default_factory=dict)
     latents: dict[str, np.ndarray] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def scored(

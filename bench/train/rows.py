@@ -16,6 +16,8 @@ from datasets import oracle
 from methods import methods
 
 SHARED = ("pack_id", "pack_size", "train_s", "score_s", "device", "time_limit")  # columns that all rows of a pack share
+# What training says of a trial beside its scores: of the chart that it started from, and its validation objective by blocks of points.
+FACTS = ("chart_nmse", "wide_nmse", "chart_starts", "chart_met", "chart_s", "objective_blocks")
 # Columns that tables of results add to those of the rows: no field and no score may be called so.
 ADDED = frozenset(
     [
@@ -50,7 +52,7 @@ def row(trial: Trial, slot: int, outcome: Outcome, shared: dict[str, Any]) -> di
     what = {
         "trial_id": trial.trial_id,
         "method": trial.method,
-        "role": methods[trial.method].facts.role,
+        "role": "oracle" if trial.method_fields.get("start") == "truth" else methods[trial.method].facts.role,
         "dataset": trial.dataset,
     }
     data = dict(zip(SHAPE, facts, strict=False))
@@ -63,6 +65,8 @@ def row(trial: Trial, slot: int, outcome: Outcome, shared: dict[str, Any]) -> di
         "error": outcome.error,
         **dict.fromkeys([*SCORES, *oracle.DEFINITIONS]),
         **outcome.scores,
+        **dict.fromkeys(FACTS),
+        **outcome.facts,
         **dict.fromkeys(SHARED),
         **shared,
         "pack_slot": slot,

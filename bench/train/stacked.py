@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from bench import statuses
-from bench.plan.packs import Pack, survivors
+from bench.plan.charts import chart_of
+from bench.plan.packs import Pack
 from bench.plan.trials import Trial, model_shape
-from bench.scores.training import agreement, reconstruction_error
-from bench.train import encodings, race
+from bench.scores.training import agreement, reconstruction_error, ties
+from bench.train import chart, encodings, race
+from bench.train.chart import Atlas
 from bench.train.data import standardised
 from bench.train.engine import Job, Stack
 from bench.train.errors import OutOfTime
@@ -20,32 +23,43 @@ from bench.train.outcomes import Outcome, failure, scored, sparse_support
 from datasets import Instance
 
 
-def jobs_of(trial: Trial, instance: Instance, n_models: int, owner: int) -> list[Job]:
-    """`n_models` models of a trial that differ in their own seeds alone."""
-    return [Job(instance.train, trial.init_seed(k), trial.noise_seed(k), owner) for k in range(n_models)]
+def jobs_of(trial: Trial, instance: Instance, n_models: int, owner: int, atlas: Atlas | None) -> list[Job]:
+    """`n_models` models of a trial that differ in their own seeds alone, and in what they start from."""
+    assumes = trial.make_method().assumes
+    jobs = []
+    for k in range(n_models):
+        seed = trial.init_seed(k)
+        start = None if atlas is None else atlas.start(*atlas.choose(assumes, k, seed), instance.train.x)
+        jobs.append(Job(instance.train, seed, trial.noise_seed(k), owner, start))
+    return jobs
 
 
-def run(pack: Pack, device: str, time_limit: float | None = None) -> tuple[list[Outcome], float, float]:
+def run(
+    pack: Pack, device: str, time_limit: float | None = None, charts: Mapping[str, Atlas] | None = None
+) -> tuple[list[Outcome], float, float]:
     """Outcomes of the pack's trials, seconds of training, seconds of scoring.
 
-    `time_limit` is the seconds of training per trial; the stack, which trains as one, has those of all its trials.
+    `time_limit` is the seconds of training per trial; the stack, which trains as one, has those of all its trials. Of the trials' charts
+    those that are not in `charts`, by their ids, are trained first; their time is that of no trial.
     """
     start = time.perf_counter()
     method = pack.trials[0].make_method()
     outcomes = [Outcome(statuses.DIVERGED, "every restart became NaN or infinite") for _ in pack.trials]
     instances: dict[int, Instance] = {}
+    atlases: dict[int, Atlas | None] = {}
+    jobs: list[Job] = []
     for index, trial in enumerate(pack.trials):
         try:
-            instances[index] = standardised(trial)
-        except Exception as error:  # this trial has no data; its neighbours train
+            instance = standardised(trial)
+            spec = chart_of(trial)
+            atlases[index] = None if spec is None else chart.obtain(spec, device, charts or {})
+            jobs += jobs_of(trial, instance, method.restarts, index, atlases[index])
+            instances[index] = instance
+        except Exception as error:  # this trial has no data, or no chart; its neighbours train
             outcomes[index] = failure(error)
     if not instances:
         return outcomes, time.perf_counter() - start, 0.0
-    jobs = [
-        job
-        for index, instance in instances.items()
-        for job in jobs_of(pack.trials[index], instance, method.restarts, owner=index)
-    ]
+    start = time.perf_counter()
     allowed = math.inf if time_limit is None else time_limit * len(instances)
     deadline = time.monotonic() + allowed
     stack = Stack(method, model_shape(pack.trials[0].make_dataset()), jobs, device)
@@ -59,37 +73,54 @@ def run(pack: Pack, device: str, time_limit: float | None = None) -> tuple[list[
     train_s = time.perf_counter() - start
 
     start = time.perf_counter()
-    agreements = _agreements(stack, pack.trials, instances)
-    objective = race.keep_best(stack, validation)
-    for index, outcome in zip(stack.owners, _scored(stack, pack.trials, instances, objective, agreements), strict=True):
+    best, found = _ties(stack, pack.trials, instances)
+    stack.keep(best)
+    for index, outcome in zip(stack.owners, _scored(stack, pack.trials, instances, found), strict=True):
         outcomes[index] = outcome
+    for index, own in atlases.items():
+        outcomes[index].facts |= {} if own is None else own.facts
     return outcomes, train_s, time.perf_counter() - start
 
 
-def _agreements(stack: Stack, trials: Sequence[Trial], instances: dict[int, Instance]) -> dict[int, float]:
-    """The consistency of each trial of which several restarts were trained to the end.
+def _ties(
+    stack: Stack, trials: Sequence[Trial], instances: dict[int, Instance]
+) -> tuple[list[int], dict[int, dict[str, Any]]]:
+    """The position of each trial's best model, in the order of the trials; and by trial objective, n_ties, agreement, objective_blocks.
 
-    One that cannot be read out has none here; `_scored`, which reads it out too, says why.
+    A restart that cannot be read out agrees with nothing here; `_scored`, which reads the best one out too, says why.
     """
-    if survivors(stack.method.restarts) == 1 or not stack.alive:
-        return {}
-    encoded = encodings.encode(stack, [instances[index] for index in stack.owners], ["validation"])
-    found: dict[int, list[np.ndarray]] = {}
-    for slot, index in enumerate(stack.owners):
-        try:
-            own = encodings.estimates(stack.method, encoded, slot, instances[index], trials[index].init_seed())
-        except Exception:
-            continue
-        found.setdefault(index, []).append(own["validation"])
-    return {index: agreement(several) for index, several in found.items() if len(several) > 1}
+    if not stack.alive:
+        return [], {}
+    owners = np.array(stack.owners)
+    blocks = stack.objectives([instances[index].validation for index in stack.owners])
+    several = [index for index in np.unique(owners) if (owners == index).sum() > 1]
+    encoded = encodings.encode(stack, [instances[index] for index in stack.owners], ["validation"]) if several else {}
+    positions: list[int] = []
+    found: dict[int, dict[str, Any]] = {}
+    for index in np.unique(owners).tolist():
+        slots = np.flatnonzero(owners == index)
+        best = int(slots[np.argmin(np.nan_to_num(blocks[slots].mean(axis=1), nan=np.inf))])
+        positions.append(best)
+        found[index] = {"objective": float(blocks[best].mean()), "objective_blocks": blocks[best].tolist()}
+        if index in several:
+            equal = slots[ties(blocks[slots])]
+            representations = []
+            for slot in equal:
+                try:
+                    own = encodings.estimates(stack.method, encoded, slot, instances[index], trials[index].init_seed())
+                except Exception:
+                    continue
+                representations.append(own["validation"])
+            found[index] |= {"n_ties": len(equal)}
+            found[index] |= {"agreement": agreement(representations) if len(representations) > 1 else None}
+    return positions, found
 
 
 def _scored(
     stack: Stack,
     trials: Sequence[Trial],
     instances: dict[int, Instance],
-    objective: np.ndarray,
-    agreements: dict[int, float],
+    found: dict[int, dict[str, Any]],
 ) -> list[Outcome]:
     """The outcome of each model that the stack holds, one of a trial."""
     if not stack.alive:
@@ -103,13 +134,15 @@ def _scored(
     outcomes = []
     for slot, index in enumerate(stack.owners):
         instance = instances[index]
-        scores = {"objective": float(objective[slot]), "consistency": agreements.get(index)}
+        scores = dict(found[index])
+        facts = {"objective_blocks": scores.pop("objective_blocks")}
         if decoded is not None:
             scores["recon_nmse"] = reconstruction_error(instance.test.x, decoded[slot])
         try:
             own = encodings.estimates(method, encoded, slot, instance, trials[index].init_seed())
             own_strength = None if strength is None else strength[slot]
             outcomes.append(scored(instance, own["validation"], own["test"], scores, own_strength))
+            outcomes[-1].facts = facts
         except Exception as error:  # this trial cannot be scored; its neighbours can
             outcomes.append(failure(error))
     return outcomes

@@ -16,13 +16,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bench.plan import plugins
+from bench.plan.charts import budget
+from bench.plan.identity import CHART, stream_seed
 from bench.plan.trials import data_facts, model_shape
 from bench.registry import CHANGES, Entry, UsageError
-from bench.train import encodings, race
+from bench.train import chart, encodings, race
 from bench.train.data import scale
 from bench.train.engine import Job, Stack
 from datasets import Split
-from methods import TorchMethod, methods
+from methods import AutoencoderMethod, Start, TorchMethod, methods
 
 HELD_OUT = 0.2  # part of the points on which restarts are compared, if there are several
 
@@ -143,12 +145,27 @@ class MethodEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         truth = np.zeros((n, 0))
         points, validation = (Split(x[rows], u[rows], truth[rows]) for rows in (training, held_out))
         seeds = random.randint(2**31 - 1, size=(method.restarts, 2)).tolist()
-        jobs = [Job(points, init_seed, noise_seed) for init_seed, noise_seed in seeds]
-        stack = Stack(method, self.shape_, jobs, self.device)
         choosing = {0: validation if method.restarts > 1 else points}
+        starts = self._starts(points, choosing[0], [seed for seed, _ in seeds], int(random.randint(2**31 - 1)))
+        jobs = [Job(points, init, noise, start=own) for (init, noise), own in zip(seeds, starts, strict=True)]
+        stack = Stack(method, self.shape_, jobs, self.device)
         race.train(stack, choosing)
         race.keep_best(stack, choosing)
         return stack
+
+    def _starts(self, points: Split, held_out: Split, seeds: list[int], root: int) -> list[Start | None]:
+        """What each restart starts from: the chart of the data, if the method starts from one."""
+        method = self.method_
+        if not isinstance(method, AutoencoderMethod) or method.start != "chart":
+            return [None] * len(seeds)
+
+        def chart_seeds(start: int) -> tuple[int, int]:
+            return stream_seed(root, CHART, start, 0), stream_seed(root, CHART, start, 1)
+
+        found = chart.fit({0: (points, held_out)}, self.shape_, budget(method), [chart_seeds], device=self.device)
+        if not found:
+            raise ValueError("training of the chart from which it starts diverged; check the scale of X")
+        return [found[0].start(*found[0].choose(method.assumes, k, seed), points.x) for k, seed in enumerate(seeds)]
 
     def _encode(self, X: np.ndarray, u: np.ndarray) -> np.ndarray:
         x = torch.as_tensor((X - self.mean_) / self.scale_).double()

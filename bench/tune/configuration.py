@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.plan.charts import chart_of
 from bench.plan.packs import grouped
 from bench.plan.trials import Trial, data_facts, model_shape
 from bench.scores.metrics import Encoded, matched_spearman
 from bench.scores.training import agreement
 from bench.statuses import FAILED, OK
-from bench.train import encodings
+from bench.train import chart, encodings
 from bench.train.data import standardised
 from bench.train.engine import Stack
 from bench.train.errors import Diverged
@@ -27,7 +28,11 @@ def train(search: Search, fields: dict[str, Any], device: str) -> Iterator[dict[
     stacks = []
     for group in grouped(enumerate(search.trials(fields)), lambda member: member[1]):
         trials = dict(group)
-        jobs = [job for owner, trial in group for job in jobs_of(trial, standardised(trial), REPLICATES, owner)]
+        jobs = []
+        for owner, trial in group:
+            spec = chart_of(trial)
+            own = None if spec is None else chart.obtain(spec, device, {})
+            jobs += jobs_of(trial, standardised(trial), REPLICATES, owner, own)
         first = group[0][1]
         stacks.append((Stack(first.make_method(), model_shape(first.make_dataset()), jobs, device), trials))
     for rung in search.rungs:

@@ -112,7 +112,7 @@ def test_show_gives_fields_defaults_types_and_meanings(capsys):
 def test_a_dry_run_says_how_many_trials_and_packs_and_how_long_and_starts_nothing(capsys):
     code, out, _ = run(capsys, "--grid", "domains=2..10", "--dry-run")
     assert code == 0
-    assert "540 trials" in out and "packs" in out and "estimated time" in out
+    assert "1350 trials" in out and "packs" in out and "estimated time" in out
     assert not Path("results").exists()
 
 
@@ -124,7 +124,7 @@ def test_the_main_job_has_the_methods_and_cells_that_the_design_names():
     cells = {tuple(map(trial.dataset_fields.get, ("domains", "violation", "twins"))) for trial in request.trials}
     strata = ((0.0, None), (0.5, None), (0.5, 0.5))
     assert cells == {(domains, *stratum) for domains in range(2, 11) for stratum in strata}
-    assert len(request.trials) == 10 * len(cells) * 3 and request.config["grid"] == {
+    assert len(request.trials) == 10 * len(cells) * 5 and request.config["grid"] == {
         "sparse-mixing": {"domains": list(range(2, 11))}
     }
     assert request.config["added"] == [{"violation": 0.0}, {"violation": 0.5}, {"violation": 0.5, "twins": 0.5}]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from methods import Batch, Shape, flow, methods, nets
+from methods import Batch, Shape, Start, flow, methods, nets
 
 LADDER = ("flow", "sparse-flow", "domain-flow", "synergy-flow")
 SHAPE = Shape(n_observed=5, n_latents=3, n_domains=2)
@@ -34,8 +34,8 @@ def in_float64(model):
 
 
 def far_from_the_start(name, shape=SHAPE, moved=0.3, **fields):
-    """A model in float64, whitened, with every trainable number moved: nothing is the identity any more."""
-    method = methods[name].make({"width": 8, "couplings": 3} | fields)
+    """A flow of the data in float64, whitened, with every trainable number moved: nothing is the identity any more."""
+    method = methods[name].make({"width": 8, "couplings": 3, "start": "random"} | fields)
     torch.manual_seed(0)
     model = in_float64(method.build(shape))
     with torch.no_grad():
@@ -92,7 +92,11 @@ def test_the_density_of_the_data_integrates_to_one_in_every_domain():
 
 def test_a_linear_flow_is_the_gaussian_of_each_domain_in_closed_form():
     """At the start the flow is linear; with affine base flows, x given the domain is Gaussian."""
-    method = methods["domain-flow"].make({})
+    method = methods["domain-flow"].make(
+        {
+            "start": "random",
+        }
+    )
     torch.manual_seed(0)
     model = in_float64(method.build(SHAPE))
     method.prepare(model, some_data(500))
@@ -115,7 +119,11 @@ def test_a_linear_flow_is_the_gaussian_of_each_domain_in_closed_form():
 
 
 def test_the_flow_starts_from_the_white_principal_coordinates_the_greatest_first():
-    method = methods["flow"].make({})
+    method = methods["flow"].make(
+        {
+            "start": "random",
+        }
+    )
     x = some_data(2000)
     model = in_float64(method.build(SHAPE))
     method.prepare(model, x)
@@ -191,3 +199,65 @@ def test_decoding_is_the_inverse_with_noise_at_its_mean(name):
     z = torch.randn(20, 3, dtype=torch.float64)
     y = model.flow(method.decode(model, z))[0]
     torch.testing.assert_close(y, torch.cat([z, torch.zeros(20, 2, dtype=torch.float64)], 1), atol=1e-7, rtol=0)
+
+
+# --- a flow of the code in a chart
+
+
+def of_a_chart(name, **fields):
+    """A flow of three latents on a curved chart of five observed variables, in float64, with every trainable number moved."""
+    method = methods[name].make({"width": 8, "couplings": 3} | fields)
+    torch.manual_seed(0)
+    encoder, decoder = nets.WhiteMLP(5, 3, 8, 2), nets.MLP(3, 5, 8, 2)
+    for part in (encoder, decoder):
+        torch.nn.init.normal_((part.mlp if part is encoder else part).network[-1].weight)
+    x = some_data().float()
+    model = method.build(SHAPE)
+    method.prepare(model, x)
+    method.adopt(model, Start(encoder, decoder, x, x))
+    model = in_float64(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * parameter.requires_grad * torch.randn_like(parameter)
+    return method, model
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_from_a_chart_a_flow_starts_as_the_identity_of_the_code_and_trains_no_part_of_the_chart(name):
+    method = methods[name].make({"width": 8})
+    torch.manual_seed(0)
+    encoder, decoder = nets.WhiteMLP(5, 3, 8, 2), nets.MLP(3, 5, 8, 2)
+    x = some_data().float()
+    model = method.build(SHAPE)
+    method.prepare(model, x)
+    method.adopt(model, Start(encoder, decoder, x, x))
+    code = encoder(x)
+    torch.testing.assert_close(method.encode(model, x, None), code)
+    torch.testing.assert_close(method.decode(model, code), decoder(code))
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert {name.split(".")[0] for name in frozen} == {"encoder", "decoder"}
+    assert not any(parameter.requires_grad for parameter in [*model.encoder.parameters(), *model.decoder.parameters()])
+
+
+def test_from_a_chart_the_likelihood_is_that_of_the_code_and_the_objective_that_of_points_on_the_decoders_surface():
+    """By the change of variables of an injective map: p(x) = p(c) / sqrt(det(J^T J)), J the decoder's Jacobian, here autograd's."""
+    method, model = of_a_chart("domain-flow")
+    batch = batch_of(some_data())
+    code = model.encoder(batch.x).detach()
+    y = model.flow(code)[0]
+    log_det = torch.linalg.slogdet(jacobians(lambda c: model.flow(c)[0], code))[1]
+    expected = -(model.base.log_density(y, batch.u) + log_det).mean()
+    torch.testing.assert_close(method.loss(model, batch, None), expected)
+    decoder = jacobians(model.decoder, code)
+    volume = 0.5 * torch.logdet(decoder.mT @ decoder).mean()
+    assert abs(volume) > 0.1
+    torch.testing.assert_close(method.objective(model, batch, None), expected + volume)
+
+
+def test_from_a_chart_the_penalty_is_that_of_autograds_jacobian_from_latents_to_data(monkeypatch):
+    monkeypatch.setattr(flow, "STEP", 1e-6)
+    method, model = of_a_chart("synergy-flow")
+    z = model.flow(model.encoder(some_data()))[0].detach()
+    expected = (jacobians(lambda y: method.render(model, y), z).abs() * z.std(0)).sum((1, 2)).mean()
+    found = [method.penalty(model, None, z, EveryLatentInTurn(i, 3)) for i in range(3)]
+    torch.testing.assert_close(sum(found) / 3, expected, rtol=1e-5, atol=0)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench.scores.training import agreement, reconstruction_error
+from bench.scores.training import agreement, reconstruction_error, ties
 
 
 @pytest.fixture
@@ -43,3 +43,25 @@ def test_the_reconstruction_error_is_the_part_of_the_variance_that_is_not_explai
     assert reconstruction_error(x, np.broadcast_to(x.mean(axis=0), x.shape)) == 1
     assert reconstruction_error(x, x) == 0
     assert reconstruction_error(x, x + [[1.0, 0.0], [0.0, 0.0]]) == pytest.approx(1 / 10)
+
+
+def test_ties_are_within_two_standard_errors_of_the_best_by_paired_differences():
+    rng = np.random.default_rng(0)
+    shared = 10 * rng.normal(size=16)  # how hard the blocks are: of no matter to a paired difference
+    unit = rng.normal(size=16)
+    unit = (unit - unit.mean()) / (unit.std(ddof=1) / 4)  # its mean has a standard error of 1
+    best = shared + 5.0
+    models = np.stack([best + 1.9 + unit, best, best + 2.1 + unit, best + 0.01])
+    assert ties(models).tolist() == [True, True, False, False]
+
+
+def test_what_is_not_finite_is_no_tie_and_with_one_block_only_equals_are():
+    assert ties(np.array([[np.nan, 1.0], [2.0, 3.0], [2.0, 3.0]])).tolist() == [False, True, True]
+    assert ties(np.array([[1.0], [1.0], [1.1]])).tolist() == [True, True, False]
+
+
+def test_models_that_differ_by_chance_alone_are_mostly_ties():
+    rng = np.random.default_rng(1)
+    found = [ties(rng.normal(size=(2, 16))).all() for _ in range(2000)]
+    # |t| of 15 degrees of freedom is above 2 in 6.4 % of draws.
+    assert np.mean(found) == pytest.approx(0.936, abs=0.02)

@@ -178,3 +178,31 @@ def test_cpu_and_cuda_agree():
     stack = Stack(method(), SHAPE, [job(0), job(1)], "cuda")
     stack.train()
     np.testing.assert_allclose(stack.encode([points(0), points(1)]), on_cpu, atol=1e-2)
+
+
+def test_objectives_are_those_of_blocks_of_points_each_with_noise_of_its_own(monkeypatch):
+    monkeypatch.setattr(engine, "OBJECTIVE_DRAWS", 1)
+    judge = method("supervised")
+    stack = Stack(judge, SHAPE, [job(0), job(1)])
+    own = [points(5, 215), points(6, 215)]
+    found = stack.objectives(own)
+    assert found.shape == (2, 215 // engine.LEAST_BLOCK)
+    size = 215 // found.shape[1]
+    for model, split in enumerate(own):
+        for block in range(found.shape[1]):
+            rows = slice(block * size, (block + 1) * size)
+            part = Split(split.x[rows], split.domains[rows], split.z[rows])
+            alone = Stack(judge, SHAPE, [job(model)]).objective([part])
+            assert found[model, block] == pytest.approx(alone[0], rel=1e-5)
+    np.testing.assert_allclose(stack.objective(own), found.mean(axis=1))
+
+
+def test_a_model_adopts_what_its_job_starts_from():
+    seen = []
+
+    class Adopting(type(method("vae"))):
+        def adopt(self, model, start):
+            seen.append(start)
+
+    Stack(Adopting(width=8, steps=10), SHAPE, [job(0), job(1, start="a start")])
+    assert seen == ["a start"]

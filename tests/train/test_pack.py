@@ -13,7 +13,7 @@ from bench.train.engine import Job, Stack
 from bench.train.pack import run_pack
 from datasets import datasets
 from methods import methods
-from tests.packs import SMALL_BUDGET, SMALL_DATA, pack, rows_of
+from tests.packs import SMALL_BUDGET, SMALL_DATA, fields, pack, rows_of
 
 
 def test_a_method_that_fails_is_a_row_with_its_reason(monkeypatch):
@@ -51,19 +51,21 @@ def test_a_diverged_trial_is_a_row_and_its_neighbours_are_ok(monkeypatch):
 
 def test_the_restarts_with_the_best_validation_objectives_go_on_and_the_best_of_them_is_kept(monkeypatch):
     calls = []
-    objective = Stack.objective
+    objectives = Stack.objectives
 
-    def noted(self, points):
-        calls.append((list(self.alive), objective(self, points)))
-        return calls[-1][1]
+    def noted(self, points, method=None):
+        blocks = objectives(self, points, method)
+        calls.append((list(self.alive), blocks.mean(axis=1)))
+        return blocks
 
     compared = []
 
-    monkeypatch.setattr(Stack, "objective", noted)
+    monkeypatch.setattr(Stack, "objectives", noted)
+    monkeypatch.setattr("bench.train.stacked.ties", lambda blocks: np.ones(len(blocks), bool))
     monkeypatch.setattr(
         "bench.train.stacked.agreement", lambda z: compared.append((z, agreement(z))) or compared[-1][1]
     )
-    rows = rows_of(pack("ivae", n_seeds=2, restarts=8, steps=200))
+    rows = rows_of(pack("ivae", n_seeds=2, restarts=8, steps=200, start="random"))
     (started, early), (went_on, late) = calls
     assert started == list(range(16))
     kept = []
@@ -73,15 +75,16 @@ def test_the_restarts_with_the_best_validation_objectives_go_on_and_the_best_of_
         kept.append(min((j for j in went_on if j in own), key=lambda j: late[went_on.index(j)]))
     assert [row["objective"] for row in rows] == [float(late[went_on.index(job)]) for job in kept]
     assert kept != [0, 8]  # else the first restart would do as well
-    assert [row["consistency"] for row in rows] == [value for _, value in compared]
+    assert [row["agreement"] for row in rows] == [value for _, value in compared]
+    assert [row["n_ties"] for row in rows] == [2, 2]
     assert all(len(z) == 2 and not np.array_equal(*z) and 0 < value < 1 for z, value in compared)
     (row,) = rows_of(pack("ivae", n_seeds=1, restarts=4))
-    assert row["consistency"] is None  # one restart was trained to the end
+    assert row["agreement"] is row["n_ties"] is None  # one restart was trained to the end
 
 
 def test_a_restart_that_goes_on_trains_as_if_the_others_had_never_been():
     instance = datasets["sparse-mixing"].make(SMALL_DATA).generate(np.random.SeedSequence(5))
-    method = methods["ivae"].make(SMALL_BUDGET | {"steps": 96})
+    method = methods["ivae"].make(fields(methods["ivae"], SMALL_BUDGET) | {"steps": 96})
     jobs = [Job(instance.train, seed, seed) for seed in range(3)]
     raced, alone = (
         Stack(method, model_shape(pack("ivae").trials[0].make_dataset()), some) for some in (jobs, jobs[1:2])

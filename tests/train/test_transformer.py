@@ -64,12 +64,27 @@ def test_it_agrees_with_the_benchmarks_training(data):
     from datasets import Split
 
     x, domains = data
-    estimator = as_estimator("ivae", n_latents=2, random_state=3, **TINY).fit(x, domains=domains)
+    tiny = TINY | {"start": "random"}
+    estimator = as_estimator("ivae", n_latents=2, random_state=3, **tiny).fit(x, domains=domains)
     init, noise = np.random.RandomState(3).randint(2**31 - 1, size=2).tolist()
     split = Split((x - x.mean(0)) / x.std(0), np.unique(domains, return_inverse=True)[1], np.zeros((180, 0)))
-    stack = Stack(methods["ivae"].make(TINY), Shape(4, 2, 10), [Job(split, init, noise)])
+    stack = Stack(methods["ivae"].make(tiny), Shape(4, 2, 10), [Job(split, init, noise)])
     stack.train()
     np.testing.assert_allclose(estimator.transform(x, domains=domains), stack.encode([split])[0], atol=1e-4)
+
+
+def test_it_starts_from_the_chart_of_its_data_and_the_seed_says_which(data):
+    x, domains = data
+
+    def fitted(seed, **more):
+        return as_estimator("ivae", n_latents=2, random_state=seed, **TINY | more).fit(x, domains=domains)
+
+    once, again, other, plain = fitted(3), fitted(3), fitted(4), fitted(3, start="random")
+    latents = [own.transform(x, domains=domains) for own in (once, again, other, plain)]
+    np.testing.assert_array_equal(latents[0], latents[1])
+    assert not np.allclose(latents[0], latents[2]) and not np.allclose(latents[0], latents[3])
+    with pytest.raises(ValueError, match="the data have none"):
+        fitted(3, start="truth")
 
 
 WORDS = ["a", "b", "c"] * 60

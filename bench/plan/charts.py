@@ -1,0 +1,121 @@
+"""Which chart a trial starts from: one per data set, shared by all methods of one backbone and budget, from seeds of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bench.plan.identity import CHART, ENGINE_VERSION, data_seed, digest, source_hash, stream_seed
+from bench.plan.packs import CHUNK, MODEL_STEPS_PER_SECOND, Pack
+from bench.plan.trials import Trial, fingerprint, model_shape
+from datasets import datasets
+from methods import AutoencoderMethod
+
+PART = 2  # a chart has one in so many of the steps of the method that asks for it
+N_STARTS = 8
+RACE = ((0.3, 2),)  # after this part of the steps, so many starts go on
+CHARTS_PER_PACK = 8  # enough that a race of few models is not slow
+SECONDS_PER_MAP = 1.0  # of one core: the linear maps that suit what a method assumes
+
+
+@dataclass(frozen=True)
+class ChartSpec:
+    """What determines a chart. `sees_latents` is the oracle: a chart whose code is the true latents."""
+
+    dataset: str
+    dataset_fields: dict[str, Any]
+    seed: int
+    root_seed: int
+    steps: int
+    batch_size: int
+    width: int
+    depth: int
+    sees_latents: bool
+    content: str | None  # the fingerprint of a user's file
+
+    @functools.cached_property
+    def chart_id(self) -> str:
+        """Hash of all that determines it."""
+        return digest([dataclasses.asdict(self), ENGINE_VERSION, source_hash(datasets[self.dataset].cls)])
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """The fields of an autoencoder that it sets, as `budget` gives them."""
+        return {"steps": self.steps, "batch_size": self.batch_size, "width": self.width, "depth": self.depth}
+
+    def make_dataset(self) -> Any:
+        return datasets[self.dataset].make(self.dataset_fields)
+
+    def data_seed(self) -> Any:
+        return data_seed(self.root_seed, self.seed)
+
+    def seeds(self, start: int) -> tuple[int, int]:
+        """Of the weights and of the batches of one start."""
+        init_seed, noise_seed = (stream_seed(self.root_seed, CHART, self.seed, start, which) for which in range(2))
+        return init_seed, noise_seed
+
+
+@dataclass(frozen=True)
+class ChartPack:
+    """Charts that train as one stack: those of data sets of one shape, with one budget."""
+
+    specs: tuple[ChartSpec, ...]
+
+    @property
+    def expected_s(self) -> float:
+        """A rough guess of its seconds on one core."""
+        first = self.specs[0]
+        starts = 1.0 if first.sees_latents else model_starts()
+        step_s = first.width * first.batch_size / (64 * 128) / MODEL_STEPS_PER_SECOND
+        return len(self.specs) * (starts * first.steps * step_s + SECONDS_PER_MAP)
+
+
+def model_starts() -> float:
+    """The starts of a chart and of the wider one, each counted by the part of the steps that it is trained for."""
+    ends, left = [0.0, *(end for end, _ in RACE), 1.0], [N_STARTS, *(n for _, n in RACE)]
+    return sum(n * (end - begin) for n, begin, end in zip(left, ends, ends[1:], strict=False))
+
+
+def chart_of(trial: Trial) -> ChartSpec | None:
+    """The chart that a trial's models start from; None for a method that starts from none."""
+    method = trial.make_method()
+    if not isinstance(method, AutoencoderMethod) or method.start == "random":
+        return None
+    return ChartSpec(
+        trial.dataset,
+        trial.dataset_fields,
+        trial.seed,
+        trial.root_seed,
+        **budget(method),
+        sees_latents=method.start == "truth",
+        content=fingerprint(trial),
+    )
+
+
+def budget(method: AutoencoderMethod) -> dict[str, int]:
+    """The settings of the chart of a method: its backbone, and a part of its steps."""
+    steps = max(CHUNK, method.steps // PART // CHUNK * CHUNK)
+    return {"steps": steps, "batch_size": method.batch_size, "width": method.width, "depth": method.depth}
+
+
+def charts_of(packs: Iterable[Pack]) -> list[ChartSpec]:
+    """The charts that the trials of `packs` start from, each once."""
+    found = (chart_of(trial) for pack in packs for trial in pack.trials)
+    return list({spec.chart_id: spec for spec in found if spec is not None}.values())
+
+
+def pack_charts(specs: Iterable[ChartSpec]) -> list[ChartPack]:
+    """Charts in packs of at most `CHARTS_PER_PACK`; those of one pack have the same settings and shape."""
+    groups: dict[str, list[ChartSpec]] = {}
+    for spec in specs:
+        shape = model_shape(spec.make_dataset())
+        key = [spec.dataset, shape, spec.steps, spec.batch_size, spec.width, spec.depth, spec.sees_latents]
+        groups.setdefault(digest(key), []).append(spec)
+    return [
+        ChartPack(tuple(group[at : at + CHARTS_PER_PACK]))
+        for group in groups.values()
+        for at in range(0, len(group), CHARTS_PER_PACK)
+    ]
