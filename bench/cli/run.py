@@ -16,7 +16,7 @@ from bench.plan.trials import Trial, plan
 from bench.run.placement import Placement
 from bench.statuses import OK
 from datasets import datasets
-from methods import methods
+from methods import STARTS, methods
 
 RUNS = Path("results/runs")
 
@@ -32,6 +32,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             f"{k}: {p.seeds} seeds, {p.steps} steps of {p.batch_size} points, restarts {p.restarts}"
             for k, p in PROFILES.items()
         ],
+    )
+    add(
+        "--start",
+        dest="grid",
+        action="append",
+        type="start={}".format,
+        metavar="A,B",
+        help=f"where methods with an encoder and a decoder start: {', '.join(STARTS)} (an oracle), or several, which gives each its own rows "
+        "and, from chart and truth, a table of what is lost to what (default: chart)",
     )
     add("--name", help="folder of the run under results/runs (default: from data set, profile and grid)")
     add(

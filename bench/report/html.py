@@ -31,6 +31,7 @@ TITLES = {  # of the figures, in the order in which a reader wants them
     "recovered_latents": "True and recovered latents",
     "recovered_support": "True and recovered support of the mixing",
     "cost_score": "Cost and score",
+    "agreement": "Agreement of equally good restarts, and score",
 }
 
 

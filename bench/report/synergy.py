@@ -65,7 +65,7 @@ def obstacles(results: Results) -> dict[str, str]:
             for method, facts in sorted(results.methods.items())
             if facts.ladder == name and method in present and ladder[facts.corner] != method
         ]
-        own = results.trials[results.trials["method"].isin(ladder.values())]
+        own = _ranked(results.trials, ladder)
         settings = _settings(own, results.method_fields)
         if unknown:
             found[name] = f"no method of it assumes {' or '.join(unknown)}"
@@ -76,6 +76,11 @@ def obstacles(results: Results) -> dict[str, str]:
         elif settings:
             found[name] = f"there are several settings of {', '.join(sorted(settings))}: choose one with --where"
     return found
+
+
+def _ranked(trials: pd.DataFrame, ladder: Mapping[str, str]) -> pd.DataFrame:
+    """The trials of a ladder, those of an oracle left out."""
+    return trials[trials["method"].isin(ladder.values()) & (trials["role"] == "method")]
 
 
 def table(results: Results, by: Sequence[str] | None = None, score: str = HEADLINE) -> pd.DataFrame:
@@ -95,7 +100,7 @@ def table(results: Results, by: Sequence[str] | None = None, score: str = HEADLI
     parts = []
     for name, ladder in ladders(results).items():
         if name not in refused:
-            own = results.trials[results.trials["method"].isin(ladder.values())]
+            own = _ranked(results.trials, ladder)
             shared = varying(own, _shared(own, results.method_fields))
             fields = [*results.cells, *shared, *varying(own, [STRATUM])] if by is None else list(by)
             parts.append(_ladder_rows(name, ladder, own, fields, score))

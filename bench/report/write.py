@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.registry import UsageError, nearest
-from bench.report import figures, html, leaderboard, pairs, recovery, synergy
+from bench.report import figures, html, leaderboard, losses, pairs, recovery, synergy
 from bench.report.results import Results, is_nested
 from bench.run.store import write_text
 
@@ -38,6 +38,7 @@ def write(
     compared = pairs.write(results, folder)
     verdicts = synergy.write(results, folder)
     recovery.write(results, folder)
+    lost = losses.sentences(losses.write(results, folder))
     drawn = figures.draw_all(results, folder / "figures", style)
     html.write(results, boards, compared, folder, verdicts, by, command, drawn)
     own = next((store for store in results.stores.values() if store.folder.resolve() == folder.resolve()), None)
@@ -47,7 +48,7 @@ def write(
         own.compact()
     for name, board in boards.items():
         _print(console, "\n".join([*[f"{name}:"] * bool(name), leaderboard.render(board, results), ""]))
-    for verdict in verdicts:
+    for verdict in [*lost, *verdicts]:
         _print(console, verdict)
     if results.n_superseded:
         left_out = "trials of an earlier version of the code or the data are kept in the run and left out here"

@@ -1,5 +1,6 @@
 """What a plug-in brings is in every table, by its own file alone: a method, a score, and a ladder with its verdict."""
 
+import html
 import json
 
 import pandas as pd
@@ -106,9 +107,10 @@ def test_the_score_is_what_its_file_says(run):
 
 
 def test_a_complete_ladder_has_its_verdict(run):
-    (verdict,) = [line for line in (run / "synergy.md").read_text().splitlines() if line.startswith("- ")]
+    *strata, verdict = [line for line in (run / "synergy.md").read_text().splitlines() if line.startswith("- ")]
+    assert all(stratum.startswith("- plug-in ladder, ") for stratum in strata)
     assert verdict.startswith("- plug-in ladder: evidence of synergy") and "my-both against the better of" in verdict
-    assert verdict[2:] in " ".join((run / "report.html").read_text().split())
+    assert html.escape(verdict[2:], quote=False) in " ".join((run / "report.html").read_text().split())
 
 
 def test_a_report_needs_no_plugin_and_executes_nothing_that_the_folder_names(run, monkeypatch, capsys):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.report.figures.agreement import agreement_and_score
 from bench.report.figures.costs import cost_and_score
 from bench.report.figures.latents import recovered_latents, recovered_support
 from bench.report.figures.lines import score_lines
@@ -21,7 +22,7 @@ from bench.report.results import Results, example
 from bench.scores import HEADLINE
 
 __all__ = [
-    "WIDTH", "Drawn", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
+    "WIDTH", "Drawn", "agreement_and_score", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
     "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "score_lines", "setting", "synergy_map",
 ]  # fmt: skip
 
@@ -39,6 +40,7 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
     if not (results.ok & results.trials[HEADLINE].notna()).any():
         return Drawn([], ["No figure is drawn, since no trial has a score."])
     draws = [score_lines, synergy_map, critical_difference, performance_profiles, recovery_by_promise, cost_and_score]
+    draws.append(agreement_and_score)
     if len(results.cells) > 1:
         draws.insert(1, phase_diagram)
     paths = [path for draw in draws for path in draw(results, folder, style=style)]

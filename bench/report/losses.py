@@ -1,0 +1,122 @@
+"""What a method lost, and to what: to optimisation, to identifiability, or to the sample. Per method and cell, from starts at the truth.
+
+Where a run has trials of a method from the chart and from the truth (`--start chart,truth`), with all else equal, what its score lacks to 1
+has three parts. The sample's, bias included, is what the start at the truth lacks itself. The rest, truth minus chart, is lost to optimisation
+on a data set where the objective from the chart is the worse one, by more than two standard errors of the paired difference; elsewhere two
+solutions fit equally well and differ, so that it is lost to identifiability.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from bench.report.results import HEADLINE_NAME, Results, is_ok
+from bench.report.texts import number, place_text
+from bench.run.store import write_text
+from bench.scores import HEADLINE, statistics
+from bench.scores.training import ties
+
+START, BLOCKS = "start", "objective_blocks"
+PARTS = {
+    "optimisation": "lost to optimisation",
+    "identifiability": "lost to identifiability",
+    "sample": "lost to the sample",
+}
+WORSE = 0.1  # nats above the objective from the truth, which a reader can compare over methods
+
+
+def pairs(results: Results) -> pd.DataFrame:
+    """One row per trial from the chart that has one from the truth beside it, both ok.
+
+    Columns: method, seed and the cells; score and truth, the two scores; gap, the objective minus that from the truth, in nats; is_worse,
+    whether it exceeds two standard errors; the parts of `PARTS`; agreement and n_ties of the start at the chart.
+    """
+    trials = results.trials
+    keys = ["method", "seed", "root_seed", *results.cells, *(f for f in results.method_fields if f != START)]
+    columns = [*keys, *results.cells, "method", "seed", "gap"]
+    if START not in trials or BLOCKS not in trials:
+        return pd.DataFrame(columns=[*dict.fromkeys(columns)])
+    usable = trials[is_ok(trials) & trials[HEADLINE].notna() & trials[BLOCKS].map(_is_list)]
+    shown = ["method", "seed", *results.cells]
+    sides = {start: usable[usable[START] == start] for start in ("chart", "truth")}
+    values = [HEADLINE, BLOCKS, "agreement", "n_ties"]
+    both = sides["chart"][[*keys, *values]].merge(
+        sides["truth"][[*keys, HEADLINE, BLOCKS]], on=keys, suffixes=("", "_truth"), validate="one_to_one"
+    )
+    found = both[[*shown, "agreement", "n_ties"]].assign(score=both[HEADLINE], truth=both[f"{HEADLINE}_truth"])
+    blocks = [np.array([truth, own], float) for truth, own in zip(both[f"{BLOCKS}_truth"], both[BLOCKS], strict=True)]
+    found["gap"] = [float(pair[1].mean() - pair[0].mean()) for pair in blocks]
+    # The truth's model is the best of the two, or the other one is, and then it is not worse.
+    found["is_worse"] = [pair[1].mean() > pair[0].mean() and not ties(pair)[1] for pair in blocks]
+    rest = found["truth"] - found["score"]
+    found["optimisation"] = rest.where(found["is_worse"].astype(bool), 0.0)
+    found["identifiability"] = rest - found["optimisation"]
+    found["sample"] = 1 - found["truth"]
+    return found
+
+
+def table(results: Results) -> pd.DataFrame:
+    """One row per method and cell: the means of `pairs` over data seeds.
+
+    Further columns: n_seeds; worse, the part of the data seeds on which the objective is worse than from the truth, and far, by more than
+    `WORSE` nats; each part of `PARTS` with its 95 % interval.
+    """
+    found = pairs(results)
+    rows = []
+    for place, own in found.groupby(["method", *results.cells], sort=True, dropna=False):
+        row = dict(zip(["method", *results.cells], place, strict=True)) | {"n_seeds": own["seed"].nunique()}
+        row |= {name: own[name].mean() for name in ("score", "truth", "gap", "agreement", "n_ties")}
+        row |= {"worse": own["is_worse"].mean(), "far": (own["gap"] > WORSE).mean()}
+        for part in PARTS:
+            mean, low, high, _ = statistics.mean_interval(own.groupby("seed")[part].mean().to_numpy()[:, None])
+            row |= {part: mean[0], f"{part}_low": low[0], f"{part}_high": high[0]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, np.ndarray)) and len(value) > 0
+
+
+MEANING = (
+    f"Score and from the truth: mean {HEADLINE_NAME} of the usual start and of one beside the true latents, an oracle. What the score lacks "
+    "to 1 is the sum of three losses. To the sample: what the start at the truth lacks. To optimisation: the difference of the two on data "
+    "seeds where the objective is worse than from the truth by more than two standard errors of the paired difference. To identifiability: "
+    "that difference elsewhere, where both fit equally well. Objective: how far it is above that from the truth, in nats, and on what part "
+    f"of the data seeds surely, and by more than {WORSE} nats. Agreement: of restarts that fit equally well, which needs no truth."
+)
+
+
+def write(results: Results, folder: Path) -> pd.DataFrame:
+    """losses.md and losses.csv in `folder`, where trials from the chart and from the truth stand beside each other; and the table."""
+    rows = table(results)
+    if len(rows):
+        lines = [
+            {"method": row["method"], "cell": place_text({key: row[key] for key in results.cells}) or "the one cell"}
+            | {"seeds": row["n_seeds"], "score": number(row["score"]), "from the truth": number(row["truth"])}
+            | {words: number(row[part]) for part, words in PARTS.items()}
+            | {"objective": f"{row['gap']:+.3f}", "worse": number(row["worse"], 2), "far": number(row["far"], 2)}
+            | {"agreement": number(row["agreement"])}
+            for row in rows.to_dict("records")
+        ]
+        text = tabulate(lines, "keys", tablefmt="pipe", disable_numparse=True)
+        write_text(folder / "losses.csv", rows.to_csv(index=False))
+        write_text(folder / "losses.md", f"# What is lost to what\n\n{text}\n\n{MEANING}\n")
+    return rows
+
+
+def sentences(rows: pd.DataFrame) -> list[str]:
+    """For each method of `table`, its mean losses over the cells, in words."""
+    return (
+        [
+            f"{method}: {number(own['score'].mean())} from the chart; "
+            + ", ".join(f"{number(own[part].mean())} {words}" for part, words in PARTS.items())
+            for method, own in rows.groupby("method", sort=True)
+        ]
+        if len(rows)
+        else []
+    )
