@@ -50,12 +50,28 @@ def write(
         _print(console, "\n".join([*[f"{name}:"] * bool(name), leaderboard.render(board, results), ""]))
     for verdict in [*lost, *verdicts]:
         _print(console, verdict)
+    for sentence in charts(results):
+        _print(console, sentence)
     if results.n_superseded:
         left_out = "trials of an earlier version of the code or the data are kept in the run and left out here"
         _print(console, f"{results.n_superseded} {left_out}")
     for note in [*drawn.notes, *results.damages]:
         _print(console, note)
     _print(console, f"tables, figures and report.html: {folder}")
+
+
+def charts(results: Results) -> list[str]:
+    """How many data sets have a chart that met its certificate, if methods started from charts: a sentence."""
+    trials = results.trials
+    if "chart_met" not in trials:
+        return []
+    own = trials[trials["chart_met"].notna()].drop_duplicates([*results.cells, "seed", "root_seed"])
+    if own.empty:
+        return []
+    n_met = int(own["chart_met"].astype(bool).sum())
+    text = f"charts: that of {n_met} of {len(own)} data sets met its certificate"
+    rest = "; on the others, reconstruction may limit every method (column chart_met)"
+    return [text + (rest if n_met < len(own) else "")]
 
 
 def _check(folder: Path) -> None:

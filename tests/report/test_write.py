@@ -7,8 +7,9 @@ import pytest
 
 from bench import cli, scores
 from bench.registry import UsageError
+from bench.report import write
 from bench.run.store import Store
-from tests.simulated import simulated_run, simulated_trials
+from tests.simulated import results, simulated_run, simulated_trials
 
 
 @pytest.fixture
@@ -248,3 +249,15 @@ def test_a_score_that_is_no_table_is_in_the_csv_alone(runs, capsys):
     assert report(capsys, "one")[0] == 0
     assert "objective" in board(runs / "one") and "mcc_per_latent" not in board(runs / "one")
     assert "objective" not in (runs / "one" / "leaderboard.md").read_text()
+
+
+def test_a_report_says_of_how_many_data_sets_the_chart_is_certified():
+    trials = simulated_trials(domains=(2, 3), violations=(0.0,), seeds=2).assign(root_seed=0)
+    assert write.charts(results(trials)) == []
+    trials["chart_met"] = [
+        None if role == "floor" else domains == 2 for role, domains in zip(trials.role, trials.domains, strict=True)
+    ]
+    (text,) = write.charts(results(trials))
+    assert "2 of 4 data sets" in text and "chart_met" in text
+    (text,) = write.charts(results(trials[trials.domains == 2]))
+    assert text.endswith("2 of 2 data sets met its certificate")
