@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli import options
+from bench.plan.charts import charts_of, pack_charts
 from bench.plan.grid import parse_grid, parse_settings
 from bench.plan.packs import Pack, duration, expected_time, make_packs
 from bench.plan.profiles import PROFILES
@@ -154,9 +155,14 @@ def describe(request: Request, missing: Sequence[Trial], packs: Sequence[Pack]) 
         own = [pack for pack in packs if pack.method == name]
         n_trials = sum(len(pack.trials) for pack in own)
         table.append([name, n_trials, len(own), duration(sum(pack.expected_s for pack in own))])
+    charts = pack_charts(charts_of(packs))
+    if charts:
+        time = duration(sum(pack.expected_s for pack in charts))
+        table.append(["charts", sum(len(pack.specs) for pack in charts), len(charts), time])
     finished = len(request.trials) - len(missing)
     workers = options.n_workers(request.placement)
-    time = duration(expected_time([pack.expected_s for pack in packs], workers))
+    expected = [*(pack.expected_s for pack in charts), *(pack.expected_s for pack in packs)]
+    time = duration(expected_time(expected, workers))
     headers = ["method", "trials", "packs", "core time"]
     return "\n".join(
         [

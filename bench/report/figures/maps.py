@@ -29,7 +29,7 @@ from bench.report.texts import number, seeds_text
 from bench.scores import HEADLINE
 from datasets.oracle import PROMISES
 
-MIN_CELL = (0.24, 0.12)  # inches: width and height of a cell that has room for its value
+MIN_CELL = (0.19, 0.15)  # inches: width and height of a cell that has room for its value
 MAX_HEIGHT = 0.2  # inches of a cell
 HATCH = "/////"
 ABOVE, BELOW = "▲", "▼"
