@@ -153,8 +153,8 @@ def test_report_draws_again_without_training(serial_run, monkeypatch, capsys):
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     """A real SIGKILL of a real run: what was finished stays as it is, and the whole equals a run that was never killed."""
-    command = [sys.executable, str(ROOT / "run_bench.py"), "--grid", "domains=2..5", "--methods", "ivae,pca", "--seeds", "3",
-               "--grid", "steps=150", "--executor", "serial", "--name", "run"]  # fmt: skip
+    command = [sys.executable, str(ROOT / "run_bench.py"), "--grid", "domains=2,3", "--methods", "ivae,pca", "--seeds", "2",
+               "--grid", "steps=150", "--set", "ivae.restarts=4", "--executor", "serial", "--name", "run"]  # fmt: skip
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     parts = killed / "results/runs/run/parts"
     killed.mkdir(), whole.mkdir()
@@ -166,7 +166,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in parts.glob("*.jsonl")}
-    assert 1 <= len(before) < 8
+    assert 1 <= len(before) < 3
 
     for folder in (killed, whole):
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
@@ -175,7 +175,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
         trials(folder / "results/runs/run").sort_values("trial_id").drop(columns=TIMING).reset_index(drop=True)
         for folder in (killed, whole)
     )
-    assert len(resumed) == 2 * 12 * 3
+    assert len(resumed) == 2 * 6 * 2
     pd.testing.assert_frame_equal(resumed, uninterrupted, check_exact=True)
 
 
