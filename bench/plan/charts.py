@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.plan.identity import CHART, ENGINE_VERSION, data_seed, digest, source_hash, stream_seed
+from bench.plan.identity import CHART, ENGINE_VERSION, digest, source_hash, stream_seed
 from bench.plan.packs import CHUNK, MODEL_STEPS_PER_SECOND, Pack
 from bench.plan.trials import Trial, fingerprint, model_shape
 from datasets import datasets
@@ -49,9 +49,6 @@ class ChartSpec:
     def make_dataset(self) -> Any:
         return datasets[self.dataset].make(self.dataset_fields)
 
-    def data_seed(self) -> Any:
-        return data_seed(self.root_seed, self.seed)
-
     def seeds(self, start: int) -> tuple[int, int]:
         """Of the weights and of the batches of one start."""
         init_seed, noise_seed = (stream_seed(self.root_seed, CHART, self.seed, start, which) for which in range(2))
@@ -74,7 +71,7 @@ class ChartPack:
 
 
 def model_starts() -> float:
-    """The starts of a chart and of the wider one, each counted by the part of the steps that it is trained for."""
+    """The starts of a chart, each counted by the part of the steps that it is trained for."""
     ends, left = [0.0, *(end for end, _ in RACE), 1.0], [N_STARTS, *(n for _, n in RACE)]
     return sum(n * (end - begin) for n, begin, end in zip(left, ends, ends[1:], strict=False))
 

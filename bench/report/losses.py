@@ -37,9 +37,8 @@ def pairs(results: Results) -> pd.DataFrame:
     """
     trials = results.trials
     keys = ["method", "seed", "root_seed", *results.cells, *(f for f in results.method_fields if f != START)]
-    columns = [*keys, *results.cells, "method", "seed", "gap"]
     if START not in trials or BLOCKS not in trials:
-        return pd.DataFrame(columns=[*dict.fromkeys(columns)])
+        return pd.DataFrame(columns=keys)
     usable = trials[is_ok(trials) & trials[HEADLINE].notna() & trials[BLOCKS].map(_is_list)]
     shown = ["method", "seed", *results.cells]
     sides = {start: usable[usable[START] == start] for start in ("chart", "truth")}

@@ -10,7 +10,7 @@ intervals; docs/statistics.md has the definitions.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def obstacles(results: Results) -> dict[str, str]:
             for method, facts in sorted(results.methods.items())
             if facts.ladder == name and method in present and ladder[facts.corner] != method
         ]
-        own = _ranked(results.trials, ladder)
+        own = _ranked(results.trials, ladder.values())
         settings = _settings(own, results.method_fields)
         if unknown:
             found[name] = f"no method of it assumes {' or '.join(unknown)}"
@@ -78,9 +78,9 @@ def obstacles(results: Results) -> dict[str, str]:
     return found
 
 
-def _ranked(trials: pd.DataFrame, ladder: Mapping[str, str]) -> pd.DataFrame:
-    """The trials of a ladder, those of an oracle left out."""
-    return trials[trials["method"].isin(ladder.values()) & (trials["role"] == "method")]
+def _ranked(trials: pd.DataFrame, methods: Collection[str]) -> pd.DataFrame:
+    """The trials of some methods, those of an oracle left out."""
+    return trials[trials["method"].isin(list(methods)) & (trials["role"] == "method")]
 
 
 def table(results: Results, by: Sequence[str] | None = None, score: str = HEADLINE) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def table(results: Results, by: Sequence[str] | None = None, score: str = HEADLI
     parts = []
     for name, ladder in ladders(results).items():
         if name not in refused:
-            own = _ranked(results.trials, ladder)
+            own = _ranked(results.trials, ladder.values())
             shared = varying(own, _shared(own, results.method_fields))
             fields = [*results.cells, *shared, *varying(own, [STRATUM])] if by is None else list(by)
             parts.append(_ladder_rows(name, ladder, own, fields, score))
@@ -315,7 +315,7 @@ def _rivals_verdict(results: Results, name: str, ladder: Mapping[str, str]) -> l
         for method, facts in sorted(results.methods.items())
         if family and facts.family == family and facts.ladder and facts.corner == "changes" and method in present
     ]
-    own = trials[trials["method"].isin([both, *rivals])]
+    own = _ranked(trials, [both, *rivals])
     shared = varying(own, _shared(own, results.method_fields))
     if set(rivals) <= {ladder["changes"]} or _settings(own, results.method_fields):
         return []

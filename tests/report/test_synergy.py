@@ -303,3 +303,13 @@ def test_without_another_such_method_or_with_several_settings_of_it_there_is_no_
     assert len(verdicts(pd.concat([trials, other], ignore_index=True))) == 1
     elsewhere = trials.assign(method=trials.method.replace("ivae", "domain-gan"))  # another backbone
     assert len(verdicts(elsewhere)) == 1
+
+
+def test_starts_at_the_truth_are_in_no_verdict():
+    trials = with_ivae(0.01).assign(start="chart")
+    oracle = trials.assign(
+        start="truth", role="oracle", mcc_spearman=0.99, trial_id="oracle-" + trials["trial_id"].astype(str)
+    )
+    both = pd.concat([trials, oracle], ignore_index=True)
+    assert len(verdicts(trials)) > 1 and verdicts(both) == verdicts(trials)
+    pd.testing.assert_frame_equal(table(both), table(trials))
