@@ -4,7 +4,8 @@
 
 Measures three things, and prints a Markdown table of each. A part that fails, or runs out of memory, says so, and the others go on.
 
-1. Model-steps per second, and the peak of memory, of the VAE ladder in packs of 1 to 1024 models.
+1. Model-steps per second, and the peak of memory, of a method of every ladder and of the chart, in packs of several sizes. On a GPU
+   synergy-vae is measured twice: with steps that are replayed as CUDA graphs, as in a run, and with steps whose kernels are launched one by one.
 2. Scores of twenty trials that are trained twice: on the CPU and on the GPU. Where there is no GPU, in packs of ten and of five
    instead, whose arithmetic rounds differently too.
 3. The time of the main job, `run_bench.py --grid domains=2..10`, from the command to the report.
@@ -40,13 +41,16 @@ import torch  # noqa: E402
 
 from bench.plan.packs import Pack  # noqa: E402
 from bench.plan.trials import Trial  # noqa: E402
-from bench.train.engine import CHUNK, Job, Stack, use_one_thread  # noqa: E402
+from bench.train.chart import Autoencoder  # noqa: E402
+from bench.train.engine import CHUNK, Job, Replayed, Stack, use_one_thread  # noqa: E402
 from bench.train.pack import run_pack  # noqa: E402
 from datasets import datasets  # noqa: E402
 from methods import Shape, methods  # noqa: E402
 
-LADDER = ("vae", "sparse-vae", "flow-vae", "synergy-vae")
-SIZES, QUICK_SIZES = (1, 8, 64, 256, 1024), (1, 8)
+MEASURED = ("synergy-vae", "chart", "vae", "flow-vae", "ivae", "synergy-gan", "synergy-flow")
+BOTH_WAYS = ("synergy-vae",)  # with and without CUDA graphs
+WARM_UP = Replayed.WARM_UP
+SIZES, QUICK_SIZES = {"cpu": (1, 8, 32), "cuda": (8, 64, 256, 1024)}, (1, 8)
 REPEATS = 5  # timings of one pack, of which the median counts
 COMPARED = ("vae", "synergy-vae")  # ten trials of each
 STEPS, QUICK_STEPS = 600, 64  # of each of the twenty trials
@@ -75,7 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(f"- {name}: {value}" for name, value in found["machine"].items()))
     job = QUICK_JOB if quick else MAIN_JOB
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "Speed and memory": lambda: speed(LADDER, QUICK_SIZES if quick else SIZES, device, 0.2 if quick else 2.0),
+        "Speed and memory": lambda: speed(
+            MEASURED, QUICK_SIZES if quick else SIZES[device], device, 0.2 if quick else 1.0
+        ),
         "Scores of twenty trials": lambda: scores(device, QUICK_STEPS if quick else STEPS),
         "Main job": lambda: main_job(job, device, _left(start) if device == "cuda" else None),
     }
@@ -124,19 +130,25 @@ def speed(names: Sequence[str], sizes: Sequence[int], device: str, seconds: floa
     for name in names:
         with Process() as process:
             for size in sorted(sizes):
-                rows.append({"method": name, "models": size} | process(measure, name, size, device, seconds))
+                for graphs in (True, False) if device == "cuda" and name in BOTH_WAYS else (True,):
+                    row = {"method": name, "models": size}
+                    if device == "cuda":
+                        row["CUDA graphs"] = "yes" if graphs else "no"
+                    rows.append(row | process(measure, name, size, device, seconds, graphs))
     return rows
 
 
-def measure(name: str, size: int, device: str, seconds: float) -> dict[str, Any]:
-    """Trains a pack for `seconds`, or REPEATS timings if these are done before; at least one."""
+def measure(name: str, size: int, device: str, seconds: float, graphs: bool = True) -> dict[str, Any]:
+    """Trains a pack for `seconds`, or REPEATS timings if these are done before; at least one. `graphs` says whether steps may be replayed."""
     use_one_thread()
+    Replayed.WARM_UP = WARM_UP if graphs else sys.maxsize
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     dataset = datasets["sparse-mixing"].make({})
     train = dataset.generate(0).train
     jobs = [Job(train, init_seed=i, noise_seed=i) for i in range(size)]
-    stack = Stack(methods[name].make({"steps": 1_000_000}), Shape(*dataset.shape), jobs, device)
+    method = Autoencoder(steps=1_000_000) if name == "chart" else methods[name].make({"steps": 1_000_000})
+    stack = Stack(method, Shape(*dataset.shape), jobs, device)
     done = CHUNK
     warm_up = _seconds(stack, done, device)
     span = CHUNK if warm_up > 1 else 3 * CHUNK

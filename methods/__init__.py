@@ -123,7 +123,7 @@ class TorchMethod(Method):
     steps: int = field(3000, help="optimiser steps", low=0)
     restarts: int = field(
         1,
-        help="models started per trial; a quarter go on after a quarter of the steps, the best objective is kept",
+        help="models started per trial; after a quarter of the steps a quarter of them go on, two at least, and the best objective is kept",
         low=1,
     )
     batch_size: int = field(128, help="points per step", low=2)

@@ -32,11 +32,11 @@ class Backbone(AutoencoderMethod):
     estimate is z, and decoding sets e to its mean 0.
     """
 
-    cost = 6.4
+    cost = 3.3
     learning_rate: float = field(
         1e-2, help="peak of the one-cycle schedule of Adam", low=0, tune=loguniform(3e-3, 3e-2)
     )
-    couplings: int = field(8, help="couplings of the flow", low=1)
+    couplings: int = field(4, help="couplings of the flow", low=1)
     bins: int = field(4, help="bins of the couplings' splines", low=2)
 
     def build(self, shape: Shape):
@@ -113,7 +113,7 @@ class Sparse(Backbone):
     Public code penalises the unmixing instead, another assumption: L_s = E sum_{k,i} |dz_i/dx_k| * std(x_k) / std(z_i).
     """
 
-    cost = 11.0
+    cost = 6.0
     # The derivatives of the inverse, a chain of splines, can be large at single points: one such step ended three of forty trials.
     max_norm = 5.0
     alpha: float = field(

@@ -18,7 +18,6 @@ from methods import (
     Batch,
     Shape,
     Start,
-    choice,
     field,
     lazy_module,
     loguniform,
@@ -173,26 +172,18 @@ def frozen(module):
 
 @dataclass(frozen=True)
 class Sparse(Backbone):
-    """Adds alpha * L_s, L_s = E sum_{k,i} |dG_k/dz_i| * std(z_i) at the flow's samples, from one random latent per sample.
-
-    In the middle of training alpha is `boost` times as large, as in the VAE ladder.
-    """
+    """Adds alpha * L_s, L_s = E sum_{k,i} |dG_k/dz_i| * std(z_i) at the flow's samples, from one random latent per sample."""
 
     cost = 4.0
     alpha: float = field(
         0.2, help="weight of the L1 penalty on the generator's Jacobian", low=0, tune=loguniform(3e-2, 3), neutral=0
     )
-    boost: float = field(
-        2.0,
-        help="factor on alpha between 30 and 60 % of the steps; the objective has alpha itself",
-        low=0,
-        tune=choice(1.0, 2.0, 5.0, 10.0),
-    )
 
     def parts(self, model, batch: Batch, rng) -> Parts:
         parts = super().parts(model, batch, rng)
-        alpha = nets.boosted(self.alpha, self.boost, batch.progress)
-        return parts._replace(others=parts.others + alpha * nets.jacobian_strength(model.generator, parts.z, rng).sum())
+        return parts._replace(
+            others=parts.others + self.alpha * nets.jacobian_strength(model.generator, parts.z, rng).sum()
+        )
 
     def objective(self, model, batch: Batch, rng):
         """The bound above, plus the sparsity term."""

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 LOG_2PI = math.log(2 * math.pi)
 MIN_BIN, MIN_SLOPE = 1e-2, 1e-2  # of a spline: keep its inverse and its log-slope finite
-BOOSTED = (0.3, 0.6)  # from where to where in training a sparsity term has its greater weight
 LOUDER, LEAST_NOISE = (
     1.5,
     1e-3,
@@ -284,11 +283,6 @@ def _bin_of(value: Tensor, bins: Tensor, edge: int) -> tuple[Tensor, ...]:
     above = F.pad((value[..., None] >= bins[:, edge, :, 1:]).to(value.dtype), (1, 0), value=1.0)
     here = above - F.pad(above[..., 1:], (0, 1))  # 1 in the bin that holds the value, 0 elsewhere
     return (bins * here[:, None]).sum(-1).unbind(1)
-
-
-def boosted(weight: float, boost: float, progress: float) -> float:
-    """The weight of a sparsity term when `progress` of the steps are done: `boost` times as great in the middle of training."""
-    return weight * (boost if BOOSTED[0] <= progress < BOOSTED[1] else 1)
 
 
 def jacobian_strength(decoder: Callable[[Tensor], Tensor], z: Tensor, rng: Rng) -> Tensor:

@@ -16,7 +16,6 @@ from methods import (
     Batch,
     Shape,
     Start,
-    choice,
     field,
     lazy_module,
     loguniform,
@@ -107,9 +106,6 @@ class Backbone(AutoencoderMethod):
 class Sparse(Backbone):
     """Adds alpha * L_s, L_s = sum_{k,i} A_ki, A_ki = E |dx_k/dz_i| * std(z_i), from one random latent per sample, with x of unit variance.
 
-    Once the data are explained and before the learning rate falls, alpha is `boost` times as large: latents that are entangled by
-    twos and threes come apart, which they rarely do at the weight that is right in the end. Earlier, it would remove weak latents.
-
     Two forms of the term count edges rather than measure them. `log`: sum_{k,i} STRONG * log(1 + A_ki / STRONG), which presses weak
     edges as L1 does and leaves strong ones alone. `gate`: the expected number of open gates of a decoder whose output k sees
     gates_k * z (an L0 norm).
@@ -117,12 +113,6 @@ class Sparse(Backbone):
 
     cost = 1.7
     alpha: float = field(0.1, help="weight of the sparsity term", low=0, tune=loguniform(1e-2, 1), neutral=0)
-    boost: float = field(
-        2.0,
-        help="factor on alpha between 30 and 60 % of the steps; the objective has alpha itself",
-        low=0,
-        tune=choice(1.0, 2.0, 5.0, 10.0),
-    )
     penalty: str = field("l1", help="form of the sparsity term on the decoder", choices=("l1", "log", "gate"))
 
     def build(self, shape: Shape):
@@ -131,20 +121,12 @@ class Sparse(Backbone):
             model.gates = nets.Gates(shape.n_observed, shape.n_latents)
         return model
 
-    def sparsity_term(self, model, z, batch: Batch, rng):
-        """alpha * L_s at the posterior sample `z`, with the form and the weight of this moment of training."""
-        form, weight = self.form_and_weight(batch.progress)
-        return weight * self.sparsity(model, z, rng, form)
-
-    def form_and_weight(self, progress: float) -> tuple[str, float]:
-        """Of the sparsity term when `progress` of the steps are done."""
-        return self.penalty, nets.boosted(self.alpha, self.boost, progress)
-
-    def sparsity(self, model, z, rng, form: str):
-        if form == "gate":
-            return model.gates.n_open()
+    def sparsity_term(self, model, z, rng):
+        """alpha * L_s at the posterior sample `z`."""
+        if self.penalty == "gate":
+            return self.alpha * model.gates.n_open()
         strength = nets.jacobian_strength(model.decoder, z, rng)
-        return strength.sum() if form == "l1" else STRONG * torch.log1p(strength / STRONG).sum()
+        return self.alpha * (strength if self.penalty == "l1" else STRONG * torch.log1p(strength / STRONG)).sum()
 
     def generate(self, model, z, rng):
         return nets.gated(model.decoder, z, model.gates.sample(rng)) if self.penalty == "gate" else model.decoder(z)
@@ -218,7 +200,7 @@ class SparseVAE(Sparse):
 
     def loss(self, model, batch: Batch, rng):
         loss, z = self.negative_elbo(model, batch, rng)
-        return loss + self.sparsity_term(model, z, batch, rng)
+        return loss + self.sparsity_term(model, z, rng)
 
 
 @register("synergy-vae", source="Li et al. 2025")
@@ -235,7 +217,7 @@ class SynergyVAE(Masked, Sparse):
 
     def loss(self, model, batch: Batch, rng):
         loss, z = self.negative_elbo(model, batch, rng)
-        return loss + self.mask_term(model) + self.sparsity_term(model, z, batch, rng)
+        return loss + self.mask_term(model) + self.sparsity_term(model, z, rng)
 
 
 # --- beside the ladder
@@ -286,25 +268,6 @@ class IVAE(Backbone):
         return nets.gaussian_kl(mean, log_std, u @ model.prior_mean, u @ model.prior_log_std).sum(-1)
 
 
-@register("adaptive-synergy-vae", source="this project")
-@dataclass(frozen=True)
-class AdaptiveSynergyVAE(SynergyVAE):
-    """Synergy-VAE whose sparsity term stops fighting the changes once the latents have come apart: from there on it counts edges.
-
-    Where j is in the shadow of i, z_i + c z_j has as many edges as z_i for every c, but an L1 norm prefers some wrong c against what
-    the changes say. Here the training is that of synergy-vae until the boost ends, from the same start with the same noise, and ends
-    in the same optimum; then the term is the concave `log` form with `late` times the weight, which is nearly flat in c and presses
-    hardest where an edge is next to nothing. The objective, which picks among restarts, has alpha and `penalty`.
-    """
-
-    late: float = field(3.0, help="factor on alpha after the boost, where the sparsity term is concave", low=0)
-    penalty: str = field("l1", help="form of the sparsity term until the boost ends", choices=("l1", "log"))
-
-    def form_and_weight(self, progress: float) -> tuple[str, float]:
-        is_late = nets.BOOSTED[1] <= progress < 1
-        return ("log", self.late * self.alpha) if is_late else super().form_and_weight(progress)
-
-
 # --- the ladder of ivae: the same four corners with Gaussian priors
 
 
@@ -336,7 +299,7 @@ class SparseGaussianVAE(Sparse, GaussianVAE):
 
     def loss(self, model, batch: Batch, rng):
         loss, z = self.negative_elbo(model, batch, rng)
-        return loss + self.sparsity_term(model, z, batch, rng)
+        return loss + self.sparsity_term(model, z, rng)
 
 
 @register("sparse-ivae", source="Khemakhem et al. 2020, model; Zheng, Ng & Zhang 2022, penalty")
@@ -352,7 +315,7 @@ class SparseIVAE(Sparse, IVAE):
 
     def loss(self, model, batch: Batch, rng):
         loss, z = self.negative_elbo(model, batch, rng)
-        return loss + self.sparsity_term(model, z, batch, rng)
+        return loss + self.sparsity_term(model, z, rng)
 
 
 # --- sparsity alone, where the latents are not independent

@@ -14,8 +14,8 @@ from bench.plan.trials import Trial, fingerprint, model_shape
 from datasets import datasets
 from methods import AutoencoderMethod
 
-PART = 2  # a chart has one in so many of the steps of the method that asks for it
-N_STARTS = 8
+PART = 0.75  # of the steps of the method that asks for it
+N_STARTS = 6
 RACE = ((0.3, 2),)  # after this part of the steps, so many starts go on
 CHARTS_PER_PACK = 8  # enough that a race of few models is not slow
 SECONDS_PER_MAP = 1.0  # of one core: the linear maps that suit what a method assumes
@@ -94,7 +94,7 @@ def chart_of(trial: Trial) -> ChartSpec | None:
 
 def budget(method: AutoencoderMethod) -> dict[str, int]:
     """The settings of the chart of a method: its backbone, and a part of its steps."""
-    steps = max(CHUNK, method.steps // PART // CHUNK * CHUNK)
+    steps = max(CHUNK, int(PART * method.steps) // CHUNK * CHUNK)
     return {"steps": steps, "batch_size": method.batch_size, "width": method.width, "depth": method.depth}
 
 

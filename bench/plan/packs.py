@@ -11,7 +11,7 @@ from bench.plan.identity import digest
 from bench.plan.trials import Trial, fingerprint, model_shape
 from methods import TorchMethod
 
-MODELS_PER_PACK = {"cpu": 32, "cuda": 256}  # measured with benchmarks/pack_size.py
+MODELS_PER_PACK = {"cpu": 32, "cuda": 512}  # measured with benchmarks/pack_size.py
 CHUNK = 32  # steps whose batches and noise are drawn together, so that training stops after whole ones; part of the random stream
 RACE = 4  # after one part in so many of the steps, one restart in so many goes on
 
@@ -62,8 +62,8 @@ def model_steps(method: TorchMethod) -> float:
 
 
 def survivors(restarts: int) -> int:
-    """How many restarts of a trial go on after the race."""
-    return max(1, restarts // RACE)
+    """How many restarts of a trial go on after the race: two at least, so that they can agree or not."""
+    return max(min(restarts, 2), restarts // RACE)
 
 
 def make_packs(trials: Iterable[Trial], device: str, plugins: Sequence[str] = ()) -> list[Pack]:

@@ -18,5 +18,5 @@ class Profile:
 PROFILES = {
     "quick": Profile(seeds=2, steps=600, batch_size=128, restarts=1),
     "default": Profile(seeds=5, steps=832, batch_size=128, restarts=1),
-    "paper": Profile(seeds=10, steps=4500, batch_size=256, restarts=8),
+    "paper": Profile(seeds=10, steps=2432, batch_size=128, restarts=4),
 }

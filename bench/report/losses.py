@@ -36,15 +36,19 @@ def pairs(results: Results) -> pd.DataFrame:
     whether it exceeds two standard errors; the parts of `PARTS`; agreement and n_ties of the start at the chart.
     """
     trials = results.trials
-    keys = ["method", "seed", "root_seed", *results.cells, *(f for f in results.method_fields if f != START)]
+    apart = (START, "restarts")  # beside the truth one start is enough
+    keys = ["method", "seed", "root_seed", *results.cells, *(f for f in results.method_fields if f not in apart)]
     if START not in trials or BLOCKS not in trials:
         return pd.DataFrame(columns=keys)
     usable = trials[is_ok(trials) & trials[HEADLINE].notna() & trials[BLOCKS].map(_is_list)]
     shown = ["method", "seed", *results.cells]
     sides = {start: usable[usable[START] == start] for start in ("chart", "truth")}
     values = [HEADLINE, BLOCKS, "agreement", "n_ties"]
+    truth = sides["truth"]
+    if "restarts" in truth:
+        truth = truth.sort_values("restarts").drop_duplicates(keys, keep="last")
     both = sides["chart"][[*keys, *values]].merge(
-        sides["truth"][[*keys, HEADLINE, BLOCKS]], on=keys, suffixes=("", "_truth"), validate="one_to_one"
+        truth[[*keys, HEADLINE, BLOCKS]], on=keys, suffixes=("", "_truth"), validate="many_to_one"
     )
     found = both[[*shown, "agreement", "n_ties"]].assign(score=both[HEADLINE], truth=both[f"{HEADLINE}_truth"])
     blocks = [np.array([truth, own], float) for truth, own in zip(both[f"{BLOCKS}_truth"], both[BLOCKS], strict=True)]

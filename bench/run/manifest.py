@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,19 @@ def record(
     )
 
 
-def versions() -> dict[str, str]:
+def versions() -> dict[str, str | None]:
     """The version of Python and of every package that can move a number, installed plug-ins included."""
     packages = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "ray")
     installed = {point.dist.name: point.dist.version for point in plugins.installed() if point.dist}
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}, **installed}
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}, **installed}
+
+
+def _version(package: str) -> str | None:
+    """None for what is not installed: without Ray a run in one process works."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, Any]:

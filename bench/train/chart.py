@@ -25,10 +25,11 @@ from bench.plan.packs import CHUNK
 from bench.plan.trials import model_shape
 from bench.registry import CORNERS
 from bench.scores.training import reconstruction_error
-from bench.train import maps, race
+from bench.train import maps, projections, race
 from bench.train.data import generated
 from bench.train.engine import Job, Stack
 from bench.train.errors import Diverged
+from bench.train.projections import Projection
 from datasets import Instance, Split
 from methods import Batch, Shape, Start, TorchMethod, nets
 
@@ -36,7 +37,7 @@ EXPONENT, FADES = 0.6, (0.3, 0.7)  # of the metric, until it falls to 0 between 
 JUDGED = 0.3  # exponent of the metric in which starts are compared
 PULL = 10.0  # weight of the true latents in a chart that sees them
 SPARE_UNITS, WIDE_STARTS = 2, 1  # of the autoencoder that has no need to fold
-TOLERANCE, NEGLIGIBLE = 1.05, 0.005  # how much worse a chart may be, and an error that needs no comparison
+TOLERANCE, NEGLIGIBLE = 0.95, 0.005  # how much worse a chart may be, and an error that needs no comparison
 N_CHARTS = 2  # of a data set, at most: those of the least error
 SLACK = 0.05  # log error by which a chart may exceed the best: others have mostly lost a latent
 ROUNDS = 3  # of N_STARTS starts each, at most
@@ -71,14 +72,20 @@ class Autoencoder(TorchMethod):
             model.axes.copy_(found[0])
             model.variances.copy_(found[1] ** -2)
 
-    def error(self, model, batch: Batch, exponent: float):
+    def adopt(self, model, start: Projection):
+        """Makes encoder and decoder those of a linear projection."""
+        model.encoder.mlp.linear.weight.data.copy_(start.encoder @ torch.linalg.inv(model.encoder.whitening))
+        model.decoder.linear.weight.data.copy_(start.decoder)
+
+    def error(self, model, batch: Batch, exponent: float | torch.Tensor):
         """The loss, with g = `exponent`."""
         residual = (batch.x - model.decoder(standardised(model.encoder(batch.x)))) @ model.axes
         return torch.log((residual**2 * model.variances**-exponent).sum(-1).mean() + 1e-6)
 
     def loss(self, model, batch: Batch, rng):
         begin, end = FADES
-        return self.error(model, batch, EXPONENT * min(1.0, max(0.0, (end - batch.progress) / (end - begin))))
+        left = torch.as_tensor((end - batch.progress) / (end - begin)).clamp(0.0, 1.0)
+        return self.error(model, batch, EXPONENT * left)
 
     def objective(self, model, batch: Batch, rng):
         return self.error(model, batch, JUDGED)
@@ -152,15 +159,15 @@ class Atlas:
     def choose(self, assumes: Collection[str], restart: int, seed: int) -> tuple[int, np.ndarray]:
         """The chart that a restart starts from, by its place, and the map of its code.
 
-        Even restarts take the map that suits what is assumed, on one chart after the other, the least cost first. Odd ones take a random
+        The first restarts take the map that suits what is assumed, on one chart after the other, the least cost first; further ones a random
         rotation, from `seed`, on the same charts: without them, restarts that agree could owe it to their start.
         """
         corner = next(name for name, own in CORNERS.items() if own == set(assumes))
         order = sorted(range(len(self.charts)), key=lambda place: self.charts[place].costs.get(corner, 0.0))
-        place = order[restart // 2 % len(order)]
+        place = order[restart % len(order)]
         if self.sees_latents:
             return place, np.eye(self.shape.n_latents)
-        if restart % 2 == 0 and restart // 2 < len(order) and corner in self.charts[place].maps:
+        if restart < len(order) and corner in self.charts[place].maps:
             return place, self.charts[place].maps[corner]
         return place, maps.random(self.shape.n_latents, seed)
 
@@ -243,7 +250,16 @@ def fit(
 
     def best(method: Autoencoder, places: Iterable[int], starts: Iterable[int], stages: Sequence[tuple[float, int]]):
         """The models of several starts on each data set that are left at the end, with their objectives, the best one first."""
-        jobs = [Job(data[place][0], *seeds[place](start), place) for place in places for start in starts]
+        jobs = [
+            Job(
+                data[place][0],
+                *seeds[place](start),
+                place,
+                start=_projection(method, data[place][0].x, shape.n_latents, start, seeds[place](start)[0]),
+            )
+            for place in places
+            for start in starts
+        ]
         found: dict[int, list[tuple[float, Any]]] = {}
         if not jobs:
             return found
@@ -291,6 +307,16 @@ def fit(
     for atlas in atlases.values():
         atlas.facts["chart_s"] = (time.perf_counter() - begin) / len(data)
     return atlases
+
+
+def _projection(method: Autoencoder, x: np.ndarray, n_latents: int, start: int, seed: int) -> Projection | None:
+    """What a start of a chart begins with: in the first round of starts, the third and so on a projection, in the others random weights.
+
+    In one round they would not race fairly: a projection leads early, and random starts that go another way are dropped.
+    """
+    if type(method) is not Autoencoder or method.spare_units or start // N_STARTS % 2:
+        return None
+    return projections.least_folding(x, n_latents, start, seed)
 
 
 def _chart(model: Any, points: Split, seed: int, sees_latents: bool) -> Chart:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from torch.nn.functional import one_hot
 from bench.plan.packs import CHUNK
 from bench.train.errors import BrokenContract, OutOfTime
 from datasets import Split
-from methods import AutoencoderMethod, Batch, Shape, Start, TorchMethod
+from methods import Batch, Shape, TorchMethod
 from methods.nets import CountingRng, Rng, jacobian_strength_exact
 
 CHECK = 16  # chunks between two looks for diverged models
@@ -50,7 +51,7 @@ class Job:
     init_seed: int
     noise_seed: int
     owner: int = 0
-    start: Start | None = None  # what the model adopts
+    start: Any = None  # what the model adopts, by a hook of its method
 
 
 class Stack:
@@ -61,10 +62,10 @@ class Stack:
         self.alive = list(range(len(jobs)))
         self._owners = [job.owner for job in jobs]
         models = [_build(method, shape, job) for job in jobs]
-        self._holder = _Holder(models[0]).to(self.device)
-        self._trainable = [name for name, p in self._holder.named_parameters() if p.requires_grad]
         states = [_Holder(model).state_dict() for model in models]
         self._state = {name: torch.stack([state[name] for state in states]).to(self.device) for name in states[0]}
+        self._holder = _Holder(models[0]).to(self.device)
+        self._trainable = [name for name, p in self._holder.named_parameters() if p.requires_grad]
         rows = [self._columns(job.points) for job in jobs]
         self._data = torch.cat(rows)
         self._sizes = [len(row) for row in rows]
@@ -85,11 +86,6 @@ class Stack:
         seconds of `time.monotonic`, and BrokenContract for a loss that is not a scalar or writes to its batch.
         """
         method = self.method
-        loss = self._map(
-            lambda model, batch, normal, uniform: method.loss(
-                model, Batch(*batch)._replace(progress=self._step / method.steps), Rng(normal, uniform)
-            )
-        )
         needed = self.numbers_needed(method.batch_size)
         end = method.steps if until is None else min(until, method.steps)
         while self._step < end and self.alive:
@@ -97,24 +93,43 @@ class Stack:
                 raise OutOfTime(f"training stood at step {self._step} of {method.steps}")
             rows, normals, uniforms = self.draw(needed)
             for offset in range(min(CHUNK, end - self._step)):
-                columns = rows[:, offset]
-                batch = self._batch(columns)
-                with _left_alone(columns, "loss"):
-                    losses = loss(self._state, batch, normals[:, offset], uniforms[:, offset])
-                parameters = [self._state[name] for name in self._trainable]
-                gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
-                for parameter, gradient in zip(parameters, clip(gradients, method.max_norm), strict=True):
-                    # Adam's fused kernel on the CPU reads memory in order, whatever the strides say.
-                    parameter.grad = gradient.contiguous()
-                for group in self._optimiser.param_groups:
-                    group["lr"] = group["factor"] * method.learning_rate * one_cycle(self._step / method.steps)
-                self._optimiser.step()
+                self._set_rates()
+                losses = self._advance(rows[:, offset], normals[:, offset], uniforms[:, offset], self._progress())
                 self._step += 1
             if self._step % (CHUNK * CHECK) == 0 and not losses.isfinite().all():
                 self.keep(losses.isfinite().nonzero().flatten().tolist())
         if self.alive:
             values = [value.detach().reshape(len(value), -1) for value in self._state.values()]
             self.keep(torch.stack([value.isfinite().all(1) for value in values]).all(0).nonzero().flatten().tolist())
+
+    def _minimise(self, columns: Tensor, normals: Tensor, uniforms: Tensor, progress: Any) -> Tensor:
+        """One step of the optimiser, on one batch of each model; gives the losses (n_models,)."""
+
+        def loss(model, batch, normal, uniform):
+            return self.method.loss(model, Batch(*batch)._replace(progress=progress), Rng(normal, uniform))
+
+        with _left_alone(columns, "loss"):
+            losses = self._map(loss)(self._state, self._batch(columns), normals, uniforms)
+        parameters = [self._state[name] for name in self._trainable]
+        gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+        for parameter, gradient in zip(parameters, clip(gradients, self.method.max_norm), strict=True):
+            # Adam's fused kernel on the CPU reads memory in order, whatever the strides say.
+            parameter.grad = gradient.contiguous()
+        self._optimiser.step()
+        return losses.detach()
+
+    def _progress(self) -> float | Tensor:
+        """The part of the steps that is done: on a GPU in its memory, where a graph reads it."""
+        done = self._step / self.method.steps
+        return done if self.device.type == "cpu" else torch.full((), done, device=self.device)
+
+    def _set_rates(self) -> None:
+        rate = self.method.learning_rate * one_cycle(self._step / self.method.steps)
+        for group in self._optimiser.param_groups:
+            if self.device.type == "cpu":
+                group["lr"] = group["factor"] * rate
+            else:
+                group["lr"].fill_(group["factor"] * rate)
 
     def model(self, position: int) -> torch.nn.Module:
         """A copy of the model at this position of the model axis, on the CPU."""
@@ -220,15 +235,18 @@ class Stack:
         return lambda state, *args: vmap(one, in_dims=in_dims[: 1 + len(args)])(state, *args)
 
     def _new_optimiser(self) -> torch.optim.Adam:
+        on_gpu = self.device.type == "cuda"
+        self._advance: Callable = Replayed(self._minimise) if on_gpu else self._minimise
         factors = {
             name: self.method.rates.get(name.removeprefix("model.").split(".")[0], 1.0) for name in self._trainable
         }
         groups = [
             {"params": [self._state[name].requires_grad_() for name in self._trainable if factors[name] == factor]}
             | {"factor": factor}
+            | ({"lr": torch.zeros((), device=self.device)} if on_gpu else {})
             for factor in sorted(set(factors.values()))
         ]
-        return torch.optim.Adam(groups, betas=self.method.betas, fused=True)
+        return torch.optim.Adam(groups, betas=self.method.betas, fused=True, capturable=on_gpu)
 
     def draw(self, needed: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Columns (models, CHUNK, batch, .) and noise (models, CHUNK, .) of the next steps, each model's from its own generator."""
@@ -275,6 +293,43 @@ class Stack:
 def over_blocks(function: Callable) -> Callable:
     """`function(model, batch, *numbers)` over a leading axis of batch and numbers."""
     return lambda model, *arguments: vmap(functools.partial(function, model))(*arguments)
+
+
+class Replayed:
+    """A function of tensors on a GPU that is recorded as a CUDA graph once it has run a few times, and replayed from then on.
+
+    A training step launches hundreds of small kernels, which take longer to launch than to run. What cannot be recorded, since it looks at
+    a number on the way, runs as it is.
+    """
+
+    WARM_UP = 3  # calls before it is recorded: they fill what is allocated once
+
+    def __init__(self, function: Callable[..., Tensor]):
+        self.function, self.n_calls = function, 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        if self.n_calls == self.WARM_UP:
+            self._record(arguments)
+        self.n_calls += 1
+        if self._graph is None:
+            return self.function(*arguments)
+        for own, given in zip(self._inputs, arguments, strict=True):
+            own.copy_(given)
+        self._graph.replay()
+        return self._output
+
+    def _record(self, arguments: Sequence[Tensor]) -> None:
+        self._inputs = [argument.clone() for argument in arguments]
+        graph = torch.cuda.CUDAGraph()
+        try:
+            torch.cuda.synchronize()
+            with torch.cuda.graph(graph):
+                self._output = self.function(*self._inputs)
+        except RuntimeError:  # it waits for the GPU
+            torch.cuda.synchronize()
+        else:
+            self._graph = graph
 
 
 class _Holder(torch.nn.Module):
@@ -325,8 +380,9 @@ def _build(method: TorchMethod, shape: Shape, job: Job) -> torch.nn.Module:
     x = torch.tensor(job.points.x, dtype=torch.float32)
     with _left_alone(x, "prepare"):
         method.prepare(model, x)
-    if job.start is not None and isinstance(method, AutoencoderMethod):
-        method.adopt(model, job.start)
+    if job.start is not None:
+        adopt: Any = method.adopt  # type: ignore[attr-defined]  # whoever gives a start knows the method
+        adopt(model, job.start)
     return model
 
 

@@ -21,7 +21,7 @@ from methods import TorchMethod, methods
 CELLS = {"sparse-mixing": {"domains": [2, 9]}}  # axes of a search that does not name them
 REPLICATES = 2  # models per data set: the fewest that can agree
 REDUCTION = RACE  # of the configurations at a rung, about one in so many goes on; each rung has so many times the steps
-RUNGS = 2  # as restarts race: an earlier look sees the warm-up, one at a third a penalty that is boosted for a while
+RUNGS = 2  # as restarts race: an earlier look sees the warm-up
 DEFAULTS = 0  # the number of the configuration that has the default of every field
 MEASURED = ("consistency", "fit", "sparsity", "mcc_spearman")  # of a configuration: bench.tune.rules.DEFINITIONS
 

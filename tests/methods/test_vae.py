@@ -132,35 +132,16 @@ def test_ivae_can_fix_its_prior_means_as_the_published_code_does():
     assert not model.prior_mean.requires_grad and not model.prior_mean.any()
 
 
-def test_the_adaptive_term_is_that_of_synergy_vae_until_its_boost_ends_and_concave_after_it():
-    fields = {"alpha": 0.2, "boost": 5.0, "width": 8}
-    adaptive, synergy = (
-        methods["adaptive-synergy-vae"].make(fields | {"late": 4.0}),
-        methods["synergy-vae"].make(fields),
-    )
-    concave = methods["synergy-vae"].make(fields | {"alpha": 0.8, "boost": 1.0, "penalty": "log"})
-    model = adaptive.build(Shape(4, 2, 3))
-    x, u = torch.randn(16, 4), torch.eye(3)[torch.arange(16) % 3]
-
-    def loss(method, progress):
-        rng = nets.Rng(torch.ones(16 * 2), torch.linspace(0.01, 0.99, 16))
-        return method.loss(model, Batch(x, u, x[:, :0], progress), rng).item()
-
-    for progress, other in ((0.0, synergy), (0.3, synergy), (0.59, synergy), (0.6, concave), (0.99, concave)):
-        assert loss(adaptive, progress) == loss(other, progress)
-    assert loss(adaptive, 1.0) == loss(synergy, 1.0) != loss(concave, 1.0)  # of the objective
-
-
 def test_the_concave_term_presses_weak_edges_as_l1_does_and_hardly_strong_ones():
     """Of a linear decoder, whose strengths are its weights: the derivative is 1 at 0 and STRONG / A where A is large."""
-    method = methods["synergy-vae"].make({"penalty": "log"})
+    method = methods["synergy-vae"].make({"penalty": "log", "alpha": 1.0})
     model = torch.nn.Module()
     weights = torch.tensor([[1e-6, 10.0]], dtype=torch.float64, requires_grad=True)
     model.decoder = lambda z: z @ weights.T
     z = torch.randn(5000, 2, dtype=torch.float64)
     z = z / z.std(0)
     every_latent_as_often = nets.Rng(torch.zeros(0), (torch.arange(5000) + 0.5) / 5000)
-    slope = torch.autograd.grad(method.sparsity(model, z, every_latent_as_often, method.penalty), weights)[0][0]
+    slope = torch.autograd.grad(method.sparsity_term(model, z, every_latent_as_often), weights)[0][0]
     torch.testing.assert_close(slope, torch.tensor([1.0, 0.1 / 10.1], dtype=torch.float64), rtol=1e-4, atol=0)
 
 
@@ -174,7 +155,7 @@ def test_the_gated_decoder_is_trained_and_read_through_its_gates():
     for decode in (lambda z: method.decode(model, z[None])[0], lambda z: method.generate(model, z[None], rng)[0]):
         jacobian = torch.autograd.functional.jacobian(decode, z)
         assert jacobian[1, 0] == 0 and jacobian[0, 0] != 0
-    assert method.sparsity(model, z, rng, method.penalty) == model.gates.n_open()
+    assert method.sparsity_term(model, z, rng) == method.alpha * model.gates.n_open()
 
 
 def test_a_masked_prior_goes_from_one_for_all_domains_to_each_domains_own():

@@ -44,7 +44,7 @@ def test_what_is_left_after_some_packs_finished_falls_into_the_same_packs():
 
 def test_the_cost_of_a_trial_counts_all_restarts_up_to_the_race_and_the_survivors_after_it():
     method = methods["vae"].make({"steps": 1000, "restarts": 8})
-    assert survivors(8) == 2
+    assert [survivors(n) for n in (1, 2, 4, 8, 12)] == [1, 2, 2, 2, 3]
     assert model_steps(method) == 8 * 250 + 2 * 750
     assert model_steps(dataclasses.replace(method, restarts=1)) == 1000
     assert step_s(dataclasses.replace(method, width=128)) == pytest.approx(2 * step_s(method))

@@ -237,7 +237,7 @@ def test_a_file_may_have_a_score_alone_and_what_is_unloaded_is_forgotten(tmp_pat
         ("x = 1", "registers no method, no data set and no score"),
         (
             METHOD.replace("gain: float = field(1.0", 'alpha: str = field("l1"'),
-            "the field 'alpha' is a word in projection and a number in adaptive-synergy-vae; rename one",
+            "the field 'alpha' is a number in sparse-dependent-vae and a word in projection; rename one",
         ),
         (METHOD.replace("gain: float", "gain: list"), "projection.gain: annotate it as bool, int, float or str"),
         (

@@ -133,15 +133,15 @@ def test_a_chart_that_sees_the_latents_has_them_as_its_code_and_no_map_turns_it(
     assert found.facts["chart_met"] is None and found.facts["chart_starts"] == 1
 
 
-def test_even_restarts_take_the_map_that_suits_on_the_charts_in_turn_and_odd_ones_a_random_rotation(linear):
+def test_the_first_restarts_take_the_map_that_suits_on_one_chart_each_and_further_ones_a_random_rotation(linear):
     _, found = linear
     cheap, dear = (dataclasses.replace(found.charts[0], costs={"both": cost, "sparsity": -cost}) for cost in (1.0, 2.0))
     found = dataclasses.replace(found, charts=[dear, cheap])
     chosen = [found.choose({CHANGES, SPARSITY}, k, seed=k) for k in range(6)]
-    assert [place for place, _ in chosen] == [1, 1, 0, 0, 1, 1]
-    for k in (0, 2):
+    assert [place for place, _ in chosen] == [1, 0, 1, 0, 1, 0]
+    for k in (0, 1):
         np.testing.assert_array_equal(chosen[k][1], cheap.maps["both"])
-    for k in (1, 3, 4, 5):
+    for k in (2, 3, 4, 5):
         np.testing.assert_allclose(chosen[k][1] @ chosen[k][1].T, np.eye(3), atol=1e-12)
     assert found.choose({SPARSITY}, 0, 0)[0] == 0
     np.testing.assert_array_equal(found.choose(set(), 0, 0)[1], cheap.maps["neither"])
@@ -182,7 +182,7 @@ def test_methods_of_one_backbone_and_budget_share_a_chart_and_no_other_seed_or_d
 
 def test_a_chart_has_the_backbone_of_its_method_and_a_part_of_its_steps():
     method = methods["vae"].make({"steps": 3000, "width": 8, "depth": 1, "batch_size": 16})
-    assert budget(method) == {"steps": 1472, "batch_size": 16, "width": 8, "depth": 1}
+    assert budget(method) == {"steps": 2240, "batch_size": 16, "width": 8, "depth": 1}
 
 
 def test_rows_say_what_became_of_the_chart_and_what_is_given_is_not_trained_again(monkeypatch):

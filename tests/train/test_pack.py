@@ -78,8 +78,8 @@ def test_the_restarts_with_the_best_validation_objectives_go_on_and_the_best_of_
     assert [row["agreement"] for row in rows] == [value for _, value in compared]
     assert [row["n_ties"] for row in rows] == [2, 2]
     assert all(len(z) == 2 and not np.array_equal(*z) and 0 < value < 1 for z, value in compared)
-    (row,) = rows_of(pack("ivae", n_seeds=1, restarts=4))
-    assert row["agreement"] is row["n_ties"] is None  # one restart was trained to the end
+    (row,) = rows_of(pack("ivae", n_seeds=1, restarts=1))
+    assert row["agreement"] is row["n_ties"] is None  # nothing to agree with
 
 
 def test_a_restart_that_goes_on_trains_as_if_the_others_had_never_been():

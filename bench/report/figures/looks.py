@@ -36,7 +36,6 @@ KNOWN: dict[str, tuple[str, Marker]] = {
     "ivae": ("#c070b9", "v"),
     "flow-vae": ("#34509a", "D"),
     "synergy-vae": ("#f4421a", "o"),
-    "adaptive-synergy-vae": ("#7c1d00", "*"),
     "beta-vae": ("#3aa1f8", (4, 1, 0)),
     "gaussian-vae": ("#af09bc", (4, 1, 45)),
     "sparse-gaussian-vae": ("#7c8507", (3, 1, 270)),

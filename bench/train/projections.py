@@ -1,0 +1,109 @@
+"""The linear projection of data that folds least: where the encoder of a chart can start.
+
+A code of n numbers is lossless where the map from the data to it does not fold. An autoencoder that starts at random has folded within its
+first steps on many data sets, from nearly all starts; from a projection that folds little it has little to undo.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.sparse import csgraph
+from torch import Tensor
+
+from methods import nets
+
+POINTS, USED = 1000, 500  # at which the data's tangent spaces are estimated, and of which the search makes use
+KINDS = (
+    (60, 0.25),
+    (120, 0.5),
+    (60, 0.5),
+)  # neighbours that span one, and how far the metric is whitened in which they are near
+LINKS = 12  # neighbours among the points, along which an orientation is handed on
+N_STARTS, N_STEPS, RATE = 4, 40, 0.2  # of the search for a projection
+SHARPNESS = 4.0  # of the cost of a fold
+
+
+class Projection(NamedTuple):
+    """A linear code `encoder` @ x, (n, n_observed), and the linear map `decoder` (n_observed, n) that gives x back best."""
+
+    encoder: Tensor
+    decoder: Tensor
+
+
+def least_folding(x: np.ndarray, n: int, kind: int, seed: int) -> Projection | None:
+    """A projection of `x` (n_samples, n_observed), which has mean 0, to `n` numbers of variance 1 that are not correlated; None if there is none to seek.
+
+    T_p, an orthonormal basis of the tangent space at point p, are the n greatest principal axes of its neighbours. All are oriented alike,
+    by handing the orientation on along a minimum spanning tree of the points (as surfaces are reconstructed: Hoppe et al. 1992), so that
+    where the projection P does not fold, d_p = det(P T_p) / det(P C P')^(1/2), C the covariance of the data, has one sign. Least is the mean of
+    -log softplus(SHARPNESS * d_p / mean |d|), by Adam, of several random starts the best. `kind` chooses among `KINDS`.
+    """
+    n_samples, n_observed = x.shape
+    n_neighbours, exponent = KINDS[kind % len(KINDS)]
+    points = torch.as_tensor(x, dtype=torch.float64)
+    found = nets.white_axes(points)
+    if n_observed <= n or n_samples <= n_neighbours or found is None or not found[1].isfinite().all():
+        return None
+    axes, scales = found
+    metric = axes * scales**exponent
+    points = points @ metric
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(n_samples, generator=generator)[:POINTS]
+    tangents = oriented(_tangents(points, points[chosen], n_neighbours, n), points[chosen])[:USED]
+    covariance = torch.cov(points.T)
+    bases = torch.linalg.qr(torch.randn(N_STARTS, n_observed, n, generator=generator, dtype=torch.float64))[0].mT
+    bases = bases.clone().requires_grad_()
+    optimiser = torch.optim.Adam([bases], lr=RATE)
+
+    def cost() -> Tensor:
+        volumes = torch.linalg.det(torch.einsum("sim,pmj->spij", bases, tangents))
+        volumes = volumes / torch.linalg.det(bases @ covariance @ bases.mT).sqrt()[:, None]
+        scale = volumes.detach().abs().mean(1, keepdim=True)
+        return -torch.nn.functional.softplus(SHARPNESS * volumes / scale).log().mean(1)
+
+    for _ in range(N_STEPS):
+        optimiser.zero_grad()
+        cost().sum().backward()
+        optimiser.step()
+    best = bases[cost().nan_to_num(torch.inf).argmin()].detach() @ metric.T
+    code = torch.as_tensor(x, dtype=torch.float64) @ best.T
+    white = torch.linalg.inv(torch.linalg.cholesky(torch.cov(code.T).reshape(n, n)))
+    if not white.isfinite().all():
+        return None
+    decoder = torch.linalg.lstsq(code @ white.T, torch.as_tensor(x, dtype=torch.float64)).solution.T
+    return Projection((white @ best).float(), decoder.float())
+
+
+def _tangents(points: Tensor, at: Tensor, n_neighbours: int, n: int) -> Tensor:
+    """Orthonormal bases (n_at, n_observed, n) of what the nearest of `points` to each of `at` span most."""
+    near = torch.cdist(at.float(), points.float()).topk(n_neighbours, largest=False)[1]
+    centred = points[near] - points[near].mean(1, keepdim=True)
+    return torch.linalg.eigh(centred.mT @ centred)[1][:, :, -n:]
+
+
+def oriented(tangents: Tensor, points: Tensor) -> Tensor:
+    """`tangents` (n_points, n_observed, n), of which some change the sign of an axis, so that those of near `points` (n_points, n_observed) agree."""
+    n_points = len(points)
+    n_links = min(LINKS, n_points - 1)
+    near = torch.cdist(points, points).topk(n_links + 1, largest=False)[1][:, 1:]
+    overlap = torch.linalg.det(tangents[:, None].mT @ tangents[near])
+    rows = np.repeat(np.arange(n_points), n_links)
+    # Weights above 0, since 0 is no link; the tree links spaces that agree best.
+    weights = sparse.csr_matrix(
+        (1.01 - overlap.abs().flatten().numpy(), (rows, near.flatten().numpy())), [n_points] * 2
+    )
+    tree = csgraph.minimum_spanning_tree(weights.maximum(weights.T))
+    signs = torch.ones(n_points, dtype=tangents.dtype)
+    parts = csgraph.connected_components(tree, directed=False)[1]
+    for label in range(parts.max() + 1):
+        order, before = csgraph.breadth_first_order(tree, int(np.argmax(parts == label)), directed=False)
+        agrees = torch.linalg.det(tangents[before[order[1:]]].mT @ tangents[order[1:]])
+        for place, sign in zip(order[1:].tolist(), agrees.sign().tolist(), strict=True):
+            signs[place] = signs[before[place]] * (sign or 1.0)
+    result = tangents.clone()
+    result[:, :, 0] *= signs[:, None]
+    return result

@@ -1,0 +1,90 @@
+"""The projection that folds least, on surfaces of which the answer is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench.train import chart, projections
+from bench.train.chart import Autoencoder
+from methods import Shape
+
+
+def surface(bend=3.0, n=2000, seed=0):
+    """A bent plane whose greatest principal axes see it folded: its second parameter, its points (n, 3), and how these are turned."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(-1, 1, (2, n))
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    x = np.stack([a, 0.3 * b, bend * b**2], 1) @ turn.T
+    return b, x - x.mean(0), turn
+
+
+def exact_tangents(b, turn, bend=3.0):
+    zero = np.zeros_like(b)
+    return turn @ np.stack([np.stack([zero + 1, zero, zero], 1), np.stack([zero, zero + 0.3, 2 * bend * b], 1)], 2)
+
+
+def folded(encoder, b, turn):
+    """The part of the surface that a projection sees from behind."""
+    behind = np.linalg.det(encoder @ exact_tangents(b, turn)) < 0
+    return min(behind.mean(), 1 - behind.mean())
+
+
+@pytest.mark.parametrize("kind", range(len(projections.KINDS)))
+def test_a_bent_surface_is_seen_from_where_it_does_not_fold(kind):
+    b, x, turn = surface()
+    principal = np.linalg.eigh(np.cov(x.T))[1][:, -2:].T
+    assert folded(principal, b, turn) > 0.4
+    found = projections.least_folding(x, 2, kind, seed=0)
+    encoder = found.encoder.double().numpy()
+    assert folded(encoder, b, turn) < 0.02
+    code = x @ encoder.T
+    np.testing.assert_allclose(np.cov(code.T), np.eye(2), atol=1e-4)
+    least_squares = np.linalg.lstsq(code, x, rcond=None)[0].T
+    np.testing.assert_allclose(found.decoder.numpy(), least_squares, atol=1e-4)
+
+
+def test_it_follows_from_its_seed():
+    x = surface()[1]
+    one, same, other = (projections.least_folding(x, 2, 0, seed).encoder for seed in (0, 0, 1))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_tangents_are_oriented_alike_whatever_signs_they_come_with():
+    b, x, turn = surface(bend=0.3, n=400)
+    exact = torch.linalg.qr(torch.as_tensor(exact_tangents(b, turn, bend=0.3)))[0]
+    mixed = exact.clone()
+    mixed[:, :, 0] *= torch.as_tensor(np.random.default_rng(0).choice([-1.0, 1.0], (len(b), 1)))
+    alike = (projections.oriented(mixed, torch.as_tensor(x)).mT @ exact).det().sign()
+    assert abs(alike.sum()) == len(b) > abs((mixed.mT @ exact).det().sign().sum())
+
+
+@pytest.mark.parametrize(
+    "x, n",
+    [
+        (np.random.default_rng(0).normal(size=(300, 3)), 3),
+        (np.random.default_rng(0).normal(size=(50, 3)), 2),
+        (np.full((300, 3), np.nan), 2),
+        (np.zeros((300, 3)), 2),
+    ],
+    ids=["no axis to spare", "few points", "not finite", "constant"],
+)
+def test_sometimes_there_is_none_to_seek(x, n):
+    assert projections.least_folding(x, n, 0, 0) is None
+
+
+def test_a_chart_starts_as_the_projection_in_the_first_round_and_at_random_in_the_next():
+    x = surface()[1]
+    method = Autoencoder(width=4, depth=1)
+    found = chart._projection(method, x, 2, 0, seed=0)
+    assert torch.equal(found.encoder, projections.least_folding(x, 2, 0, 0).encoder)
+    assert chart._projection(method, x, 2, chart.N_STARTS, seed=0) is None
+    assert chart._projection(Autoencoder(spare_units=1), x, 2, 0, seed=0) is None
+    points = torch.as_tensor(x, dtype=torch.float32)
+    model = method.build(Shape(3, 2, 1))
+    method.prepare(model, points)
+    method.adopt(model, found)
+    with torch.no_grad():
+        code = method.encode(model, points, None)
+        torch.testing.assert_close(code - code.mean(0), points @ found.encoder.T, atol=1e-4, rtol=1e-4)
+        decoded = method.decode(model, code) - method.decode(model, 0 * code)
+        torch.testing.assert_close(decoded, code @ found.decoder.T)
