@@ -419,11 +419,12 @@ class CouplingFlow(nn.Module):
 
     def inverse(self, y: Tensor) -> Tensor:
         """x with forward(x) = y, (batch, n)."""
-        x = y @ torch.linalg.inv(self.linear)
+        # Without a check of the result, for which a GPU would have to be waited for: what is singular is not finite.
+        x = y @ torch.linalg.inv_ex(self.linear)[0]
         coupling: Any
         for coupling in reversed(self.couplings):
             x = coupling.inverse(x)
-        return x @ torch.linalg.inv(self.whitening)
+        return x @ torch.linalg.inv_ex(self.whitening)[0]
 
 
 class GaussianMixture(nn.Module):

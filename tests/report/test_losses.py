@@ -53,6 +53,17 @@ def test_a_start_from_the_chart_that_ends_below_the_truths_is_not_lost_to_optimi
     assert not pairs["is_worse"].any() and (pairs["optimisation"] == 0).all()
 
 
+def test_beside_the_truth_fewer_restarts_are_enough_and_of_several_runs_the_one_with_most_counts():
+    own = trials().assign(restarts=4)
+    truth = own[own["start"] == "truth"]
+    once = truth.assign(restarts=1, trial_id=truth["trial_id"] + "-once")
+    alone = losses.pairs(results(pd.concat([own[own["start"] == "chart"], once], ignore_index=True)))
+    assert len(alone) == 16 and (alone["truth"] == 0.95).all()
+    worse = once.assign(mcc_spearman=0.5)
+    both = losses.pairs(results(pd.concat([own, worse], ignore_index=True)))
+    assert len(both) == 16 and (both["truth"] == 0.95).all()
+
+
 def test_trials_that_differ_in_more_than_their_start_or_failed_make_no_pair(tmp_path):
     own = trials()
     own.loc[own["start"] == "truth", "steps"] = 200

@@ -7,7 +7,7 @@ import torch
 
 from bench.train import engine
 from bench.train.engine import Job, Stack
-from datasets import Split
+from datasets import Split, datasets
 from methods import Batch, Shape, methods
 from methods.nets import Rng
 
@@ -206,3 +206,21 @@ def test_a_model_adopts_what_its_job_starts_from():
 
     Stack(Adopting(width=8, steps=10), SHAPE, [job(0), job(1, start="a start")])
     assert seen == ["a start"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["synergy-vae", "ivae", "synergy-gan", "synergy-flow"])
+def test_steps_that_a_gpu_replays_give_the_models_that_single_kernels_and_a_cpu_give(name, monkeypatch):
+    dataset = datasets["sparse-mixing"].make({})
+    instance = dataset.generate(0)
+    method = methods[name].make({"steps": 96})
+
+    def objective(device, warm_up):
+        monkeypatch.setattr(engine.Replayed, "WARM_UP", warm_up)
+        stack = Stack(method, Shape(*dataset.shape), [Job(instance.train, k, k) for k in range(3)], device)
+        stack.train()
+        return stack.objective([instance.validation] * 3)
+
+    replayed, single = objective("cuda", 3), objective("cuda", 10**9)
+    np.testing.assert_allclose(replayed, single, rtol=1e-4)
+    np.testing.assert_allclose(replayed, objective("cpu", 3), rtol=0.02)
