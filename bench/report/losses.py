@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.report.results import HEADLINE_NAME, Results, is_ok
+from bench.report.results import HEADLINE_NAME, START, Results, is_ok
 from bench.report.texts import number, place_text
 from bench.run.store import write_text
 from bench.scores import HEADLINE, statistics
 from bench.scores.training import ties
 
-START, BLOCKS = "start", "objective_blocks"
+BLOCKS = "objective_blocks"
 PARTS = {
     "optimisation": "lost to optimisation",
     "identifiability": "lost to identifiability",

@@ -28,6 +28,7 @@ from datasets.oracle import PROMISES
 
 assert metrics and training, "imported for the scores that they declare"
 
+ORACLE, START = "oracle", "start"  # the role of trials that start at the truth, and the field that says so
 HEADLINE_NAME = SCORES[HEADLINE].axis.removesuffix(", test")
 OTHERS = ("error", "train_s", "has_truth")  # columns of every trial beside its scores; missing ones are NaN
 STRATUM = "stratum"  # the column that says in words where a trial's data lie on several dials, if its data set has words for it
@@ -127,12 +128,16 @@ class Results:
 
 
 def _labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
+    """The method, and in brackets the fields in which its trials differ; an oracle's, which no other is compared with, where it starts."""
     found = trials["method"].astype(object)
-    for method, rows in trials.groupby("method"):
-        varied = varying(rows, method_fields)
+    for (_, is_oracle), rows in trials.groupby(["method", trials["role"] == ORACLE]):
+        varied = [
+            *([START] if is_oracle else []),
+            *varying(rows, [f for f in method_fields if f != START or not is_oracle]),
+        ]
         if varied:
-            texts = [f"{method} ({place_text(row)})" for row in rows[varied].to_dict("records")]
-            found = found.mask(trials["method"] == method, pd.Series(texts, index=rows.index))
+            texts = [f"{row['method']} ({place_text({k: row[k] for k in varied})})" for row in rows.to_dict("records")]
+            found[rows.index] = texts
     return found
 
 
