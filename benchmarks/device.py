@@ -214,7 +214,7 @@ def _spread(apart: Sequence[float]) -> dict[str, Any]:
 def train(name: str, steps: int, device: str, pack_size: int) -> dict[int, dict[str, Any]]:
     """Rows of ten trials by seed, trained in packs of so many."""
     use_one_thread()
-    data, fields = datasets["sparse-mixing"].defaults, methods[name].defaults | {"steps": steps}
+    data, fields = datasets["sparse-mixing"].defaults, methods[name].defaults | {"steps": steps, "start": "random"}
     trials = [Trial("sparse-mixing", data, name, fields, seed, 0) for seed in range(10)]
     packs = [Pack(tuple(trials[at : at + pack_size])) for at in range(0, len(trials), pack_size)]
     return {row["seed"]: row for pack in packs for row in run_pack(pack, device).rows}

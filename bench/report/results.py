@@ -131,6 +131,7 @@ def _labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
     """The method, and in brackets the fields in which its trials differ; an oracle's, which no other is compared with, where it starts."""
     found = trials["method"].astype(object)
     for (_, is_oracle), rows in trials.groupby(["method", trials["role"] == ORACLE]):
+        is_oracle &= START in trials
         varied = [
             *([START] if is_oracle else []),
             *varying(rows, [f for f in method_fields if f != START or not is_oracle]),
