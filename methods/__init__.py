@@ -73,7 +73,8 @@ class Batch(NamedTuple):
     """One model's batch: `x` (batch, n_observed), standardised; `u` (batch, n_domains), the domain one-hot; `z` true latents.
 
     `z` is (batch, n_latents) only for a method with `sees_latents`; for every other it has no columns. `progress` is the fraction of
-    the steps that is done, 1 where the objective is evaluated: for a loss that has a schedule.
+    the steps that is done, 1 where the objective is evaluated: for a loss that has a schedule. On a GPU it is a tensor of one number; a loss
+    that branches on it is right there too, but its steps are not replayed as a CUDA graph.
     """
 
     x: torch.Tensor
