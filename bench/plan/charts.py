@@ -18,7 +18,9 @@ PART = 0.75  # of the steps of the method that asks for it
 N_STARTS = 6
 RACE = ((0.3, 2),)  # after this part of the steps, so many starts go on
 CHARTS_PER_PACK = 8  # enough that a race of few models is not slow
-SECONDS_PER_MAP = 1.0  # of one core: the linear maps that suit what a method assumes
+SECONDS_APART = (
+    2.0  # of one core: the projections that a chart starts from, and the maps that suit what a method assumes
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class ChartPack:
         first = self.specs[0]
         starts = 1.0 if first.sees_latents else model_starts()
         step_s = first.width * first.batch_size / (64 * 128) / MODEL_STEPS_PER_SECOND
-        return len(self.specs) * (starts * first.steps * step_s + SECONDS_PER_MAP)
+        return len(self.specs) * (starts * first.steps * step_s + SECONDS_APART)
 
 
 def model_starts() -> float:

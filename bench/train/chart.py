@@ -37,7 +37,10 @@ EXPONENT, FADES = 0.6, (0.3, 0.7)  # of the metric, until it falls to 0 between 
 JUDGED = 0.3  # exponent of the metric in which starts are compared
 PULL = 10.0  # weight of the true latents in a chart that sees them
 SPARE_UNITS, WIDE_STARTS = 2, 1  # of the autoencoder that has no need to fold
-TOLERANCE, NEGLIGIBLE = 0.95, 0.005  # how much worse a chart may be, and an error that needs no comparison
+TOLERANCE, NEGLIGIBLE = (
+    0.95,
+    0.005,
+)  # part of what noise alone makes a chart worse, and an error that needs no comparison
 N_CHARTS = 2  # of a data set, at most: those of the least error
 SLACK = 0.05  # log error by which a chart may exceed the best: others have mostly lost a latent
 ROUNDS = 3  # of N_STARTS starts each, at most
@@ -310,7 +313,7 @@ def fit(
 
 
 def _projection(method: Autoencoder, x: np.ndarray, n_latents: int, start: int, seed: int) -> Projection | None:
-    """What a start of a chart begins with: in the first round of starts, the third and so on a projection, in the others random weights.
+    """What a start of a chart begins with: a projection in odd rounds of starts, the first among them, random weights in even ones.
 
     In one round they would not race fairly: a projection leads early, and random starts that go another way are dropped.
     """
@@ -348,7 +351,7 @@ def tolerance(shape: Shape, n_spare: int) -> float:
     Where a chart leaves nothing but noise in n_observed - n_latents dimensions, the other leaves it in `n_spare` fewer.
     """
     n_noise = shape.n_observed - shape.n_latents
-    return TOLERANCE * n_noise / (n_noise - n_spare)
+    return max(1.0, TOLERANCE * n_noise / (n_noise - n_spare))
 
 
 @torch.no_grad()

@@ -326,6 +326,8 @@ class Replayed:
             torch.cuda.synchronize()
             with torch.cuda.graph(graph):
                 self._output = self.function(*self._inputs)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:  # it waits for the GPU
             torch.cuda.synchronize()
         else:

@@ -63,17 +63,20 @@ def least_folding(x: np.ndarray, n: int, kind: int, seed: int) -> Projection | N
         volumes = torch.linalg.det(torch.einsum("sim,pmj->spij", bases, tangents))
         volumes = volumes / torch.linalg.det(bases @ covariance @ bases.mT).sqrt()[:, None]
         scale = volumes.detach().abs().mean(1, keepdim=True)
-        return -torch.nn.functional.softplus(SHARPNESS * volumes / scale).log().mean(1)
+        # Far behind, its logarithm would be infinite.
+        return -torch.nn.functional.softplus((SHARPNESS * volumes / scale).clamp(min=-100)).log().mean(1)
 
     for _ in range(N_STEPS):
         optimiser.zero_grad()
         cost().sum().backward()
         optimiser.step()
-    best = bases[cost().nan_to_num(torch.inf).argmin()].detach() @ metric.T
+    costs = cost().detach().nan_to_num(torch.inf)
+    best = bases[costs.argmin()].detach() @ metric.T
     code = torch.as_tensor(x, dtype=torch.float64) @ best.T
-    white = torch.linalg.inv(torch.linalg.cholesky(torch.cov(code.T).reshape(n, n)))
-    if not white.isfinite().all():
+    factor, failed = torch.linalg.cholesky_ex(torch.cov(code.T).reshape(n, n))
+    if failed or not costs.isfinite().any():  # the data have fewer than n dimensions
         return None
+    white = torch.linalg.inv(factor)
     decoder = torch.linalg.lstsq(code @ white.T, torch.as_tensor(x, dtype=torch.float64)).solution.T
     return Projection((white @ best).float(), decoder.float())
 

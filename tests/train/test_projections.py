@@ -6,6 +6,7 @@ import torch
 
 from bench.train import chart, projections
 from bench.train.chart import Autoencoder
+from datasets import Split
 from methods import Shape
 
 
@@ -65,8 +66,9 @@ def test_tangents_are_oriented_alike_whatever_signs_they_come_with():
         (np.random.default_rng(0).normal(size=(50, 3)), 2),
         (np.full((300, 3), np.nan), 2),
         (np.zeros((300, 3)), 2),
+        (np.random.default_rng(0).normal(size=(300, 1)) @ [[1.0, 2.0, 3.0]], 2),
     ],
-    ids=["no axis to spare", "few points", "not finite", "constant"],
+    ids=["no axis to spare", "few points", "not finite", "constant", "fewer dimensions"],
 )
 def test_sometimes_there_is_none_to_seek(x, n):
     assert projections.least_folding(x, n, 0, 0) is None
@@ -88,3 +90,30 @@ def test_a_chart_starts_as_the_projection_in_the_first_round_and_at_random_in_th
         torch.testing.assert_close(code - code.mean(0), points @ found.encoder.T, atol=1e-4, rtol=1e-4)
         decoded = method.decode(model, code) - method.decode(model, 0 * code)
         torch.testing.assert_close(decoded, code @ found.decoder.T)
+
+
+def test_a_huge_outlier_leaves_a_finite_projection():
+    x = surface()[1]
+    x[0] *= 1e6
+    found = projections.least_folding(x - x.mean(0), 2, 0, seed=0)
+    assert found is None or found.encoder.isfinite().all()
+
+
+def test_a_fit_has_projections_in_odd_rounds_alone_and_none_for_the_autoencoder_that_it_is_compared_with(monkeypatch):
+    asked = []
+    monkeypatch.setattr(chart, "N_STARTS", 2)
+    monkeypatch.setattr(chart, "ROUNDS", 3)
+    monkeypatch.setattr(chart, "_is_lossless", lambda *_: False)
+    monkeypatch.setattr(projections, "least_folding", lambda x, n, kind, seed: asked.append(kind))
+    x = surface(n=200)[1].astype(np.float32)
+    x = np.concatenate([x, x[:, :1]], 1)
+    points = Split(x, np.zeros(200, int), np.zeros((200, 0)))
+    settings = {"steps": 32, "batch_size": 16, "width": 4, "depth": 1}
+    found = chart.fit({0: (points, points)}, Shape(4, 2, 1), settings, [lambda start: (start, start)])
+    assert asked == [0, 1, 4, 5] and found[0].facts["chart_starts"] == 6
+
+
+def test_a_chart_may_be_worse_than_an_autoencoder_with_more_units_by_what_noise_makes_it_and_never_must_be_better():
+    assert chart.tolerance(Shape(8, 4, 1), 2) == pytest.approx(0.95 * 2)
+    assert chart.tolerance(Shape(20, 10, 1), 2) == pytest.approx(0.95 * 10 / 8)
+    assert chart.tolerance(Shape(500, 4, 1), 2) == 1
