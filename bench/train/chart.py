@@ -251,18 +251,23 @@ def fit(
     begin = time.perf_counter()
     held_out = {place: validation for place, (_, validation) in data.items()}
 
-    def best(method: Autoencoder, places: Iterable[int], starts: Iterable[int], stages: Sequence[tuple[float, int]]):
-        """The models of several starts on each data set that are left at the end, with their objectives, the best one first."""
-        jobs = [
-            Job(
-                data[place][0],
-                *seeds[place](start),
-                place,
-                start=_projection(method, data[place][0].x, shape.n_latents, start, seeds[place](start)[0]),
-            )
-            for place in places
-            for start in starts
-        ]
+    def job(place: int, start: int, is_projected: bool) -> Job:
+        points, (init_seed, noise_seed) = data[place][0], seeds[place](start)
+        begun = projections.least_folding(points.x, shape.n_latents, start, init_seed) if is_projected else None
+        return Job(points, init_seed, noise_seed, place, begun)
+
+    def best(
+        method: Autoencoder,
+        places: Iterable[int],
+        starts: Iterable[int],
+        stages: Sequence[tuple[float, int]],
+        is_projected: bool = False,
+    ):
+        """The models of several starts on each data set that are left at the end, with their objectives, the best one first.
+
+        They start from projections of the data, or else at random.
+        """
+        jobs = [job(place, start, is_projected) for place in places for start in starts]
         found: dict[int, list[tuple[float, Any]]] = {}
         if not jobs:
             return found
@@ -287,7 +292,10 @@ def fit(
         wide = best(Autoencoder(spare_units=n_spare, **settings), data if n_spare else (), range(WIDE_STARTS), ())
         found, unmet = {}, set(data)
         for begun in range(0, ROUNDS * N_STARTS, N_STARTS):
-            rivals = best(Autoencoder(**settings), sorted(unmet), range(begun, begun + N_STARTS), RACE)
+            # In one round they would not race fairly: projections lead early, and random starts that go another way are dropped.
+            is_projected = begun // N_STARTS % 2 == 0
+            starts = range(begun, begun + N_STARTS)
+            rivals = best(Autoencoder(**settings), sorted(unmet), starts, RACE, is_projected)
             for place in sorted(unmet):
                 rivals[place] = [*found.get(place, []), *rivals.get(place, [])]
                 found[place] = sorted(rivals[place], key=lambda rival: rival[0])[:N_CHARTS]
@@ -310,16 +318,6 @@ def fit(
     for atlas in atlases.values():
         atlas.facts["chart_s"] = (time.perf_counter() - begin) / len(data)
     return atlases
-
-
-def _projection(method: Autoencoder, x: np.ndarray, n_latents: int, start: int, seed: int) -> Projection | None:
-    """What a start of a chart begins with: a projection in odd rounds of starts, the first among them, random weights in even ones.
-
-    In one round they would not race fairly: a projection leads early, and random starts that go another way are dropped.
-    """
-    if type(method) is not Autoencoder or method.spare_units or start // N_STARTS % 2:
-        return None
-    return projections.least_folding(x, n_latents, start, seed)
 
 
 def _chart(model: Any, points: Split, seed: int, sees_latents: bool) -> Chart:

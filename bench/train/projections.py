@@ -44,13 +44,13 @@ def least_folding(x: np.ndarray, n: int, kind: int, seed: int) -> Projection | N
     """
     n_samples, n_observed = x.shape
     n_neighbours, exponent = KINDS[kind % len(KINDS)]
-    points = torch.as_tensor(x, dtype=torch.float64)
-    found = nets.white_axes(points)
+    data = torch.as_tensor(x, dtype=torch.float64)
+    found = nets.white_axes(data)
     if n_observed <= n or n_samples <= n_neighbours or found is None or not found[1].isfinite().all():
         return None
     axes, scales = found
     metric = axes * scales**exponent
-    points = points @ metric
+    points = data @ metric
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(n_samples, generator=generator)[:POINTS]
     tangents = oriented(_tangents(points, points[chosen], n_neighbours, n), points[chosen])[:USED]
@@ -72,12 +72,12 @@ def least_folding(x: np.ndarray, n: int, kind: int, seed: int) -> Projection | N
         optimiser.step()
     costs = cost().detach().nan_to_num(torch.inf)
     best = bases[costs.argmin()].detach() @ metric.T
-    code = torch.as_tensor(x, dtype=torch.float64) @ best.T
+    code = data @ best.T
     factor, failed = torch.linalg.cholesky_ex(torch.cov(code.T).reshape(n, n))
     if failed or not costs.isfinite().any():  # the data have fewer than n dimensions
         return None
     white = torch.linalg.inv(factor)
-    decoder = torch.linalg.lstsq(code @ white.T, torch.as_tensor(x, dtype=torch.float64)).solution.T
+    decoder = torch.linalg.lstsq(code @ white.T, data).solution.T
     return Projection((white @ best).float(), decoder.float())
 
 

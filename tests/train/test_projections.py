@@ -74,13 +74,10 @@ def test_sometimes_there_is_none_to_seek(x, n):
     assert projections.least_folding(x, n, 0, 0) is None
 
 
-def test_a_chart_starts_as_the_projection_in_the_first_round_and_at_random_in_the_next():
+def test_a_chart_that_adopts_a_projection_encodes_and_decodes_as_it_does():
     x = surface()[1]
     method = Autoencoder(width=4, depth=1)
-    found = chart._projection(method, x, 2, 0, seed=0)
-    assert torch.equal(found.encoder, projections.least_folding(x, 2, 0, 0).encoder)
-    assert chart._projection(method, x, 2, chart.N_STARTS, seed=0) is None
-    assert chart._projection(Autoencoder(spare_units=1), x, 2, 0, seed=0) is None
+    found = projections.least_folding(x, 2, 0, seed=0)
     points = torch.as_tensor(x, dtype=torch.float32)
     model = method.build(Shape(3, 2, 1))
     method.prepare(model, points)
@@ -100,17 +97,24 @@ def test_a_huge_outlier_leaves_a_finite_projection():
 
 
 def test_a_fit_has_projections_in_odd_rounds_alone_and_none_for_the_autoencoder_that_it_is_compared_with(monkeypatch):
-    asked = []
+    asked, adopted = [], []
+    seek, adopt = projections.least_folding, Autoencoder.adopt
     monkeypatch.setattr(chart, "N_STARTS", 2)
     monkeypatch.setattr(chart, "ROUNDS", 3)
     monkeypatch.setattr(chart, "_is_lossless", lambda *_: False)
-    monkeypatch.setattr(projections, "least_folding", lambda x, n, kind, seed: asked.append(kind))
+    monkeypatch.setattr(
+        projections, "least_folding", lambda x, n, kind, seed: asked.append((kind, seed)) or seek(x, n, kind, seed)
+    )
+    monkeypatch.setattr(
+        Autoencoder, "adopt", lambda self, model, start: adopted.append(self.spare_units) or adopt(self, model, start)
+    )
     x = surface(n=200)[1].astype(np.float32)
     x = np.concatenate([x, x[:, :1]], 1)
     points = Split(x, np.zeros(200, int), np.zeros((200, 0)))
     settings = {"steps": 32, "batch_size": 16, "width": 4, "depth": 1}
-    found = chart.fit({0: (points, points)}, Shape(4, 2, 1), settings, [lambda start: (start, start)])
-    assert asked == [0, 1, 4, 5] and found[0].facts["chart_starts"] == 6
+    found = chart.fit({0: (points, points)}, Shape(4, 2, 1), settings, [lambda start: (start + 7, start)])
+    assert asked == [(0, 7), (1, 8), (4, 11), (5, 12)] and adopted == [0] * 4
+    assert found[0].facts["chart_starts"] == 6
 
 
 def test_a_chart_may_be_worse_than_an_autoencoder_with_more_units_by_what_noise_makes_it_and_never_must_be_better():
