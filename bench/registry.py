@@ -16,6 +16,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+given: dict[
+    str, bytes
+] = {}  # contents of files, by path, that came with a task: on its machine there are no such files
+
 
 class UsageError(ValueError):
     """The user made a mistake. The command line prints the message, one clear sentence, and exits with code 2."""

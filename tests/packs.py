@@ -2,6 +2,7 @@
 
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial
+from bench.run import process
 from bench.train.pack import run_pack
 from datasets import datasets
 from methods import methods
@@ -23,3 +24,12 @@ def pack(name, n_seeds=2, **changes):
 
 def rows_of(pack):
     return run_pack(pack).rows
+
+
+def watched(pack, **task):
+    """What a process of its own says at last of a pack, and the events before that."""
+    try:
+        *events, end = process.run(process.Task(pack, **task))
+    finally:
+        process.end_idle()
+    return end, events

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 
 from bench.cli import data, registered, report, run, tune
 from bench.cli.options import Parser
+from bench.cli.run import GOES_ON
 from bench.plan import plugins
 from bench.registry import UsageError, nearest
 
-GOES_ON = "finished packs are kept, and the same command goes on from there"
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}  # what a user can mend
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 1 every trial asked for failed or nothing can be written, 2 a mistake in the command, 130 interrupted."""
+    """Exit code: 0 done, 1 a trial asked for has no result, or none is ok, or nothing can be written, 2 a mistake in the command, 130 Ctrl-C."""
     try:
         arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
         arguments.plugins = plugins.load(arguments.plugins + arguments.more_plugins)

@@ -159,6 +159,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def time_span(text: str) -> float:
+    """Seconds of `3h`, `90min`, `45 s` or `600`."""
+    found = re.fullmatch(r"\s*([0-9.]+)\s*(h|min|m|s|)\s*", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write it as 3h, 90min or 600 (seconds)")
+    return seconds(found[1]) * {"h": 3600, "min": 60, "m": 60, "s": 1, "": 1}[found[2]]
+
+
 def fraction(text: str) -> float:
     try:
         value = float(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from bench.plan.packs import Pack, duration, expected_time, make_packs
 from bench.plan.profiles import PROFILES
 from bench.plan.trials import Trial, plan
 from bench.run.placement import Placement
-from bench.statuses import OK
+from bench.statuses import CRASHED, OK
 from datasets import datasets
 from methods import STARTS, methods
 
 RUNS = Path("results/runs")
+GOES_ON = "what is finished is kept, and the same command goes on from there"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +57,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="stop a trial that has trained for this long; its status is then timed-out, and it is tried again under a higher limit "
         "(default: none)",
+    )
+    add(
+        "--time-budget",
+        type=options.time_span,
+        metavar="TIME",
+        help="end within this time, as 3h, 90min or 600: start nothing late, keep what running packs have, say what is left (default: none)",
     )
     options.add_placement_options(parser)
     options.add_plugin_option(parser, "plugins")
@@ -114,59 +121,77 @@ def run(arguments: argparse.Namespace) -> int:
 
     store = Store(RUNS / request.name)
     if arguments.dry_run:
-        missing = store.missing(request.trials, placement.time_limit)
-        print(describe(request, missing, make_packs(missing, placement.device, arguments.plugins)))
+        finished = store.finished(placement.time_limit)
+        print(describe(request, finished, make_packs(request.trials, placement.device, arguments.plugins, finished)))
         return 0
 
     from rich.console import Console
 
     from bench.report import results, write
-    from bench.run import executors, manifest
+    from bench.run import executors, manifest, speed, stopping
     from bench.train import rows
 
     rows.check_columns(request.trials)
     console = Console(highlight=False)
     with store.lock():
-        missing = store.missing(request.trials, placement.time_limit)
+        finished = store.finished(placement.time_limit)
         for damage in store.damages:
             console.print(damage, soft_wrap=True, markup=False)
         store.damages.clear()
-        packs = make_packs(missing, placement.device, arguments.plugins)
+        packs = make_packs(request.trials, placement.device, arguments.plugins, finished)
         manifest.record(store, request.config, request.trials, options.command_line(), manifest.definitions())
         store.plan(request.trials)
-        skipped = len(request.trials) - len(missing)
+        skipped = sum(trial.trial_id in finished for trial in request.trials)
         note = f", {skipped} of them finished before" if skipped else ""
         where = f"{executors.choose(placement, packs)}, {placement.device}"
         console.print(f"run {request.name}: {len(request.trials)} trials{note}; {len(packs)} packs on {where}")
-        if packs:
-            executors.run(packs, store, placement, console)
+        is_ray = executors.choose(placement, packs) == "ray"
+        pace = speed.pace(options.n_workers(placement) if is_ray else 1) if packs else 1.0
+        with stopping.listening(arguments.time_budget) as stop:
+            if packs:
+                executors.run(packs, store, placement, console, request.trials, stop, pace)
+        if stop.reason:
+            n_left = len(store.missing(request.trials, placement.time_limit))
+            _say(console, f"{stop.reason}: {n_left} of {len(request.trials)} trials are left; {GOES_ON}")
+            return 1
         found = results.gather([store])
         write.write(found, store.folder, console)
-    asked = found.trials[found.trials.trial_id.isin([trial.trial_id for trial in request.trials])]
-    return 0 if (asked.status == OK).any() else 1
+    own = found.trials[found.trials.trial_id.isin([trial.trial_id for trial in request.trials])]
+    n_crashed, n_absent = int((own.status == CRASHED).sum()), len(request.trials) - len(own)
+    if n_crashed or n_absent:
+        first = f" ({own[own.status == CRASHED].error.iloc[0]})" if n_crashed else ""
+        _say(console, f"{n_crashed + n_absent} of {len(request.trials)} trials have no result{first}; {GOES_ON}")
+    return 0 if (own.status == OK).any() and not n_crashed and not n_absent else 1
 
 
-def describe(request: Request, missing: Sequence[Trial], packs: Sequence[Pack]) -> str:
+def _say(console: Any, text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def describe(request: Request, finished: Collection[str], packs: Sequence[Pack]) -> str:
     """What a dry run prints."""
     from tabulate import tabulate
 
+    from bench.run import speed
+
+    workers = options.n_workers(request.placement)
+    charts = pack_charts(charts_of(pack.trials[slot] for pack in packs for slot in pack.slots))
+    pace = speed.pace(workers) if packs else 1.0
     table = []
     for name in request.config["methods"]:
         own = [pack for pack in packs if pack.method == name]
-        n_trials = sum(len(pack.trials) for pack in own)
-        table.append([name, n_trials, len(own), duration(sum(pack.expected_s for pack in own))])
-    charts = pack_charts(charts_of(packs))
+        n_trials = sum(len(pack.slots) for pack in own)
+        table.append([name, n_trials, len(own), duration(pace * sum(pack.expected_s for pack in own))])
     if charts:
-        time = duration(sum(pack.expected_s for pack in charts))
+        time = duration(pace * sum(pack.expected_s for pack in charts))
         table.append(["charts", sum(len(pack.specs) for pack in charts), len(charts), time])
-    finished = len(request.trials) - len(missing)
-    workers = options.n_workers(request.placement)
+    n_finished = sum(trial.trial_id in finished for trial in request.trials)
     expected = [*(pack.expected_s for pack in charts), *(pack.expected_s for pack in packs)]
-    time = duration(expected_time(expected, workers))
+    time = duration(pace * expected_time(expected, workers))
     headers = ["method", "trials", "packs", "core time"]
     return "\n".join(
         [
-            f"run {request.name}: {len(request.trials)} trials, {finished} finished before, {len(packs)} packs on "
+            f"run {request.name}: {len(request.trials)} trials, {n_finished} finished before, {len(packs)} packs on "
             f"{request.placement.device}",
             tabulate(table, headers=headers, colalign=("left", "right", "right", "right")),
             f"estimated time: about {time} on {workers} cores",

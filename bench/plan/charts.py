@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench.plan.identity import CHART, ENGINE_VERSION, digest, source_hash, stream_seed
-from bench.plan.packs import CHUNK, MODEL_STEPS_PER_SECOND, Pack
+from bench.plan.packs import CHUNK, MODEL_STEPS_PER_SECOND
 from bench.plan.trials import Trial, fingerprint, model_shape
 from datasets import datasets
 from methods import AutoencoderMethod
@@ -18,6 +18,7 @@ PART = 0.75  # of the steps of the method that asks for it
 N_STARTS = 6
 RACE = ((0.3, 2),)  # after this part of the steps, so many starts go on
 CHARTS_PER_PACK = 8  # enough that a race of few models is not slow
+MOST_SECONDS = 60  # a rough guess of what a pack of several charts takes: what a kill costs
 SECONDS_APART = (
     2.0  # of one core: the projections that a chart starts from, and the maps that suit what a method assumes
 )
@@ -62,14 +63,22 @@ class ChartPack:
     """Charts that train as one stack: those of data sets of one shape, with one budget."""
 
     specs: tuple[ChartSpec, ...]
+    plugins: tuple[str, ...] = ()  # files that a process must load before it trains them
+
+    @functools.cached_property
+    def pack_id(self) -> str:
+        return digest([spec.chart_id for spec in self.specs])
 
     @property
     def expected_s(self) -> float:
         """A rough guess of its seconds on one core."""
-        first = self.specs[0]
-        starts = 1.0 if first.sees_latents else model_starts()
-        step_s = first.width * first.batch_size / (64 * 128) / MODEL_STEPS_PER_SECOND
-        return len(self.specs) * (starts * first.steps * step_s + SECONDS_APART)
+        return len(self.specs) * _expected_s(self.specs[0])
+
+
+def _expected_s(spec: ChartSpec) -> float:
+    starts = 1.0 if spec.sees_latents else model_starts()
+    step_s = spec.width * spec.batch_size / (64 * 128) / MODEL_STEPS_PER_SECOND
+    return starts * spec.steps * step_s + SECONDS_APART
 
 
 def model_starts() -> float:
@@ -100,21 +109,24 @@ def budget(method: AutoencoderMethod) -> dict[str, int]:
     return {"steps": steps, "batch_size": method.batch_size, "width": method.width, "depth": method.depth}
 
 
-def charts_of(packs: Iterable[Pack]) -> list[ChartSpec]:
-    """The charts that the trials of `packs` start from, each once."""
-    found = (chart_of(trial) for pack in packs for trial in pack.trials)
+def charts_of(trials: Iterable[Trial]) -> list[ChartSpec]:
+    """The charts that `trials` start from, each once."""
+    found = (chart_of(trial) for trial in trials)
     return list({spec.chart_id: spec for spec in found if spec is not None}.values())
 
 
-def pack_charts(specs: Iterable[ChartSpec]) -> list[ChartPack]:
-    """Charts in packs of at most `CHARTS_PER_PACK`; those of one pack have the same settings and shape."""
+def pack_charts(specs: Iterable[ChartSpec], plugins: Sequence[str] = ()) -> list[ChartPack]:
+    """Charts in packs of at most `CHARTS_PER_PACK`; those of one pack have the same settings and shape.
+
+    Rounding depends on the pack: where a run goes on, `specs` are all its charts, and the packs that lack some are trained again whole.
+    """
     groups: dict[str, list[ChartSpec]] = {}
     for spec in specs:
         shape = model_shape(spec.make_dataset())
         key = [spec.dataset, shape, spec.steps, spec.batch_size, spec.width, spec.depth, spec.sees_latents]
         groups.setdefault(digest(key), []).append(spec)
-    return [
-        ChartPack(tuple(group[at : at + CHARTS_PER_PACK]))
-        for group in groups.values()
-        for at in range(0, len(group), CHARTS_PER_PACK)
-    ]
+    packs = []
+    for group in groups.values():
+        size = max(1, min(CHARTS_PER_PACK, int(MOST_SECONDS / _expected_s(group[0]))))
+        packs += [ChartPack(tuple(group[at : at + size]), tuple(plugins)) for at in range(0, len(group), size)]
+    return packs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,10 +26,14 @@ Each = TypeVar("Each")
 
 @dataclass(frozen=True)
 class Pack:
-    """Trials of one method whose models have the same shapes: they train as one stacked model, or one after the other."""
+    """Trials of one method whose models have the same shapes: they train as one stacked model, or one after the other.
+
+    Those that train one after the other need not all be done at once: `finished` has the ids of those that are.
+    """
 
     trials: tuple[Trial, ...]
     plugins: tuple[str, ...] = ()  # files that a process must load before it runs them
+    finished: frozenset[str] = frozenset()
 
     @functools.cached_property
     def pack_id(self) -> str:
@@ -38,6 +42,11 @@ class Pack:
     @property
     def method(self) -> str:
         return self.trials[0].method
+
+    @property
+    def slots(self) -> list[int]:
+        """The places of the trials that are to be run."""
+        return [slot for slot, trial in enumerate(self.trials) if trial.trial_id not in self.finished]
 
     @functools.cached_property
     def is_stacked(self) -> bool:
@@ -49,7 +58,7 @@ class Pack:
         """A rough guess of its seconds on one core, for estimates of the time left."""
         method = self.trials[0].make_method()
         training = model_steps(method) * step_s(method) if self.is_stacked else 0.0
-        return (training + SECONDS_PER_SCORE) * len(self.trials)
+        return (training + SECONDS_PER_SCORE) * len(self.slots)
 
 
 def step_s(method: TorchMethod) -> float:
@@ -69,13 +78,25 @@ def survivors(restarts: int) -> int:
     return max(min(restarts, 2), restarts // RACE)
 
 
-def make_packs(trials: Iterable[Trial], device: str, plugins: Sequence[str] = ()) -> list[Pack]:
-    """Trials grouped by method and shape, at most `MODELS_PER_PACK` models each; the costliest pack first."""
+def make_packs(
+    trials: Iterable[Trial], device: str, plugins: Sequence[str] = (), finished: Collection[str] = ()
+) -> list[Pack]:
+    """Trials grouped by method and shape, at most `MODELS_PER_PACK` models each; the costliest pack first.
+
+    Left out are the trials whose ids are in `finished`. Where a run goes on, its packs are those that it had: finished packs were whole, and
+    a pack of estimators keeps its finished trials.
+    """
     packs = []
     for group in grouped(trials, lambda trial: trial):
-        on = device if Pack((group[0],)).is_stacked else "cpu"
-        size = max(1, MODELS_PER_PACK[on] // group[0].method_fields.get("restarts", 1))
-        packs += [Pack(tuple(group[at : at + size]), tuple(plugins)) for at in range(0, len(group), size)]
+        is_stacked = Pack((group[0],)).is_stacked
+        if is_stacked:
+            group = [trial for trial in group if trial.trial_id not in finished]
+        on = device if is_stacked else "cpu"
+        size = max(1, MODELS_PER_PACK[on] // group[0].method_fields.get("restarts", 1)) if group else 1
+        for at in range(0, len(group), size):
+            own = tuple(group[at : at + size])
+            pack = Pack(own, tuple(plugins), frozenset(trial.trial_id for trial in own if trial.trial_id in finished))
+            packs += [pack] * bool(pack.slots)
     return sorted(packs, key=lambda pack: -pack.expected_s)
 
 

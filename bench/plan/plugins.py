@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench import scores
 from bench.plan.identity import code_hash
-from bench.registry import UsageError, check_types
+from bench.registry import UsageError, check_types, given
 from datasets import datasets
 from methods import methods
 
@@ -64,7 +64,7 @@ def unload(files: Iterable[str]) -> None:
 
 def _load_file(file: str) -> None:
     try:
-        text = Path(file).read_bytes()
+        text = given[file] if file in given else Path(file).read_bytes()
         # The name is a hash of what executes: neither where the file lies, nor what it is called or says of itself, is part of a
         # trial's identity.
         name = f"plugin_{code_hash(text)}"

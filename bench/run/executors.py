@@ -1,6 +1,7 @@
-"""Runs packs, one after the other in this process or as tasks on Ray, and writes each to the store as it finishes.
+"""Runs packs, one after the other on this machine or as tasks on Ray, and writes each to the store as it finishes.
 
-A task trains a chart, or gets a pack with its charts and gives back its rows and small arrays; this process alone writes.
+Wherever a pack trains, a process beside it watches it, and gives on what it says (`bench.run.process`). A task on Ray gets all that it needs
+and gives back rows and arrays: no folder is shared. This process alone writes.
 """
 
 from __future__ import annotations
@@ -8,27 +9,39 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from bench.plan.charts import ChartPack, ChartSpec, charts_of, pack_charts
 from bench.plan.packs import Pack
+from bench.plan.trials import Trial
 from bench.registry import UsageError
+from bench.run import process
 from bench.run.placement import Placement
+from bench.run.process import Died
 from bench.run.progress import Monitor
+from bench.run.stopping import Stop
 from bench.run.store import Store
-from bench.statuses import FAILURES
-from bench.train.chart import Atlas
-from bench.train.pack import Finished, run_pack
+from bench.run.work import Part, Work, name_of
+from bench.train.errors import LostProcess
+from bench.train.reporter import State
 
 ROOT = Path(__file__).resolve().parents[2]
-PENDING_PER_CORE = 2  # tasks that wait or run: enough to keep every core busy
+PENDING_PER_CORE, LEAST_PENDING = (
+    2,
+    8,
+)  # tasks that wait or run: every core is busy, and an autoscaler sees that more would be
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_COUNTS = 5.0  # of the cores, which nodes that join or leave change
+SILENCE_S = (
+    60.0  # a task that has said nothing for so long, and should say something every second, is lost with its node
+)
 UNIT = "charts and packs"
 
 
@@ -40,141 +53,151 @@ def choose(placement: Placement, packs: Sequence[Pack]) -> str:
     return "ray" if placement.address or several else "serial"
 
 
-def run(packs: Sequence[Pack], store: Store, placement: Placement, console: Console) -> None:
-    """Runs `packs`, after the charts that they start from. Every one that finishes is in `store`, whatever stops the others."""
-    specs = charts_of(packs)
-    charts = {spec.chart_id: kept for spec in specs if (kept := _kept_chart(spec, store)) is not None}
-    missing = pack_charts(spec for spec in specs if spec.chart_id not in charts)
-    work = _Work(store, placement, packs, missing, charts)
-    if choose(placement, packs) == "serial":
-        _run_serial(work, console)
-    else:
-        _run_ray(work, console)
+def run(
+    packs: Sequence[Pack],
+    store: Store,
+    placement: Placement,
+    console: Console,
+    trials: Sequence[Trial] | None = None,
+    stop: Stop | None = None,
+    pace: float = 1.0,
+) -> None:
+    """Runs `packs`, after the charts that they start from. Every one that finishes is in `store`, whatever stops the others.
+
+    `trials` are all that the run is of, finished ones too (by default, those of the packs). After `stop` nothing is started, and what runs
+    is left once it has said what it could go on from. `pace` is the seconds that an expected second takes on this machine.
+    """
+    own = [trial for pack in packs for trial in pack.trials] if trials is None else trials
+    work = Work(packs, own, store, placement)
+    is_serial = choose(placement, packs) == "serial"
+    monitor = Monitor(console, 1 if is_serial else os.cpu_count() or 1, UNIT, pace)
+    for part in work.parts:
+        monitor.add(part.pack_id, name_of(part), part.expected_s)
+    with monitor:
+        (_run_serial if is_serial else _run_ray)(work, monitor, stop or Stop())
 
 
-def _kept_chart(spec: ChartSpec, store: Store) -> Atlas | None:
-    arrays = store.chart(spec.chart_id)
+def _run_serial(work: Work, monitor: Monitor, stop: Stop) -> None:
     try:
-        return None if arrays is None else Atlas.of_arrays(arrays)
-    except Exception:  # a file that is no chart: it is written anew
-        return None
+        while not stop.is_wanted() and (part := work.next()):
+            monitor.start(part.pack_id)
+            for event in process.run(work.task(part), work.state(part)):
+                is_over = work.take(part, event, monitor)
+                monitor.update()
+                if is_over or (stop.is_wanted() and (isinstance(event, State) or stop.is_due())):
+                    break
+    finally:
+        process.end_idle()
+
+
+# --- on Ray
 
 
 @dataclass
-class _Work:
-    """What is to do, and what is known: a pack is ready once its charts are, or could not be trained (then it trains them, and says why)."""
+class _Running:
+    """A task that was handed to Ray."""
 
-    store: Store
-    placement: Placement
-    packs: Sequence[Pack]
-    missing: Sequence[ChartPack]
-    charts: dict[str, Atlas]
-
-    def __post_init__(self):
-        self.lacking = {spec.chart_id for pack in self.missing for spec in pack.specs}
-        self.needed = {pack.pack_id: {spec.chart_id for spec in charts_of([pack])} for pack in self.packs}
-
-    @property
-    def expected(self) -> list[float]:
-        return [*(pack.expected_s for pack in self.missing), *(pack.expected_s for pack in self.packs)]
-
-    def is_ready(self, part: ChartPack | Pack) -> bool:
-        return isinstance(part, ChartPack) or not self.needed[part.pack_id] & self.lacking
-
-    def charts_for(self, pack: Pack) -> dict[str, Atlas]:
-        return {chart_id: self.charts[chart_id] for chart_id in self.needed[pack.pack_id] & self.charts.keys()}
-
-    def keep_charts(self, pack: ChartPack, charts: Sequence[Atlas | None]) -> bool:
-        """Writes the charts that could be trained; says whether all could."""
-        for spec, chart in zip(pack.specs, charts, strict=True):
-            self.lacking.discard(spec.chart_id)
-            if chart is not None:
-                self.charts[spec.chart_id] = chart
-                self.store.write_chart(spec.chart_id, chart.arrays())
-        return None not in charts
-
-    def keep(self, pack: Pack, finished: Finished) -> bool:
-        """Writes the rows and latents of a pack; says whether nothing went wrong."""
-        self.store.write_pack(pack.pack_id, finished.rows, finished.latents)
-        return not any(row["status"] in FAILURES for row in finished.rows)
+    part: Part
+    heard: float = field(default_factory=time.monotonic)  # when it was handed over, then when it last said something
+    has_begun: bool = False
+    is_saved: bool = False  # since the run is to end
 
 
-def _run_serial(work: _Work, console: Console) -> None:
-    with Monitor(work.expected, console, workers=1, unit=UNIT) as monitor:
-        for charts in work.missing:
-            monitor.started()
-            is_well = work.keep_charts(charts, _train_charts(charts, work.placement))
-            monitor.finished(charts.expected_s, not is_well)
-        for pack in work.packs:
-            monitor.started()
-            is_well = work.keep(pack, _train(pack, work.placement, work.charts_for(pack)))
-            monitor.finished(pack.expected_s, not is_well)
-
-
-def _train(pack: Pack, placement: Placement, charts: Mapping[str, Atlas]) -> Finished:
-    from bench.train import engine
-
-    engine.use_one_thread()
-    return run_pack(pack, placement.device_of(pack), placement.time_limit, charts)
-
-
-def _train_charts(pack: ChartPack, placement: Placement) -> list[Atlas | None]:
-    """None for one that cannot be trained: the trials that start from it try it again, and their rows say why."""
-    from bench.train import chart, engine
-
-    engine.use_one_thread()
-    return [found if isinstance(found, Atlas) else None for found in chart.train(pack.specs, placement.device)]
-
-
-def _run_ray(work: _Work, console: Console) -> None:
+def _run_ray(work: Work, monitor: Monitor, stop: Stop) -> None:
     placement = work.placement
+    monitor.say("starting Ray")
     with ray_session(placement) as cores:
         import ray
 
-        waiting: list[Any] = [*work.missing, *work.packs]
-        workers = max(1, min(len(waiting), cores))
-        # By the share of a GPU: said to `ray.remote` itself, Ray ends the worker after its task, which else keeps its first GPU.
-        shares = {placement.gpus_of(pack) for pack in work.packs}
-        trains: dict[float, Any] = {
-            gpus: ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_train) for gpus in shares
+        monitor.say("")
+        given: Any = ray.put(_given(work)) if placement.address else None
+        # By the share of a GPU. Without retries of Ray's own: it knows neither what was saved, nor whose fault an end is.
+        shares = {placement.gpus, 0.0}
+        remote: dict[float, Any] = {
+            gpus: ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=0)(_task) for gpus in shares
         }
-        train_charts: Any = ray.remote(num_cpus=1, num_gpus=placement.gpus, max_retries=0)(_train_charts)
-        pending: dict[Any, Any] = {}
-        with Monitor(work.expected, console, workers, unit=UNIT) as monitor:
-            while waiting or pending:
-                ready = [part for part in waiting if work.is_ready(part)][: PENDING_PER_CORE * workers - len(pending)]
-                for part in ready:
-                    waiting.remove(part)
-                    if isinstance(part, ChartPack):
-                        reference = train_charts.remote(part, placement)
-                    else:
-                        reference = trains[placement.gpus_of(part)].remote(part, placement, work.charts_for(part))
-                    pending[reference] = part
-                monitor.running = min(len(pending), workers)
-                done, _ = ray.wait(list(pending), timeout=SECONDS_BETWEEN_LOOKS)
-                for reference in done:
-                    part = pending.pop(reference)
-                    result = _result(reference, part, placement)
-                    is_well = work.keep_charts(part, result) if isinstance(part, ChartPack) else work.keep(part, result)
-                    monitor.finished(part.expected_s, not is_well)
-                monitor.update()
+        tasks: dict[Any, _Running] = {}
+        counted = time.monotonic()
+        while True:
+            window = max(PENDING_PER_CORE * cores, LEAST_PENDING)
+            while not stop.is_wanted() and len(tasks) < window and (part := work.next()):
+                gpus = placement.gpus_of(part) if isinstance(part, Pack) else placement.gpus
+                handle = remote[gpus].remote(work.task(part), work.state(part), given)
+                tasks[handle] = _Running(part)
+            if stop.is_wanted() and (stop.is_due() or all(t.is_saved or not t.has_begun for t in tasks.values())):
+                break
+            if not tasks:
+                break
+            ready, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
+            if not ready:
+                ready, _ = ray.wait(list(tasks), timeout=SECONDS_BETWEEN_LOOKS)
+            for handle in ready:
+                _hear(handle, tasks, work, monitor)
+            for handle in _silent(tasks, cores):
+                task = tasks.pop(handle)
+                with suppress(Exception):  # whoever is silent may not hear this either
+                    ray.cancel(handle, force=True)
+                lost = LostProcess(f"its machine has said nothing for {SILENCE_S:g} s")
+                work.take(task.part, Died(lost, is_passing=True), monitor)
+            if time.monotonic() > counted + SECONDS_BETWEEN_COUNTS:
+                counted = time.monotonic()
+                cores = _cores() or cores
+            monitor.workers = max(1, min(cores, len(tasks) or 1))
+            monitor.update()
 
 
-def _result(reference, part: ChartPack | Pack, placement: Placement) -> Any:
-    """What a task gave; where its process died, no charts, and of a pack rows that say so, which the next run tries again."""
+def _task(task: process.Task, state: Any, given: Any) -> Iterator[Any]:
+    """A task of Ray."""
+    if given is not None:
+        from bench.run import given as files
+
+        files.take(given)
+    yield from process.run(task, state)
+
+
+def _given(work: Work) -> dict[str, bytes]:
+    from bench.run import given
+
+    return given.contents(work.parts)
+
+
+def _hear(handle: Any, tasks: dict[Any, _Running], work: Work, monitor: Monitor) -> None:
+    """Takes what a task says next; where its process or node died, that."""
     import ray
 
-    from bench.train.rows import crashed
+    task = tasks[handle]
+    try:
+        event = ray.get(next(handle))
+    except StopIteration:
+        event = Died(LostProcess("its task ended before it was done"), is_passing=True)
+    except ray.exceptions.RayTaskError as error:
+        event = Died(LostProcess(str(error).strip().splitlines()[-1]), is_passing=True)
+    except ray.exceptions.RayError:
+        event = Died(LostProcess("its worker or its node died"), is_passing=True)
+    task.heard, task.has_begun = time.monotonic(), True
+    task.is_saved = task.is_saved or isinstance(event, State)
+    monitor.start(task.part.pack_id)
+    if work.take(task.part, event, monitor):
+        del tasks[handle]
+
+
+def _silent(tasks: dict[Any, _Running], cores: int) -> list[Any]:
+    """The tasks to give up: those that have gone silent, and those that have not begun although there are cores for them."""
+    limit = time.monotonic() - SILENCE_S
+    silent = [handle for handle, task in tasks.items() if task.has_begun and task.heard < limit]
+    n_busy = sum(task.has_begun for task in tasks.values())
+    if n_busy < min(cores, len(tasks)):
+        silent += [handle for handle, task in tasks.items() if not task.has_begun and task.heard < limit]
+    return silent
+
+
+def _cores() -> int:
+    import ray
 
     try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        reason = str(error).strip().splitlines()[-1]
-    except ray.exceptions.RayError:
-        reason = "the worker process died (out of memory, or killed)"
-    if isinstance(part, ChartPack):
-        return [None] * len(part.specs)
-    return Finished(crashed(part, reason, placement.device_of(part)), {})
+        return int(ray.cluster_resources().get("CPU", 0))
+    except Exception:  # the cluster does not answer just now
+        return 0
 
 
 @contextmanager
@@ -195,32 +218,38 @@ def ray_session(placement: Placement) -> Iterator[int]:
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # the progress display and the rows say what there is to say
     mine = not ray.is_initialized()
-    if mine and placement.address:
-        try:
-            _knock(placement.address)
+    with tempfile.TemporaryDirectory(prefix="sb-", ignore_cleanup_errors=True) as scratch:
+        if mine and placement.address:
+            try:
+                _knock(placement.address)
+                ray.init(
+                    address=placement.address,
+                    runtime_env={
+                        "working_dir": str(ROOT),
+                        "excludes": ["results", ".git", ".venv", "build", "tests", "docs", "benchmarks"],
+                        "env_vars": {"OMP_NUM_THREADS": "1"},
+                    },
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                raise UsageError(f"--ray-address {placement.address}: no Ray cluster answers there ({error})") from None
+        elif mine:
             ray.init(
-                address=placement.address,
-                runtime_env={"working_dir": str(ROOT), "excludes": ["results", ".git", ".venv"]},
+                include_dashboard=False,
+                object_store_memory=128 * 2**20,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
+                _temp_dir=scratch,
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UsageError(f"--ray-address {placement.address}: no Ray cluster answers there ({error})") from None
-    elif mine:
-        ray.init(
-            include_dashboard=False,
-            object_store_memory=128 * 2**20,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
-    try:
-        gpus = ray.cluster_resources().get("GPU", 0)
-        if placement.gpus > gpus:
-            raise UsageError(f"a pack asks for {placement.gpus:g} GPUs, and Ray has {gpus:g}; see --gpus-per-pack")
-        yield int(ray.cluster_resources().get("CPU", 1))
-    finally:
-        if mine:
-            ray.shutdown()
+        try:
+            gpus = ray.cluster_resources().get("GPU", 0)
+            if placement.gpus > gpus:
+                raise UsageError(f"a pack asks for {placement.gpus:g} GPUs, and Ray has {gpus:g}; see --gpus-per-pack")
+            yield _cores() or 1
+        finally:
+            if mine:
+                ray.shutdown()
 
 
 def _knock(address: str) -> None:

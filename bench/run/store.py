@@ -3,9 +3,10 @@
 results/runs/<name>/
     manifest.json               what was run, with what, where
     planned.csv                 the trials that the run's commands asked for
-    parts/<pack>.jsonl          one row per trial, written when the pack finishes
+    parts/<pack>.jsonl          one row per trial, written when the pack finishes, or its trials do
     representations/<pack>.npz  per trial, estimated and true latents of the first test points, and the support of the mixing
     charts/<chart>.npz          the common start of all methods on one data set
+    states/<pack>.npz           what a pack that is not done goes on from
     trials.parquet, trials.csv  the rows, compacted
     damaged/                    parts that could not be read whole when the run went on: their trials were trained again
 
@@ -97,18 +98,33 @@ class Store:
                 raise UsageError(f"the run's folder {self.folder} cannot be locked ({error.strerror})") from None
             self._is_locked = True
             try:
+                self._end_journals()
                 yield
             finally:
                 self._is_locked = False
 
     # --- rows
 
-    def write_pack(self, pack_id: str, rows: list[dict[str, Any]], latents: dict[str, np.ndarray]) -> None:
+    def write_pack(self, pack_id: str, rows: list[dict[str, Any]], latents: Mapping[str, np.ndarray]) -> None:
         """Rows of one pack, and the arrays that `latents` gives back, by trial and name, durable when this returns."""
         if latents:
-            path = self.representation_folder / f"{pack_id}.npz"
-            write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **latents))
+            _write_arrays(self.representation_folder / f"{pack_id}.npz", latents)
         write_text(self.parts / f"{pack_id}.jsonl", "".join(json.dumps(_plain(row)) + "\n" for row in rows))
+
+    def add_rows(self, pack_id: str, rows: list[dict[str, Any]], latents: Mapping[str, np.ndarray]) -> None:
+        """The same, beside what is there of other trials of the pack."""
+        path = self.parts / f"{pack_id}.jsonl"
+        if path.exists():
+            new = {row["trial_id"] for row in rows}
+            rows = [*(row for row in self._read(path)[0] if row["trial_id"] not in new), *rows]
+            kept = self._arrays(self.representation_folder / f"{pack_id}.npz")
+            latents = {name: array for name, array in kept.items() if name.split(".")[0] not in new} | dict(latents)
+        self.write_pack(pack_id, rows, latents)
+
+    def finished_in(self, pack_id: str) -> set[str]:
+        """Trials of which a part has rows."""
+        path = self.parts / f"{pack_id}.jsonl"
+        return {row["trial_id"] for row in self._read(path)[0]} if path.exists() else set()
 
     def rows(self) -> list[dict[str, Any]]:
         """The last whole row of every trial, oldest first. Raises UsageError for a run of which only the table was kept."""
@@ -260,22 +276,62 @@ class Store:
 
     def write_chart(self, chart_id: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keeps the arrays of a chart, so that no later command trains it again."""
-        write_atomically(
-            self.folder / "charts" / f"{chart_id}.npz",
-            lambda file: np.savez_compressed(file, allow_pickle=False, **arrays),
-        )
+        _write_arrays(self.folder / "charts" / f"{chart_id}.npz", arrays)
 
     def chart(self, chart_id: str) -> dict[str, np.ndarray] | None:
         """The arrays of a chart; None where there is none, or none that can be read, which is then noted in `damages`."""
-        path = self.folder / "charts" / f"{chart_id}.npz"
+        return self._arrays(self.folder / "charts" / f"{chart_id}.npz", "; the chart is trained again") or None
+
+    def write_charts(self, pack_id: str, charts: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Keeps the arrays of charts that were trained together, by id: all of them, or none if this process is killed now.
+
+        Else the others would be trained among other charts, to other bits, by the next command.
+        """
+        together = {f"{chart_id}/{name}": array for chart_id, own in charts.items() for name, array in own.items()}
+        journal = self.folder / "charts" / "journal" / f"{pack_id}.npz"
+        _write_arrays(journal, together)
+        for chart_id, arrays in charts.items():
+            self.write_chart(chart_id, arrays)
+        journal.unlink()
+
+    def _end_journals(self) -> None:
+        """Writes the charts that a killed process had begun to write."""
+        for journal in sorted((self.folder / "charts" / "journal").glob("*.npz")):
+            charts: dict[str, dict[str, np.ndarray]] = {}
+            for key, array in self._arrays(journal).items():
+                chart_id, _, name = key.partition("/")
+                charts.setdefault(Path(chart_id).name, {})[name] = array
+            for chart_id, arrays in charts.items():
+                self.write_chart(chart_id, arrays)
+            journal.unlink()
+
+    # --- what packs go on from
+
+    def write_state(self, pack_id: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keeps what a pack that is not done goes on from, in place of what was kept before."""
+        write_atomically(self._state(pack_id), lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+    def state(self, pack_id: str) -> dict[str, np.ndarray] | None:
+        """The arrays that a pack goes on from; None where there are none, or none that can be read, which is then noted in `damages`."""
+        return self._arrays(self._state(pack_id), "; the pack begins anew") or None
+
+    def drop_state(self, pack_id: str) -> None:
+        """A pack is done, or goes on in another way."""
+        self._state(pack_id).unlink(missing_ok=True)
+
+    def _state(self, pack_id: str) -> Path:
+        return self.folder / "states" / f"{pack_id}.npz"
+
+    def _arrays(self, path: Path, then: str = "") -> dict[str, np.ndarray]:
+        """The arrays of a file; none where it is not there, or cannot be read, which is then noted in `damages`."""
         try:
             with np.load(path) as file:
                 return {name: file[name] for name in file.files}
         except FileNotFoundError:
-            return None
+            return {}
         except Exception as error:  # whatever a reader of binary files may find
-            self._note(path, f" cannot be read ({type(error).__name__}); the chart is trained again")
-            return None
+            self._note(path, f" cannot be read ({type(error).__name__}){then}")
+            return {}
 
     # --- the manifest, and what is planned
 
@@ -403,6 +459,10 @@ def settled(table: pd.DataFrame, flat: Collection[str] = ()) -> pd.DataFrame:
 def _text(value: Any) -> str | None:
     missing = value is None or (isinstance(value, float) and math.isnan(value))
     return None if missing else value if isinstance(value, str) else json.dumps(_plain(value))
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from bench.plan.charts import N_STARTS, RACE, ChartSpec
+from bench.plan.charts import N_STARTS, RACE, ChartSpec, model_starts
 from bench.plan.packs import CHUNK
 from bench.plan.trials import model_shape
 from bench.registry import CORNERS
@@ -44,6 +44,7 @@ TOLERANCE, NEGLIGIBLE = (
 N_CHARTS = 2  # of a data set, at most: those of the least error
 SLACK = 0.05  # log error by which a chart may exceed the best: others have mostly lost a latent
 ROUNDS = 3  # of N_STARTS starts each, at most
+MOST_PROGRESS = 0.95  # that is told before the charts are done: maps, and rounds that are rare, come last
 
 
 _trained: dict[str, Atlas] = {}  # in this process, by id
@@ -217,8 +218,13 @@ def obtain(spec: ChartSpec, device: str, known: Mapping[str, Atlas]) -> Atlas:
     return _trained[spec.chart_id]
 
 
-def train(specs: Sequence[ChartSpec], device: str = "cpu") -> list[Atlas | Exception]:
-    """Trains the charts of several data sets as one stack; they differ in their data alone. What keeps one from being trained is in its place."""
+def train(
+    specs: Sequence[ChartSpec], device: str = "cpu", progress: Callable[[float], None] | None = None
+) -> list[Atlas | Exception]:
+    """Trains the charts of several data sets as one stack; they differ in their data alone. What keeps one from being trained is in its place.
+
+    `progress` is told, now and then, the part that is done: of one round of starts, since further ones are rare.
+    """
     first = specs[0]
     shape = model_shape(first.make_dataset())
     results: list[Atlas | Exception] = [Diverged("every start of the chart became NaN or infinite") for _ in specs]
@@ -230,7 +236,7 @@ def train(specs: Sequence[ChartSpec], device: str = "cpu") -> list[Atlas | Excep
             results[place] = error
     points = {place: (instance.train, instance.validation) for place, instance in data.items()}
     seeds = [spec.seeds for spec in specs]
-    for place, atlas in fit(points, shape, first.settings, seeds, first.sees_latents, device).items():
+    for place, atlas in fit(points, shape, first.settings, seeds, first.sees_latents, device, progress).items():
         results[place] = atlas
     return results
 
@@ -242,6 +248,7 @@ def fit(
     seeds: Sequence[Callable[[int], tuple[int, int]]],
     sees_latents: bool = False,
     device: str = "cpu",
+    progress: Callable[[float], None] | None = None,
 ) -> dict[int, Atlas]:
     """The charts of several data sets, trained as one stack; that of a data set of which no start stays finite is missing.
 
@@ -249,6 +256,7 @@ def fit(
     fields of `Autoencoder`; `seeds[i](start)` gives those of the weights and the batches of a start on data set i.
     """
     begin = time.perf_counter()
+    model_steps, usual = 0, max(1.0, len(data) * settings["steps"] * (WIDE_STARTS + model_starts()))
     held_out = {place: validation for place, (_, validation) in data.items()}
 
     def job(place: int, start: int, is_projected: bool) -> Job:
@@ -272,10 +280,17 @@ def fit(
         if not jobs:
             return found
         stack = Stack(method, shape, jobs, device)
+
+        def after_chunk() -> None:
+            nonlocal model_steps
+            model_steps += CHUNK * len(stack.alive)
+            if progress:
+                progress(min(model_steps / usual, MOST_PROGRESS))
+
         for part, n_left in stages:
-            stack.train(int(part * method.steps) // CHUNK * CHUNK)
+            stack.train(int(part * method.steps) // CHUNK * CHUNK, after_chunk=after_chunk)
             race.keep_best(stack, held_out, n_left)
-        stack.train()
+        stack.train(after_chunk=after_chunk)
         objectives = race.keep_best(stack, held_out, len(jobs))
         for slot, place in enumerate(stack.owners):
             if np.isfinite(objectives[slot]):

@@ -79,8 +79,17 @@ class Stack:
         """Whose model each one is that the stack holds, in the order of the model axis."""
         return [self._owners[job] for job in self.alive]
 
-    def train(self, until: int | None = None, deadline: float = math.inf) -> None:
+    @property
+    def step(self) -> int:
+        """The steps that every model of the stack has been trained for."""
+        return self._step
+
+    def train(
+        self, until: int | None = None, deadline: float = math.inf, after_chunk: Callable[[], None] | None = None
+    ) -> None:
         """Minimises each model's own loss up to step `until`, a multiple of CHUNK, or to the end.
+
+        `after_chunk` is called wherever training stands between two chunks: `state_dict` then gives what it goes on from.
 
         Models that are no longer finite leave the stack. Raises OutOfTime before a chunk that would start after `deadline`, in
         seconds of `time.monotonic`, and BrokenContract for a loss that is not a scalar or writes to its batch.
@@ -98,6 +107,8 @@ class Stack:
                 self._step += 1
             if self._step % (CHUNK * CHECK) == 0 and not losses.isfinite().all():
                 self.keep(losses.isfinite().nonzero().flatten().tolist())
+            if after_chunk and self._step < end:
+                after_chunk()
         if self.alive:
             values = [value.detach().reshape(len(value), -1) for value in self._state.values()]
             self.keep(torch.stack([value.isfinite().all(1) for value in values]).all(0).nonzero().flatten().tolist())

@@ -27,8 +27,12 @@ class SourceChanged(Exception):
     """What would be trained is not what was planned."""
 
 
-class ProcessDied(Exception):
-    """The process of an estimator ended otherwise than by its own clock."""
+class EndedItsProcess(Exception):
+    """The method's own code ended the process that it ran in."""
+
+
+class LostProcess(Exception):
+    """The process was ended from outside, or took more memory than there was."""
 
 
 def check_source(pack: Pack) -> None:

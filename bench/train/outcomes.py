@@ -16,11 +16,12 @@ from bench.train import errors
 from datasets import Instance
 
 KEPT_POINTS = 500  # test points whose latents are kept beside the rows
-STATUS = {
+STATUS: dict[type[BaseException], str] = {
     errors.NotApplicable: statuses.NOT_APPLICABLE,
     errors.Diverged: statuses.DIVERGED,
     errors.OutOfTime: statuses.TIMED_OUT,
-    errors.ProcessDied: statuses.CRASHED,
+    errors.EndedItsProcess: statuses.FAILED,
+    errors.LostProcess: statuses.CRASHED,
 }
 
 
@@ -73,17 +74,22 @@ def sparse_support(instance: Instance) -> np.ndarray | None:
     return instance.support if is_scored else None
 
 
-def failure(error: Exception) -> Outcome:
-    """The outcome of a trial that raised `error`.
+def failure(error: BaseException) -> Outcome:
+    """The outcome of a trial that raised `error`, whatever a method may raise; Ctrl-C passes on.
 
     A trial that no repetition would mend has failed; one that another moment, or the present code, may mend has crashed.
     """
+    if isinstance(error, KeyboardInterrupt):
+        raise error
     if type(error) in STATUS:
         return Outcome(STATUS[type(error)], str(error))
     if isinstance(error, errors.BrokenContract):
         return Outcome(statuses.FAILED, f"BrokenContract: {error}")
-    passing = isinstance(error, (errors.SourceChanged, MemoryError, torch.OutOfMemoryError))
-    passing = passing or "can't allocate" in str(error)
+    passing = isinstance(error, errors.SourceChanged) or is_out_of_memory(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}, line {where.lineno}, {where.name}"
     return Outcome(statuses.CRASHED if passing else statuses.FAILED, f"{type(error).__name__}: {error} ({place})")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in str(error)

@@ -13,20 +13,31 @@ from bench.plan.packs import Pack
 from bench.train import estimators, stacked
 from bench.train.chart import Atlas
 from bench.train.data import verdicts
-from bench.train.errors import check_source
-from bench.train.outcomes import Outcome, failure
+from bench.train.errors import SourceChanged, check_source
+from bench.train.outcomes import failure, is_out_of_memory
+from bench.train.reporter import Reporter, Rows
 from bench.train.rows import row
+
+SECONDS_BETWEEN_ROWS = 1.0  # of estimators, each of which may be done in no time
 
 
 class Finished(NamedTuple):
-    """A pack's rows, one per trial, and the arrays that are kept of them, by trial and name."""
+    """A pack's rows, one per trial, and the arrays that are kept of them, by trial and name.
+
+    `is_too_large`: its models together ran out of memory, and some of them alone may not.
+    """
 
     rows: list[dict[str, Any]]
     latents: dict[str, np.ndarray]
+    is_too_large: bool = False
 
 
 def run_pack(
-    pack: Pack, device: str = "cpu", time_limit: float | None = None, charts: Mapping[str, Atlas] | None = None
+    pack: Pack,
+    device: str = "cpu",
+    time_limit: float | None = None,
+    charts: Mapping[str, Atlas] | None = None,
+    reporter: Reporter | None = None,
 ) -> Finished:
     """Runs the trials of `pack`. An exception becomes rows with a status, not a crash.
 
@@ -34,36 +45,64 @@ def run_pack(
 
     `time_limit` is the seconds of training per trial; a stack of models, which trains as one, has those of all its trials.
     """
-    start = time.perf_counter()
+    reporter = reporter or Reporter()
     plugins.load(pack.plugins)
+    run = _run_stack if pack.is_stacked else _run_estimators
+    return run(pack, device, time_limit, charts or {}, reporter)
+
+
+def _run_stack(
+    pack: Pack, device: str, time_limit: float | None, charts: Mapping[str, Atlas], reporter: Reporter
+) -> Finished:
+    start = time.perf_counter()
+    is_too_large = False
     try:
         check_source(pack)
-        outcomes, train_s, score_s = _outcomes(pack, device, time_limit, charts)
-    except Exception as error:
+        outcomes, train_s, score_s = stacked.run(pack, device, time_limit, charts, reporter)
+    except BaseException as error:
         outcomes, train_s, score_s = [failure(error)] * len(pack.trials), time.perf_counter() - start, 0.0
-    shared = {
-        "pack_id": pack.pack_id,
-        "pack_size": len(pack.trials),
-        "train_s": train_s / len(pack.trials),
-        "score_s": score_s / len(pack.trials),
-        "device": device,
-        "time_limit": time_limit,
-    }
-    members = list(zip(pack.trials, outcomes, strict=True))
-    rows = [row(trial, slot, outcome, shared) | verdicts(trial) for slot, (trial, outcome) in enumerate(members)]
-    latents = {
-        f"{trial.trial_id}.{key}": array.astype(np.float32)
-        for trial, outcome in members
-        for key, array in outcome.latents.items()
-    }
+        is_too_large = is_out_of_memory(error) and len(pack.trials) > 1
+    share = train_s / len(pack.trials), score_s / len(pack.trials)
+    results = {slot: estimators.Estimated(outcome, *share) for slot, outcome in enumerate(outcomes)}
+    return _finished(pack, results, device, time_limit, reporter)._replace(is_too_large=is_too_large)
+
+
+def _run_estimators(
+    pack: Pack, device: str, time_limit: float | None, charts: Mapping[str, Atlas], reporter: Reporter
+) -> Finished:
+    """What is given back has the rows that were said on the way too."""
+    try:
+        check_source(pack)
+    except SourceChanged as error:
+        crashed = estimators.Estimated(failure(error), 0.0, 0.0)
+        return _finished(pack, dict.fromkeys(pack.slots, crashed), device, time_limit, reporter)
+    whole, news = Finished([], {}), Finished([], {})
+    said_at = time.monotonic()
+    for slot in pack.slots:
+        estimated = estimators.estimate(pack.trials[slot], slot, time_limit, reporter)
+        found = _finished(pack, {slot: estimated}, device, time_limit, reporter)
+        whole, news = (Finished(old.rows + found.rows, old.latents | found.latents) for old in (whole, news))
+        reporter.progress(len(whole.rows) / len(pack.slots))
+        if time.monotonic() > said_at + SECONDS_BETWEEN_ROWS:
+            reporter.listener(Rows(news.rows, news.latents))
+            news, said_at = Finished([], {}), time.monotonic()
+    return whole
+
+
+def _finished(
+    pack: Pack,
+    results: Mapping[int, estimators.Estimated],
+    device: str,
+    time_limit: float | None,
+    reporter: Reporter,
+) -> Finished:
+    """The rows of the trials at some slots, with what is kept of their latents."""
+    shared = {"pack_id": pack.pack_id, "pack_size": len(pack.trials), "device": device, "time_limit": time_limit}
+    rows, latents = list[dict[str, Any]](), dict[str, np.ndarray]()
+    for slot, (outcome, train_s, score_s) in results.items():
+        trial = pack.trials[slot]
+        has_data = slot not in reporter.lost or not reporter.lost[slot].makes_data
+        of_data = verdicts(trial) if has_data else {}
+        rows.append(row(trial, slot, outcome, shared | {"train_s": train_s, "score_s": score_s}) | of_data)
+        latents |= {f"{trial.trial_id}.{key}": array.astype(np.float32) for key, array in outcome.latents.items()}
     return Finished(rows, latents)
-
-
-def _outcomes(
-    pack: Pack, device: str, time_limit: float | None, charts: Mapping[str, Atlas] | None
-) -> tuple[list[Outcome], float, float]:
-    if pack.is_stacked:
-        return stacked.run(pack, device, time_limit, charts)
-    results = estimators.run(pack, time_limit)
-    outcomes = [result.outcome for result in results]
-    return outcomes, sum(result.train_s for result in results), sum(result.score_s for result in results)

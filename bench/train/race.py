@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -12,16 +12,31 @@ from bench.train.engine import Stack
 from datasets import Split
 
 
-def train(stack: Stack, validation: Mapping[int, Split], deadline: float = math.inf) -> None:
+def train(
+    stack: Stack,
+    validation: Mapping[int, Split],
+    deadline: float = math.inf,
+    after_chunk: Callable[[], None] | None = None,
+) -> None:
     """Trains a stack, the restarts of each owner racing, and leaves those that were trained to the end.
 
-    `validation` has the points of each owner. Raises what `Stack.train` raises.
+    `validation` has the points of each owner. A stack that was saved by `after_chunk` goes on from where it was. Raises what `Stack.train`
+    raises.
     """
     method = stack.method
-    if method.restarts > 1:
-        stack.train(race_ends(method.steps), deadline)
+    if method.restarts > 1 and stack.step < race_ends(method.steps):
+        stack.train(race_ends(method.steps), deadline, after_chunk)
         keep_best(stack, validation, survivors(method.restarts))
-    stack.train(deadline=deadline)
+    stack.train(deadline=deadline, after_chunk=after_chunk)
+
+
+def part_done(stack: Stack) -> float:
+    """The part of the model-steps of a stack whose restarts race that is done."""
+    method = stack.method
+    race = min(race_ends(method.steps), method.steps) if method.restarts > 1 else 0
+    early, late = min(stack.step, race), max(stack.step - race, 0)
+    n_late = survivors(method.restarts)
+    return (method.restarts * early + n_late * late) / (method.restarts * race + n_late * (method.steps - race))
 
 
 def race_ends(steps: int) -> int:

@@ -91,7 +91,7 @@ def check_columns(trials: Sequence[Trial]) -> None:
             raise UsageError(f"{trial.method} on {trial.dataset}: {taken[0]!r} names a column of the tables; rename it")
 
 
-def crashed(pack: Pack, reason: str, device: str) -> list[dict[str, Any]]:
-    """Rows of a pack whose process died before it could write any. The next run tries these trials again."""
-    shared = {"pack_id": pack.pack_id, "pack_size": len(pack.trials), "device": device}
-    return [row(trial, slot, Outcome(statuses.CRASHED, reason), shared) for slot, trial in enumerate(pack.trials)]
+def without_result(pack: Pack, outcome: Outcome, device: str, time_limit: float | None) -> list[dict[str, Any]]:
+    """Rows of the trials of a pack that are to be run, where its process could give none. All have one outcome."""
+    shared = {"pack_id": pack.pack_id, "pack_size": len(pack.trials), "device": device, "time_limit": time_limit}
+    return [row(pack.trials[slot], slot, outcome, shared) for slot in pack.slots]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench import statuses
 from bench.plan.charts import chart_of
@@ -20,7 +21,14 @@ from bench.train.data import standardised
 from bench.train.engine import Job, Stack
 from bench.train.errors import OutOfTime
 from bench.train.outcomes import Outcome, failure, scored, sparse_support
+from bench.train.reporter import Reporter
 from datasets import Instance
+
+TRAINED_S = "trained_s"  # beside the stack's own arrays in what a pack goes on from
+LEAST_GRACE_S, GRACE = (
+    5.0,
+    0.1,
+)  # how much longer than it may, at least and in part, a stack trains before its process is ended
 
 
 def jobs_of(trial: Trial, instance: Instance, n_models: int, owner: int, atlas: Atlas | None) -> list[Job]:
@@ -35,7 +43,11 @@ def jobs_of(trial: Trial, instance: Instance, n_models: int, owner: int, atlas: 
 
 
 def run(
-    pack: Pack, device: str, time_limit: float | None = None, charts: Mapping[str, Atlas] | None = None
+    pack: Pack,
+    device: str,
+    time_limit: float | None = None,
+    charts: Mapping[str, Atlas] | None = None,
+    reporter: Reporter | None = None,
 ) -> tuple[list[Outcome], float, float]:
     """Outcomes of the pack's trials, seconds of training, seconds of scoring.
 
@@ -43,6 +55,7 @@ def run(
     those that are not in `charts`, by their ids, are trained first; their time is that of no trial.
     """
     start = time.perf_counter()
+    reporter = reporter or Reporter()
     method = pack.trials[0].make_method()
     outcomes = [Outcome(statuses.DIVERGED, "every restart became NaN or infinite") for _ in pack.trials]
     instances: dict[int, Instance] = {}
@@ -50,36 +63,58 @@ def run(
     jobs: list[Job] = []
     for index, trial in enumerate(pack.trials):
         try:
-            instance = standardised(trial)
-            spec = chart_of(trial)
-            atlases[index] = None if spec is None else chart.obtain(spec, device, charts or {})
-            jobs += jobs_of(trial, instance, method.restarts, index, atlases[index])
+            with reporter.at(index, makes_data=True):
+                instance = standardised(trial)
+            with reporter.at(index):
+                spec = chart_of(trial)
+                atlases[index] = None if spec is None else chart.obtain(spec, device, charts or {})
+                jobs += jobs_of(trial, instance, method.restarts, index, atlases[index])
             instances[index] = instance
-        except Exception as error:  # this trial has no data, or no chart; its neighbours train
+        except BaseException as error:  # this trial has no data, or no chart; its neighbours train
             outcomes[index] = failure(error)
     if not instances:
         return outcomes, time.perf_counter() - start, 0.0
-    start = time.perf_counter()
-    allowed = math.inf if time_limit is None else time_limit * len(instances)
-    deadline = time.monotonic() + allowed
     stack = Stack(method, model_shape(pack.trials[0].make_dataset()), jobs, device)
+    before_s = 0.0  # of training, in former processes
+    if reporter.state is not None:
+        try:
+            stack.load_state_dict({name: torch.tensor(array) for name, array in reporter.state.items()})
+            before_s = float(reporter.state[TRAINED_S])
+        except Exception:  # it is of no such stack, which then begins anew
+            stack = Stack(method, model_shape(pack.trials[0].make_dataset()), jobs, device)
+    start = time.perf_counter() - before_s
+    allowed = math.inf if time_limit is None else time_limit * len(instances)
+    deadline = time.monotonic() + allowed - before_s
+
+    def after_chunk() -> None:
+        reporter.progress(race.part_done(stack))
+        reporter.save(lambda: _arrays(stack) | {TRAINED_S: np.array(time.perf_counter() - start)})
+
     validation = {index: instance.validation for index, instance in instances.items()}
+    of_pack = f"the {allowed:g} s of its pack of {len(instances)}"
+    # The stack looks at the clock after each chunk; what does not even end a chunk is ended from outside.
+    ends = None if time_limit is None else allowed - before_s + max(LEAST_GRACE_S, GRACE * allowed)
     try:
-        race.train(stack, validation, deadline)
+        with reporter.clock(ends, f"a step of training did not end after {of_pack}"):
+            race.train(stack, validation, deadline, after_chunk)
     except OutOfTime as error:
         for index in set(stack.owners):
-            outcomes[index] = failure(OutOfTime(f"{error} after the {allowed:g} s of its pack of {len(instances)}"))
+            outcomes[index] = failure(OutOfTime(f"{error} after {of_pack}"))
         return outcomes, time.perf_counter() - start, 0.0
     train_s = time.perf_counter() - start
 
     start = time.perf_counter()
     best, found = _ties(stack, pack.trials, instances)
     stack.keep(best)
-    for index, outcome in zip(stack.owners, _scored(stack, pack.trials, instances, found), strict=True):
+    for index, outcome in zip(stack.owners, _scored(stack, pack.trials, instances, found, reporter), strict=True):
         outcomes[index] = outcome
     for index, own in atlases.items():
         outcomes[index].facts |= {} if own is None else own.facts
     return outcomes, train_s, time.perf_counter() - start
+
+
+def _arrays(stack: Stack) -> dict[str, np.ndarray]:
+    return {name: value.cpu().numpy() for name, value in stack.state_dict().items()}
 
 
 def _ties(
@@ -108,7 +143,8 @@ def _ties(
             for slot in equal:
                 try:
                     own = encodings.estimates(stack.method, encoded, slot, instances[index], trials[index].init_seed())
-                except Exception:
+                except BaseException as error:
+                    failure(error)
                     continue
                 representations.append(own["validation"])
             found[index] |= {"n_ties": len(equal)}
@@ -121,6 +157,7 @@ def _scored(
     trials: Sequence[Trial],
     instances: dict[int, Instance],
     found: dict[int, dict[str, Any]],
+    reporter: Reporter,
 ) -> list[Outcome]:
     """The outcome of each model that the stack holds, one of a trial."""
     if not stack.alive:
@@ -139,10 +176,12 @@ def _scored(
         if decoded is not None:
             scores["recon_nmse"] = reconstruction_error(instance.test.x, decoded[slot])
         try:
-            own = encodings.estimates(method, encoded, slot, instance, trials[index].init_seed())
-            own_strength = None if strength is None else strength[slot]
-            outcomes.append(scored(instance, own["validation"], own["test"], scores, own_strength))
-            outcomes[-1].facts = facts
-        except Exception as error:  # this trial cannot be scored; its neighbours can
+            with reporter.at(index):
+                own = encodings.estimates(method, encoded, slot, instance, trials[index].init_seed())
+                own_strength = None if strength is None else strength[slot]
+                outcome = scored(instance, own["validation"], own["test"], scores, own_strength)
+            outcome.facts = facts
+            outcomes.append(outcome)
+        except BaseException as error:  # this trial cannot be scored; its neighbours can
             outcomes.append(failure(error))
     return outcomes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -119,8 +120,10 @@ def run(
     open_ledgers = [ledger for ledger in searches if ledger.left_slices()]
     if not open_ledgers:
         return
-    expected = [ledger.slice_s() for ledger in open_ledgers for _ in range(ledger.left_slices())]
-    with ray_session(placement) as workers, Monitor(expected, console, workers, unit="slices") as monitor:
+    with ray_session(placement) as workers, Monitor(console, workers, "slices") as monitor:
+        for ledger in open_ledgers:
+            for number in range(ledger.left_slices()):
+                monitor.add((ledger.search.method, number), ledger.search.method, ledger.slice_s())
         for ledger in open_ledgers:
             _run_one(ledger, store, monitor, placement, workers, tuple(plugins))
 
@@ -133,7 +136,8 @@ def _run_one(
     from ray.tune.search import Searcher
 
     search, rungs = ledger.search, ledger.search.rungs
-    slice_s, n_left = ledger.slice_s(), ledger.left_slices()
+    n_left = ledger.left_slices()
+    waiting, running = deque((search.method, number) for number in range(n_left)), deque[tuple[str, int]]()
 
     class Sampler(Searcher):
         """The next configuration, as long as there is budget for its first stage."""
@@ -147,7 +151,7 @@ def _run_one(
             if number is None:
                 # None: nothing now, since defaults that fail leave what was set aside for them.
                 return None if ledger.left_slices() and ledger.aside else Searcher.FINISHED
-            monitor.started()
+            start(0)
             return {"number": number}
 
         def on_trial_complete(self, trial_id, result=None, error=False):
@@ -167,7 +171,7 @@ def _run_one(
                 if decision == TrialScheduler.STOP and trial.config["number"] != DEFAULTS:
                     status = STOPPED
                 elif ledger.charge(stage + 1, trial.config["number"]):
-                    monitor.started(ledger.slices(stage + 1))
+                    start(stage + 1)
                     return TrialScheduler.CONTINUE
                 else:
                     status = CUT
@@ -179,11 +183,18 @@ def _run_one(
             finish(stage, CRASHED)
             write(trial.config["number"], CRASHED, "the worker process died (out of memory, or killed)", [], stage)
 
+    def start(stage: int) -> None:
+        for _ in range(ledger.slices(stage)):
+            running.append(waiting.popleft())
+            monitor.start(running[-1])
+        monitor.update()
+
     def finish(stage: int, status: str) -> None:
         nonlocal n_left
         n_left -= ledger.slices(stage)
         for _ in range(ledger.slices(stage)):
-            monitor.finished(slice_s, status in FAILURES)
+            monitor.finish(running.popleft(), status in FAILURES)
+        monitor.update()
 
     def write(number: int, status: str, error: str | None, history: list[dict[str, Any]], stage: int) -> None:
         ledger.ended(number)

@@ -14,12 +14,12 @@ from bench.plan.packs import Pack
 from bench.plan.trials import Trial
 from bench.report import leaderboard, results
 from bench.run.store import Store
-from bench.train import estimators
 from bench.train.data import standardised
 from bench.train.errors import check_source
 from bench.train.pack import run_pack
 from datasets import datasets
 from methods import EstimatorMethod, TorchMethod, field, methods, register
+from tests.packs import watched
 from tests.plan.test_plugins import METHOD, alone, run  # noqa: F401 - the latter two are fixtures
 
 DATA = datasets["sparse-mixing"].defaults | {"domains": 3, "n_samples": 500}
@@ -238,8 +238,8 @@ class TestTimeLimit:
 
     def test_an_estimator_is_ended_whatever_it_does_and_its_neighbours_are_ok(self, sleepers, tmp_path):
         store = Store(tmp_path / "run")
-        finished = run_pack(sleepers, time_limit=1.5)
-        store.write_pack(sleepers.pack_id, *finished)
+        (finished,), _ = watched(sleepers, time_limit=1.5)
+        store.write_pack(sleepers.pack_id, *finished[:2])
         first, second, third = finished.rows
         assert [first["status"], second["status"], third["status"]] == ["ok", "timed-out", "timed-out"]
         assert "not done after 1.5 s" in second["error"] and second["time_limit"] == 1.5
@@ -247,18 +247,15 @@ class TestTimeLimit:
         assert store.missing(sleepers.trials, 1.5) == store.missing(sleepers.trials, 1) == []
         assert store.missing(sleepers.trials, 2) == store.missing(sleepers.trials) == list(sleepers.trials[1:])
 
-    def test_an_estimator_whose_process_dies_otherwise_is_tried_again(self, sleepers, tmp_path):
+    def test_an_estimator_that_ends_its_process_has_failed(self, sleepers, tmp_path):
         trials = tuple(replace(trial, method_fields={"how": "segfault"}) for trial in sleepers.trials[:2])
-        store = Store(tmp_path / "run")
-        finished = run_pack(replace(sleepers, trials=trials), time_limit=60)
-        store.write_pack("any", *finished)
-        done = finished.rows
-        assert [row["status"] for row in done] == ["ok", "crashed"] and "-11" in done[1]["error"]
-        assert store.missing(trials, 60) == list(trials[1:])
+        (finished,), _ = watched(replace(sleepers, trials=trials))
+        assert [row["status"] for row in finished.rows] == ["ok", "failed"]
+        assert "by the signal SIGSEGV" in finished.rows[1]["error"]
 
     def test_a_limit_that_is_kept_changes_no_number(self):
         trials = tuple(Trial("sparse-mixing", DATA, "fastica", methods["fastica"].defaults, s, 0) for s in range(2))
-        free, limited = (run_pack(Pack(trials), time_limit=t).rows for t in (None, 60))
+        free, limited = (watched(Pack(trials), time_limit=t)[0].result.rows for t in (None, 60))
         timing = {"finished_at", "train_s", "score_s", "time_limit"}
         assert [row["status"] for row in limited] == ["ok", "ok"]
         for a, b in zip(free, limited, strict=True):
@@ -268,9 +265,10 @@ class TestTimeLimit:
         (trial, *_) = sleepers.trials
         assert trial.trial_id
         check_source(replace(sleepers, trials=(trial,)))
-        (tmp_path / "slow.py").open("a").write("\nx = 1")  # after the worker's own look, which the next line leaves out
-        ((outcome, *_),) = estimators.run(replace(sleepers, trials=(trial,)), time_limit=60)
-        assert outcome.status == "crashed" and "edited" in outcome.error
+        (tmp_path / "slow.py").open("a").write("\nx = 1")  # after this process's own look
+        (finished,), _ = watched(replace(sleepers, trials=(trial,)))
+        (row,) = finished.rows
+        assert row["status"] == "crashed" and "edited" in row["error"]
 
     def test_a_stack_stops_between_chunks_when_the_time_of_all_its_trials_is_up(self):
         fields = methods["wrong-torch"].defaults | {"how": "slow", "steps": 100_000}
