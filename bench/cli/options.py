@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from bench.plan.identity import ROOT_SEEDS, digest
 from bench.plan.profiles import PROFILES
+from bench.plan.shards import Shard
 from bench.registry import UsageError
 from bench.run.placement import Placement, place
 from methods import methods
@@ -101,15 +102,18 @@ def method_names(text: str) -> list[str]:
     return names
 
 
-def folder_name(arguments: argparse.Namespace) -> str:
-    """The name of the run's folder: the one asked for, or the same for the same question, so that a repeated command goes on."""
+def folder_name(arguments: argparse.Namespace, shard: Shard | None = None) -> str:
+    """The name of the run's folder: the one asked for, or the same for the same question, so that a repeated command goes on.
+
+    Each shard has a folder of its own, so that several machines can share a disk.
+    """
     name = arguments.name
     if name is None:
         parts = [arguments.dataset, arguments.profile, *arguments.grid, *arguments.settings]
         name = short_name(*parts, f"root-seed={arguments.root_seed}" if arguments.root_seed else None)
     if not re.fullmatch(r"[\w.=,+-]{1,200}", name) or name.startswith("."):
         raise UsageError(f"--name {name!r}: use letters, digits and . _ - = + only, at most 200 of them")
-    return name
+    return name + (shard.suffix if shard else "")
 
 
 def short_name(*parts: str | None) -> str:
