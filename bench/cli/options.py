@@ -111,9 +111,14 @@ def folder_name(arguments: argparse.Namespace, shard: Shard | None = None) -> st
     if name is None:
         parts = [arguments.dataset, arguments.profile, *arguments.grid, *arguments.settings]
         name = short_name(*parts, f"root-seed={arguments.root_seed}" if arguments.root_seed else None)
+    return checked_name(name, "--name") + (shard.suffix if shard else "")
+
+
+def checked_name(name: str, option: str) -> str:
+    """The same, if a folder under results/ can be called so; else UsageError."""
     if not re.fullmatch(r"[\w.=,+-]{1,200}", name) or name.startswith("."):
-        raise UsageError(f"--name {name!r}: use letters, digits and . _ - = + only, at most 200 of them")
-    return name + (shard.suffix if shard else "")
+        raise UsageError(f"{option} {name!r}: use letters, digits and . _ - = + only, at most 200 of them")
+    return name
 
 
 def short_name(*parts: str | None) -> str:
