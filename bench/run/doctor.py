@@ -231,6 +231,7 @@ def cluster() -> Iterator[Finding]:
             yield Finding(name, text, True)
     yield Finding("ray", f"a task there and back takes {1000 * round_trip():.1f} ms")
     yield used(nodes)
+    yield from crowded(nodes, here)
 
 
 def differences(name: str, there: dict[str, Any], here: dict[str, Any]) -> Iterator[Finding]:
@@ -260,6 +261,15 @@ def round_trip() -> float:
         ray.get(nothing.remote(), timeout=SECONDS_FOR_A_NODE)
         times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+def crowded(nodes: list[dict[str, Any]], here: dict[str, Any]) -> Iterator[Finding]:
+    """Where Ray was started here, it counts the cores of the machine, whatever part of them a batch system gave to this process."""
+    own = here["cores"]
+    for node in nodes:
+        if node["NodeManagerHostname"] == platform.node() and node["Resources"].get("CPU", 0) > own:
+            text = f"Ray counts {node['Resources']['CPU']:g} cores on this machine, of which this process may use {own}: start it by "
+            yield Finding("ray", f"{text}`ray start --head --num-cpus {own}` and name --ray-address auto", True)
 
 
 def used(nodes: list[dict[str, Any]]) -> Finding:

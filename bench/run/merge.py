@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.plan.shards import Shard, parse_shard
 from bench.plan.trials import Trial
 from bench.registry import UsageError
 from bench.run.store import Store
@@ -84,6 +85,7 @@ def merge(sources: Sequence[Store], target: Store, manifest: Mapping[str, Any]) 
         f"run {target.folder.name}: {len(chosen)} trials, {len(new)} of them added, in {target.folder}",
         *[f"{n_missing} planned trials have no row yet: the main job's command, without --shard, trains them"]
         * bool(n_missing),
+        *absent_shards(target.manifest()["commands"]),
         *repeated(found, target),
         *identities([each.row for each in chosen.values()]),
         *dict.fromkeys(damage for store in (target, *sources) for damage in store.damages),
@@ -200,6 +202,26 @@ def _started(store: Store) -> str:
 
 def _each_once(commands: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [command for place, command in enumerate(commands) if command not in commands[:place]]
+
+
+def absent_shards(commands: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Says which shards of those that the commands are of are not among them; nothing where the last command was of no shard."""
+    shards = [shard for command in commands if (shard := _shard(command["config"].get("shard")))]
+    if not shards or not _shard(commands[-1]["config"].get("shard")):
+        return []
+    said = []
+    for of in sorted({shard.of for shard in shards}):
+        absent = sorted(set(range(1, of + 1)) - {shard.number for shard in shards if shard.of == of})
+        names = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")
+        said += [f"of {of} shards {len(absent)} are not here yet: {names}"] * bool(absent)
+    return said
+
+
+def _shard(text: Any) -> Shard | None:
+    try:
+        return parse_shard(text) if isinstance(text, str) else None
+    except UsageError:
+        return None
 
 
 # --- identities

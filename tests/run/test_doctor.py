@@ -95,6 +95,15 @@ def test_what_packs_would_use_is_counted():
     assert doctor.used(nodes[2:]).is_trouble
 
 
+def test_more_cores_than_this_process_may_use_are_a_trouble():
+    """As under Slurm, which gives a job some of a node's cores: Ray counts them all."""
+    nodes = [{"NodeManagerHostname": platform.node(), "Resources": {"CPU": 64.0}}]
+    (found,) = doctor.crowded(nodes, {"cores": 8})
+    assert found.is_trouble and "64 cores on this machine, of which this process may use 8" in found.text
+    assert not list(doctor.crowded(nodes, {"cores": 64}))
+    assert not list(doctor.crowded([nodes[0] | {"NodeManagerHostname": "another"}], {"cores": 8}))
+
+
 def test_the_hash_of_the_project_is_that_of_what_executes(monkeypatch, tmp_path):
     for room in ("bench", "methods", "datasets"):
         (tmp_path / room).mkdir()

@@ -295,6 +295,18 @@ def test_a_merge_that_is_killed_loses_nothing_and_is_done_by_the_next(tmp_path, 
         assert scores(target) == scores(whole)
 
 
+def test_shards_that_are_not_there_yet_are_named():
+    def commands(*shards):
+        return [{"config": {"shard": shard}} for shard in shards]
+
+    assert merge.absent_shards(commands("1/3", "3/3")) == ["of 3 shards 1 are not here yet: 2"]
+    assert merge.absent_shards(commands("1/3", "3/3", "2/3", "1/3")) == []
+    assert merge.absent_shards(commands("1/3", None)) == merge.absent_shards([{"config": {}}]) == []
+    assert merge.absent_shards(commands("5/4", 7, "1/20"))[0].endswith(
+        "19 are not here yet: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ..."
+    )
+
+
 # --- identities
 
 
