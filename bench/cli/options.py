@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 import sys
@@ -11,7 +10,9 @@ from collections.abc import Sequence
 
 from bench.plan.identity import ROOT_SEEDS, digest
 from bench.plan.profiles import PROFILES
+from bench.plan.shards import Shard
 from bench.registry import UsageError
+from bench.run.machine import cores
 from bench.run.placement import Placement, place
 from methods import methods
 
@@ -88,7 +89,7 @@ def placement_of(arguments: argparse.Namespace, executor: str = "auto", time_lim
 
 def n_workers(placement: Placement) -> int:
     """How many packs run at a time on this machine, for an estimate."""
-    return 1 if placement.executor == "serial" else os.cpu_count() or 1
+    return 1 if placement.executor == "serial" else cores()
 
 
 def method_names(text: str) -> list[str]:
@@ -101,14 +102,22 @@ def method_names(text: str) -> list[str]:
     return names
 
 
-def folder_name(arguments: argparse.Namespace) -> str:
-    """The name of the run's folder: the one asked for, or the same for the same question, so that a repeated command goes on."""
+def folder_name(arguments: argparse.Namespace, shard: Shard | None = None) -> str:
+    """The name of the run's folder: the one asked for, or the same for the same question, so that a repeated command goes on.
+
+    Each shard has a folder of its own, so that several machines can share a disk.
+    """
     name = arguments.name
     if name is None:
         parts = [arguments.dataset, arguments.profile, *arguments.grid, *arguments.settings]
         name = short_name(*parts, f"root-seed={arguments.root_seed}" if arguments.root_seed else None)
+    return checked_name(name, "--name") + (shard.suffix if shard else "")
+
+
+def checked_name(name: str, option: str) -> str:
+    """The same, if a folder under results/ can be called so; else UsageError."""
     if not re.fullmatch(r"[\w.=,+-]{1,200}", name) or name.startswith("."):
-        raise UsageError(f"--name {name!r}: use letters, digits and . _ - = + only, at most 200 of them")
+        raise UsageError(f"{option} {name!r}: use letters, digits and . _ - = + only, at most 200 of them")
     return name
 
 

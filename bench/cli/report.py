@@ -43,7 +43,7 @@ def add_commands(commands: Any) -> None:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    folders = list(dict.fromkeys(_run_folder(name) for name in arguments.names))
+    folders = list(dict.fromkeys(run_folder(name) for name in arguments.names))
     if arguments.out:
         out = Path(arguments.out)
     elif len(folders) == 1 and arguments.where is None:
@@ -71,7 +71,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    folders = [_run_folder(name) for name in (arguments.first, arguments.second)]
+    folders = [run_folder(name) for name in (arguments.first, arguments.second)]
 
     from bench.report import compare as comparison
     from bench.report import results
@@ -87,7 +87,7 @@ def compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run_folder(name: str) -> Path:
+def run_folder(name: str) -> Path:
     """The folder of a run, from its name or itself. Raises UsageError where there is none."""
     for folder in (Path(name), RUNS / name):
         if (folder / "manifest.json").exists():

@@ -13,6 +13,7 @@ from bench.plan.charts import charts_of, pack_charts
 from bench.plan.grid import parse_grid, parse_settings
 from bench.plan.packs import Pack, duration, expected_time, make_packs
 from bench.plan.profiles import PROFILES
+from bench.plan.shards import Shard, parse_shard
 from bench.plan.trials import Trial, plan
 from bench.run.placement import Placement
 from bench.statuses import CRASHED, OK
@@ -45,6 +46,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "and, from chart and truth, a table of what is lost to what (default: chart)",
     )
     add("--name", help="folder of the run under results/runs (default: from data set, profile and grid)")
+    add(
+        "--shard",
+        metavar="K/N",
+        help="train only the Kth of N parts of the trials, in a folder of its own, NAME.KofN; each part is the same on every machine, "
+        "and `merge` joins them (default: all trials)",
+    )
     add(
         "--executor",
         choices=("auto", "serial", "ray"),
@@ -81,6 +88,7 @@ class Request:
     config: dict[str, Any]
     trials: list[Trial]
     placement: Placement
+    shard: Shard | None = None  # of which `trials` are the part; all of them, if none is named
 
 
 def resolve(arguments: argparse.Namespace) -> Request:
@@ -98,6 +106,9 @@ def resolve(arguments: argparse.Namespace) -> Request:
         settings[entry.name] = own | settings.get(entry.name, {})
     n_seeds = arguments.seeds or profile.seeds
     trials, added = plan(dataset.name, axes, settings, names, n_seeds, arguments.root_seed)
+    shard = parse_shard(arguments.shard) if arguments.shard is not None else None
+    if shard:
+        trials = shard.part(trials)
     config = {
         "dataset": dataset.name,
         "methods": names,
@@ -109,9 +120,10 @@ def resolve(arguments: argparse.Namespace) -> Request:
         "settings": settings,
         "plugins": arguments.plugins,
         "time_limit": arguments.time_limit,
+        "shard": str(shard) if shard else None,
     }
     placement = options.placement_of(arguments, arguments.executor, arguments.time_limit)
-    return Request(options.folder_name(arguments), config, trials, placement)
+    return Request(options.folder_name(arguments, shard), config, trials, placement, shard)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -154,8 +166,14 @@ def run(arguments: argparse.Namespace) -> int:
             n_left = len(store.missing(request.trials, placement.time_limit))
             _say(console, f"{stop.reason}: {n_left} of {len(request.trials)} trials are left; {GOES_ON}")
             return 1
+        if request.shard and not request.trials:
+            console.print(f"shard {request.shard} has none of the data sets of this grid: there is nothing to train")
+            return 0
         found = results.gather([store])
-        write.write(found, store.folder, console)
+        if request.shard:
+            _say(console, f"shard {request.shard} is in {store.folder}; join it with the others by `merge`")
+        else:
+            write.write(found, store.folder, console)
     own = found.trials[found.trials.trial_id.isin([trial.trial_id for trial in request.trials])]
     n_crashed, n_absent = int((own.status == CRASHED).sum()), len(request.trials) - len(own)
     if n_crashed or n_absent:

@@ -22,7 +22,8 @@ from rich.console import Console
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial
 from bench.registry import UsageError
-from bench.run import process
+from bench.run import process, ray_troubles
+from bench.run.machine import cores
 from bench.run.placement import Placement
 from bench.run.process import Died
 from bench.run.progress import Monitor
@@ -33,6 +34,7 @@ from bench.train.errors import LostProcess
 from bench.train.reporter import State
 
 ROOT = Path(__file__).resolve().parents[2]
+NOT_SENT = ["results", ".git", ".venv", "build", "tests", "docs", "benchmarks", "examples"]  # to the nodes of a cluster
 PENDING_PER_CORE, LEAST_PENDING = (
     2,
     8,
@@ -49,7 +51,7 @@ def choose(placement: Placement, packs: Sequence[Pack]) -> str:
     """The executor for `packs`, "serial" or "ray"."""
     if placement.executor != "auto":
         return placement.executor
-    several = len(packs) > 1 and (os.cpu_count() or 1) > 1
+    several = len(packs) > 1 and cores() > 1
     return "ray" if placement.address or several else "serial"
 
 
@@ -70,7 +72,7 @@ def run(
     own = [trial for pack in packs for trial in pack.trials] if trials is None else trials
     work = Work(packs, own, store, placement)
     is_serial = choose(placement, packs) == "serial"
-    monitor = Monitor(console, 1 if is_serial else os.cpu_count() or 1, UNIT, pace)
+    monitor = Monitor(console, 1 if is_serial else cores(), UNIT, pace)
     for part in work.parts:
         monitor.add(part.pack_id, name_of(part), part.expected_s)
     with monitor:
@@ -106,7 +108,10 @@ class _Running:
 def _run_ray(work: Work, monitor: Monitor, stop: Stop) -> None:
     placement = work.placement
     monitor.say("starting Ray")
-    with ray_session(placement) as cores:
+    note = ray_troubles.address_note(placement.address)
+    if note:
+        monitor.console.print(note, soft_wrap=True, markup=False)
+    with ray_session(placement) as n_cores:
         import ray
 
         monitor.say("")
@@ -119,7 +124,7 @@ def _run_ray(work: Work, monitor: Monitor, stop: Stop) -> None:
         tasks: dict[Any, _Running] = {}
         counted = time.monotonic()
         while True:
-            window = max(PENDING_PER_CORE * cores, LEAST_PENDING)
+            window = max(PENDING_PER_CORE * n_cores, LEAST_PENDING)
             while not stop.is_wanted() and len(tasks) < window and (part := work.next()):
                 gpus = placement.gpus_of(part) if isinstance(part, Pack) else placement.gpus
                 handle = remote[gpus].remote(work.task(part), work.state(part), given)
@@ -133,7 +138,7 @@ def _run_ray(work: Work, monitor: Monitor, stop: Stop) -> None:
                 ready, _ = ray.wait(list(tasks), timeout=SECONDS_BETWEEN_LOOKS)
             for handle in ready:
                 _hear(handle, tasks, work, monitor)
-            for handle in _silent(tasks, cores):
+            for handle in _silent(tasks, n_cores):
                 task = tasks.pop(handle)
                 with suppress(Exception):  # whoever is silent may not hear this either
                     ray.cancel(handle, force=True)
@@ -141,8 +146,8 @@ def _run_ray(work: Work, monitor: Monitor, stop: Stop) -> None:
                 work.take(task.part, Died(lost, is_passing=True), monitor)
             if time.monotonic() > counted + SECONDS_BETWEEN_COUNTS:
                 counted = time.monotonic()
-                cores = _cores() or cores
-            monitor.workers = max(1, min(cores, len(tasks) or 1))
+                n_cores = _cores() or n_cores
+            monitor.workers = max(1, min(n_cores, len(tasks) or 1))
             monitor.update()
 
 
@@ -181,12 +186,12 @@ def _hear(handle: Any, tasks: dict[Any, _Running], work: Work, monitor: Monitor)
         del tasks[handle]
 
 
-def _silent(tasks: dict[Any, _Running], cores: int) -> list[Any]:
+def _silent(tasks: dict[Any, _Running], n_cores: int) -> list[Any]:
     """The tasks to give up: those that have gone silent, and those that have not begun although there are cores for them."""
     limit = time.monotonic() - SILENCE_S
     silent = [handle for handle, task in tasks.items() if task.has_begun and task.heard < limit]
     n_busy = sum(task.has_begun for task in tasks.values())
-    if n_busy < min(cores, len(tasks)):
+    if n_busy < min(n_cores, len(tasks)):
         silent += [handle for handle, task in tasks.items() if not task.has_begun and task.heard < limit]
     return silent
 
@@ -202,7 +207,11 @@ def _cores() -> int:
 
 @contextmanager
 def ray_session(placement: Placement) -> Iterator[int]:
-    """Ray on this machine, on the cluster at the placement's address, or as it runs already; gives the number of its cores."""
+    """Ray on this machine, on the cluster at the placement's address, or as it runs already; gives the number of its cores.
+
+    Raises UsageError where Ray cannot work, with what to do.
+    """
+    ray_troubles.prepare(placement.address)
     # Read by Ray when it is imported or started, and by the processes that it starts.
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -218,30 +227,16 @@ def ray_session(placement: Placement) -> Iterator[int]:
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # the progress display and the rows say what there is to say
     mine = not ray.is_initialized()
-    with tempfile.TemporaryDirectory(prefix="sb-", ignore_cleanup_errors=True) as scratch:
-        if mine and placement.address:
+    scratch_in = os.environ.get("RAY_TMPDIR") or None
+    with tempfile.TemporaryDirectory(
+        prefix=ray_troubles.SCRATCH, dir=scratch_in, ignore_cleanup_errors=True
+    ) as scratch:
+        if mine:
             try:
-                _knock(placement.address)
-                ray.init(
-                    address=placement.address,
-                    runtime_env={
-                        "working_dir": str(ROOT),
-                        "excludes": ["results", ".git", ".venv", "build", "tests", "docs", "benchmarks"],
-                        "env_vars": {"OMP_NUM_THREADS": "1"},
-                    },
-                    log_to_driver=False,
-                    logging_level=logging.CRITICAL,
-                )
-            except (OSError, ValueError, RuntimeError) as error:
-                raise UsageError(f"--ray-address {placement.address}: no Ray cluster answers there ({error})") from None
-        elif mine:
-            ray.init(
-                include_dashboard=False,
-                object_store_memory=128 * 2**20,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                _temp_dir=scratch,
-            )
+                _start(placement.address, scratch)
+            except Exception as error:  # whatever Ray may raise
+                said = ray_troubles.explain(error, placement.address) or f"{type(error).__name__}: {error}"
+                raise UsageError(said if placement.address is None else f"--ray-address: {said}") from None
         try:
             gpus = ray.cluster_resources().get("GPU", 0)
             if placement.gpus > gpus:
@@ -250,6 +245,19 @@ def ray_session(placement: Placement) -> Iterator[int]:
         finally:
             if mine:
                 ray.shutdown()
+
+
+def _start(address: str | None, scratch: str) -> None:
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is None:
+        memory = 128 * 2**20
+        ray.init(num_cpus=cores(), include_dashboard=False, object_store_memory=memory, _temp_dir=scratch, **quiet)
+        return
+    _knock(address)
+    environment = {"working_dir": str(ROOT), "excludes": NOT_SENT, "env_vars": {"OMP_NUM_THREADS": "1"}}
+    ray.init(address=address, runtime_env=environment, **quiet)
 
 
 def _knock(address: str) -> None:

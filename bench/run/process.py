@@ -29,7 +29,7 @@ import psutil
 from bench.plan import plugins
 from bench.plan.charts import ChartPack
 from bench.plan.packs import Pack
-from bench.run.memory import available_memory
+from bench.run.machine import free_memory
 from bench.train.errors import EndedItsProcess, LostProcess, OutOfTime
 from bench.train.reporter import At, Clock, Lost, Progress, Reporter, Rows, State
 
@@ -161,7 +161,7 @@ class _Child:
         """What the process says of a task, ending with `Done` or `_Ended`."""
         at = At(None)
         deadline, reason = float("inf"), ""
-        allowed = MEMORY_SHARE * available_memory() + self._memory()
+        allowed = MEMORY_SHARE * free_memory() + self._memory()
         last, beat = Progress(0.0), time.monotonic()
         try:
             self._pipe.send((task, state, dict(lost)))

@@ -10,6 +10,7 @@ import time
 
 from bench.plan.packs import CHUNK, MODEL_STEPS_PER_SECOND, MODELS_PER_PACK
 from bench.plan.trials import model_shape
+from bench.run.machine import cores
 
 REFERENCE = "vae"  # the method that the constants of the plan are relative to
 N_CHUNKS = 12
@@ -18,7 +19,7 @@ N_CHUNKS = 12
 @functools.cache
 def pace(workers: int) -> float:
     """The seconds that an expected second takes here, while `workers` processes train at a time."""
-    workers = max(1, min(workers, multiprocessing.cpu_count()))
+    workers = max(1, min(workers, cores()))
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with context.Pool(workers) as pool:
         return statistics.mean(pool.map(_pace, range(workers), chunksize=1))

@@ -130,6 +130,10 @@ class Store:
         """The last whole row of every trial, oldest first. Raises UsageError for a run of which only the table was kept."""
         return _last([row for path in self._part_files() for row in self._read(path)[0]])
 
+    def packs(self) -> dict[str, tuple[list[dict[str, Any]], bool]]:
+        """By the name of each part, its whole rows, and whether these are all that it holds."""
+        return {path.stem: self._read(path) for path in self._part_files()}
+
     def finished(self, time_limit: float | None = None) -> set[str]:
         """Trials that need no more training: all but those of which `STATUSES` says otherwise, or whose time was up under a lower limit.
 
@@ -148,7 +152,7 @@ class Store:
             if is_whole:
                 rows += own
             elif self._is_locked:
-                self._set_aside(path)
+                self.set_aside(path, "its trials are trained again")
         return {row["trial_id"] for row in _last(rows) if not again(row)}
 
     def missing(self, trials: Iterable[Trial], time_limit: float | None = None) -> list[Trial]:
@@ -228,13 +232,13 @@ class Store:
             return {}, "the line is cut off, or no JSON"
         return row, flaw(row, self.needed, MAYBE)
 
-    def _set_aside(self, path: Path) -> None:
-        """Moves a damaged part; nothing is deleted."""
+    def set_aside(self, path: Path, then: str) -> None:
+        """Moves a damaged part; nothing is deleted. `then` says what becomes of its trials."""
         folder = self.folder / "damaged"
         folder.mkdir(exist_ok=True)
         number = sum(other.name.startswith(path.name) for other in folder.iterdir())
         os.replace(path, folder / (f"{path.name}.{number}" if number else path.name))
-        self.note(f"{self._name(path)} is now in {folder.name}/, and its trials are trained again")
+        self.note(f"{self._name(path)} is now in {folder.name}/, and {then}")
 
     def note(self, damage: str) -> None:
         """Adds a sentence to `damages`, once."""
@@ -271,6 +275,18 @@ class Store:
             self._note(path, f" does not hold the latents of {row.trial_id}")
             return {}
         return found
+
+    def pack_latents(self, pack_id: str) -> dict[str, np.ndarray] | None:
+        """All arrays of a pack, as they were written; none where it has none, and None where they cannot be read, which is noted."""
+        path = self.representation_folder / f"{pack_id}.npz"
+        try:
+            with np.load(path) as file:
+                return {key: file[key] for key in file.files}
+        except FileNotFoundError:
+            return {}
+        except Exception as error:  # whatever a reader of binary files may find
+            self._note(path, f" cannot be read ({type(error).__name__})")
+            return None
 
     # --- charts
 

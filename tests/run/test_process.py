@@ -11,7 +11,7 @@ from rich.console import Console
 from bench.plan import plugins
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial
-from bench.run import executors, memory, process
+from bench.run import executors, process
 from bench.run.placement import Placement
 from bench.run.store import Store
 from bench.train.data import standardised
@@ -226,12 +226,3 @@ def test_a_process_that_ran_only_this_projects_code_trains_the_next_pack_and_a_u
         assert process._idle == [] and not first.is_alive()
     finally:
         process.end_idle()
-
-
-def test_the_memory_of_a_control_group_counts(tmp_path):
-    whole = memory.available_memory(tmp_path)
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("400000\n")
-    assert memory.available_memory(tmp_path) == 600000 < whole
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available_memory(tmp_path) > 600000

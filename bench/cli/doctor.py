@@ -1,0 +1,36 @@
+"""`doctor`: whether a run would work here, and on a Ray cluster, and what it would use. Nothing is trained."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from bench.cli import options
+from bench.cli.run import RUNS
+
+WIDTH = 18
+
+
+def add_commands(commands: Any) -> None:
+    command = commands.add_parser(
+        "doctor", help="whether a run would work here and on a Ray cluster, and on what", allow_abbrev=False
+    )
+    command.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="look at this Ray cluster, or auto (default: start Ray on this machine)",
+    )
+    command.set_defaults(run=doctor)
+    options.add_plugin_option(command)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Exit code 1 if there is a trouble."""
+    from bench.run import doctor as examination
+
+    n_troubles = 0
+    for what, text, is_trouble in examination.examine(RUNS, arguments.ray_address):
+        n_troubles += is_trouble
+        print(f"{'!' if is_trouble else ' '} {what:{WIDTH}} {text}", flush=True)
+    print(f"{n_troubles} troubles, marked by !" if n_troubles else "no trouble was found")
+    return 1 if n_troubles else 0

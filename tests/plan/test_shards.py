@@ -1,0 +1,83 @@
+"""Shards of a plan: every trial is in one, the same everywhere, and no data set is in two."""
+
+import pytest
+
+from bench.plan.charts import chart_of
+from bench.plan.shards import Shard, parse_shard
+from bench.plan.trials import plan
+from bench.registry import UsageError
+
+DOMAINS = {"sparse-mixing": {"domains": list(range(2, 11))}}
+
+
+def planned(axes=DOMAINS, names=("vae", "synergy-vae", "pca"), n_seeds=5, root_seed=0):
+    return plan("sparse-mixing", axes, {}, names, n_seeds, root_seed)[0]
+
+
+def shards(n):
+    return [Shard(number, n) for number in range(1, n + 1)]
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_every_trial_is_in_one_shard(n):
+    trials = planned()
+    parts = [[trial.trial_id for trial in shard.part(trials)] for shard in shards(n)]
+    assert sorted(sum(parts, [])) == sorted(trial.trial_id for trial in trials)
+
+
+def test_a_trials_shard_does_not_depend_on_what_else_is_planned():
+    alone = planned({"sparse-mixing": {"domains": [4]}}, ("synergy-vae",), 3)
+    everything = planned(n_seeds=10)
+    for shard in shards(3):
+        mine = {trial.trial_id for trial in shard.part(everything)}
+        assert {trial.trial_id for trial in shard.part(alone)} == mine & {trial.trial_id for trial in alone}
+
+
+def test_a_trials_shard_is_the_same_on_every_machine():
+    """Pinned: another number would split a run otherwise than the machines that started it."""
+    trials = planned({"sparse-mixing": {"domains": [2, 3]}}, ("pca",), 2)
+    assert [next(shard.number for shard in shards(8) if shard.part([trial])) for trial in trials] == [
+        7,
+        8,
+        4,
+        5,
+        2,
+        3,
+        6,
+        7,
+        5,
+        6,
+        2,
+        3,
+    ]
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_no_chart_is_trained_by_two_shards(n):
+    trials = planned() + planned(names=("gan",), root_seed=1)
+    charts = [{spec.chart_id for trial in shard.part(trials) if (spec := chart_of(trial))} for shard in shards(n)]
+    assert sum(map(len, charts)) == len(set.union(*charts)) == 2 * 27 * 5
+
+
+@pytest.mark.parametrize(("n", "most"), [(2, 1.05), (4, 1.05), (8, 1.15), (16, 1.6)])
+def test_shards_of_the_main_job_have_about_equally_many_data_sets(n, most):
+    trials = planned(names=("pca",))
+    sizes = [len(shard.part(trials)) for shard in shards(n)]
+    assert max(sizes) <= most * len(trials) / n
+
+
+def test_with_as_many_seeds_as_shards_all_have_equally_many_data_sets():
+    trials = planned(names=("pca",), n_seeds=10)
+    assert len({len(shard.part(trials)) for shard in shards(5)}) == 1
+
+
+def test_a_shard_is_read_as_it_is_written():
+    assert parse_shard("3/8") == Shard(3, 8) and str(Shard(3, 8)) == "3/8" and Shard(3, 8).suffix == ".3of8"
+
+
+@pytest.mark.parametrize(
+    "text", ["0/8", "9/8", "3/0", "a/b", "3", "3/", "/8", "", "3/8/2", "-1/8", " 3/8", "1.5/2", "1/99999999999", "²/8"]
+)
+def test_what_names_no_shard_is_a_mistake(text):
+    with pytest.raises(UsageError, match="as 3/8|as in 3/8"):
+        parse_shard(text)
