@@ -174,7 +174,10 @@ class Stack:
         return {name: value.detach().clone() for name, value in found.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes over what `state_dict` gave, on whatever device that was."""
+        """Takes over what `state_dict` gave, on whatever device that was. Raises KeyError or ValueError for the state of another stack."""
+        for name, value in self._state.items():
+            if state[f"models/{name}"].shape[1:] != value.shape[1:]:
+                raise ValueError(f"{name} has another shape in the state of another stack")
         self.alive, self._step = state["alive"].tolist(), int(state["step"])
         self._generators = [torch.Generator() for _ in self.alive]
         for place, generator in enumerate(self._generators):
