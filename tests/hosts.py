@@ -55,7 +55,7 @@ class Hosts:
         self._ip("-n", self.switch, "link", "set", "br0", "up")
         words = ["start", "--head", f"--port={PORT}", f"--temp-dir={self._temporary(0)}", "--include-dashboard=false"]
         self._ray(0, self.switch, words, hides=False)
-        self._wait_for(1)
+        self.wait_for(1)
 
     def add(self) -> int:
         """Adds a host, whose Ray has one core; gives its number."""
@@ -78,10 +78,25 @@ class Hosts:
 
     def kill(self, number: int) -> None:
         """Ends all processes of a host at once."""
-        found = subprocess.run(["ip", "netns", "pids", f"{self.mark}h{number}"], capture_output=True, text=True)
-        for pid in found.stdout.split():
+        for pid in self._pids(number):
             with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+
+    def trains(self, number: int) -> bool:
+        """Whether a worker of Ray there has a process beside it that trains."""
+        workers, parents = set(), set()
+        for pid in self._pids(number):
+            with suppress(OSError):
+                title = Path(f"/proc/{pid}/cmdline").read_bytes()
+                parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+                if title.startswith(b"ray::"):
+                    workers.add(pid)
+                    parents.add(parent)
+        return bool(workers & parents)
+
+    def _pids(self, number: int) -> list[int]:
+        found = subprocess.run(["ip", "netns", "pids", f"{self.mark}h{number}"], capture_output=True, text=True)
+        return [int(pid) for pid in found.stdout.split()]
 
     def start(self, *words: str, log: Path | None = None) -> subprocess.Popen:
         """A command of this project on the first host, in `folder`."""
@@ -98,9 +113,6 @@ class Hosts:
         for process in self.processes.values():
             process.wait()
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-    def wait_for_nodes(self, n: int) -> None:
-        self._wait_for(n)
 
     def _temporary(self, number: int) -> Path:
         folder = self.scratch / str(number)
@@ -134,7 +146,7 @@ class Hosts:
             run, cwd="/", env=self._env(), stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
 
-    def _wait_for(self, n: int, seconds: float = 120) -> None:
+    def wait_for(self, n: int, seconds: float = 120) -> None:
         """Waits until so many hosts are in the cluster."""
         program = "import ray; ray.init(address='10.77.0.1:%d', log_to_driver=False); print('nodes', len([n for n in ray.nodes() if n['Alive']]))"
         until = time.monotonic() + seconds
