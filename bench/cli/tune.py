@@ -11,6 +11,7 @@ from bench.plan.grid import parse_grid, parse_settings
 from bench.plan.profiles import PROFILES
 from bench.plan.trials import plan_cells
 from bench.statuses import OK
+from bench.text import say
 from datasets import datasets
 from methods import methods
 
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store(TUNING / options.folder_name(arguments), needed=SEARCH)
     workers = options.n_workers(placement)
     if arguments.dry_run:
-        print(execution.describe(execution.ledgers(searches, arguments.budget, store), workers))
+        say(execution.describe(execution.ledgers(searches, arguments.budget, store), workers))
         return 0
 
     from rich.console import Console

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from bench.report import leaderboard
 from bench.report import pairs as comparisons
-from bench.report.figures import Drawn
+from bench.report.figures import Drawn, Page
 from bench.report.results import Results, is_failed, summary
 from bench.report.texts import number, place_text, seconds_text, value_text, with_interval
 from bench.run.store import write_text
@@ -60,7 +60,7 @@ def write(
         board=_board(pd.concat(boards.values(), ignore_index=True), results, by),
         pairs=comparisons.texts(pairs),
         pairs_meaning=comparisons.MEANING,
-        figures=[_figure(path) for path in _ordered(drawn.paths)],
+        figures=[_figure(page) for page in _ordered(drawn.pages)],
         cells=_cells(results),
         headline=_heading(results.scores[HEADLINE]),
         commands=[f"{entry['command']}  # commit {_commit(entry)}" for entry in commands] + [command] * bool(command),
@@ -148,24 +148,22 @@ def _interval(row: Mapping[Any, Any], score: str) -> str:
     return with_interval(row[score], row[f"{score}_low"], row[f"{score}_high"]) or "–"
 
 
-def _ordered(paths: Sequence[Path]) -> list[Path]:
-    """The SVG files, in the order in which a reader wants them, then any other."""
-    pages = (path for path in paths if path.suffix == ".svg")
-    return sorted(pages, key=lambda path: [*TITLES, path.stem].index(path.stem))
+def _ordered(pages: Sequence[Page]) -> list[Page]:
+    """The pages in the order in which a reader wants them, then any other."""
+    return sorted(pages, key=lambda page: [*TITLES, page.name].index(page.name))
 
 
-def _figure(path: Path) -> dict[str, str]:
-    svg = path.read_text(encoding="utf-8")
-    svg = svg[svg.index("<svg") :]
+def _figure(page: Page) -> dict[str, str]:
+    svg = page.svg[page.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # Ids must be unique in a page that holds several figures.
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{path.stem}-\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{path.stem}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{path.stem}-\1)", svg)
-    title = TITLES.get(path.stem, path.stem)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{page.name}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{page.name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{page.name}-\1)", svg)
+    title = TITLES.get(page.name, page.name)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
-    caption = " ".join(path.with_suffix(".txt").read_text(encoding="utf-8").split())
-    return {"name": path.stem, "title": title, "svg": svg, "caption": caption}
+    caption = " ".join(page.caption.split())
+    return {"name": page.name, "title": title, "svg": svg, "caption": caption}
 
 
 def _cells(results: Results) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ Reading writes nothing, takes no lock, and never ends at a damage: what can be r
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -27,9 +28,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.files import NoArrays, in_words, largest, open_file, read_arrays, read_bytes
 from bench.registry import ROLES, UsageError
 from bench.scores import HEADLINE
 from bench.statuses import STATUSES, TIMED_OUT
+from bench.text import cell, csv_text, of_cell, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +86,10 @@ class Store:
         """Holds the run for one process. Raises UsageError if another one is writing it, or if it cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = open(self.folder / ".lock", "w")  # noqa: SIM115 - closed below: what the caller raises is the caller's
+            check_links(self.folder)
+            # Neither through a link nor waiting for a pipe.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            handle = os.fdopen(os.open(self.folder / ".lock", flags, 0o666), "rb")
         except OSError as error:
             raise UsageError(f"the run's folder {self.folder} cannot be written ({error.strerror})") from None
         with handle:
@@ -148,9 +154,10 @@ class Store:
             return settled(pd.DataFrame(self.rows()))
         path = self.folder / "trials.parquet"
         try:
-            table = pd.read_parquet(path)
+            table = _read_table(path)
         except Exception as error:  # whatever a reader of binary files may find
-            raise UsageError(f"{path} is no table that can be read ({type(error).__name__})") from None
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise UsageError(f"{path} is no table that can be read ({reason})") from None
         reasons = [flaw(_plain(row), self.needed, MAYBE) for row in table.to_dict("records")]
         flawed = [place for place, reason in enumerate(reasons) if reason]
         if flawed:
@@ -162,7 +169,7 @@ class Store:
         table = self.table()
         if not self.is_kept_table():
             write_atomically(self.folder / "trials.parquet", lambda file: table.to_parquet(file))
-            write_text(self.folder / "trials.csv", table.to_csv(index=False))
+            write_text(self.folder / "trials.csv", csv_text(table))
         return table
 
     def is_kept_table(self) -> bool:
@@ -182,7 +189,7 @@ class Store:
     def _read(self, path: Path) -> tuple[list[dict[str, Any]], bool]:
         """The whole rows of a part, and whether these are all that it holds; else the first flaw is noted."""
         try:
-            text = path.read_bytes()
+            text = read_bytes(path)
         except OSError as error:
             self._note(path, f" cannot be read ({error.strerror})")
             return [], False
@@ -215,13 +222,17 @@ class Store:
     def _set_aside(self, path: Path) -> None:
         """Moves a damaged part; nothing is deleted."""
         folder = self.folder / "damaged"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder}, for parts that are damaged, cannot be written ({error.strerror})") from None
         number = sum(other.name.startswith(path.name) for other in folder.iterdir())
         os.replace(path, folder / (f"{path.name}.{number}" if number else path.name))
         self.note(f"{self._name(path)} is now in {folder.name}/, and its trials are trained again")
 
     def note(self, damage: str) -> None:
         """Adds a sentence to `damages`, once."""
+        damage = one_line(damage)
         if damage not in self.damages:
             self.damages.append(damage)
 
@@ -243,14 +254,14 @@ class Store:
         pack_id = Path(str(row.get("pack_id"))).name  # whatever the row says, a file of this folder
         path = self.representation_folder / f"{pack_id}.npz"
         try:
-            with np.load(path) as file:
-                found = {key.removeprefix(start): file[key] for key in file.files if key.startswith(start)}
+            arrays = read_arrays(path, lambda name: name.startswith(start))
         except FileNotFoundError:
             self._note(path, " is missing")
             return {}
-        except Exception as error:  # whatever a reader of binary files may find
-            self._note(path, f" cannot be read ({type(error).__name__})")
+        except (OSError, NoArrays) as error:
+            self._note(path, f" cannot be read ({getattr(error, 'strerror', None) or error})")
             return {}
+        found = {name.removeprefix(start): array for name, array in arrays.items()}
         if not _are_latents(found):
             self._note(path, f" does not hold the latents of {row.trial_id}")
             return {}
@@ -269,12 +280,12 @@ class Store:
         """The arrays of a chart; None where there is none, or none that can be read, which is then noted in `damages`."""
         path = self.folder / "charts" / f"{chart_id}.npz"
         try:
-            with np.load(path) as file:
-                return {name: file[name] for name in file.files}
+            return read_arrays(path)
         except FileNotFoundError:
             return None
-        except Exception as error:  # whatever a reader of binary files may find
-            self._note(path, f" cannot be read ({type(error).__name__}); the chart is trained again")
+        except (OSError, NoArrays) as error:
+            reason = getattr(error, "strerror", None) or error
+            self._note(path, f" cannot be read ({reason}); the chart is trained again")
             return None
 
     # --- the manifest, and what is planned
@@ -292,7 +303,7 @@ class Store:
         """Raises UsageError if the folder holds no run, or one whose manifest cannot be read."""
         path = self.folder / "manifest.json"
         try:
-            manifest = json.loads(path.read_bytes())
+            manifest = json.loads(read_bytes(path))
         except FileNotFoundError:
             raise UsageError(f"there is no run in {self.folder}") from None
         except OSError as error:
@@ -318,7 +329,8 @@ class Store:
             row for row in self._planned() if codes.get((row[1], row[2]), row[3]) == row[3] and row[0] not in found
         ]
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([PLANNED, *former, *found.values()])
+        rows = ([cell(entry) for entry in row] for row in (PLANNED, *former, *found.values()))
+        csv.writer(text, lineterminator="\n").writerows(rows)
         self.write_text("planned.csv", text.getvalue())
 
     def planned(self) -> pd.DataFrame:
@@ -330,7 +342,8 @@ class Store:
     def _planned(self) -> list[tuple[str, ...]]:
         path = self.folder / "planned.csv"
         try:
-            rows = list(csv.reader(io.StringIO(path.read_bytes().decode(), newline="")))
+            text = io.StringIO(read_bytes(path).decode(), newline="")
+            rows = [[of_cell(entry) for entry in row] for row in csv.reader(text)]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, csv.Error) as error:
@@ -405,9 +418,23 @@ def _text(value: Any) -> str | None:
     return None if missing else value if isinstance(value, str) else json.dumps(_plain(value))
 
 
+def check_links(folder: Path) -> None:
+    """Raises UsageError where a part of `folder` is a link to another folder: a command writes in the folder that it names."""
+    for path in folder.iterdir():
+        if path.is_symlink() and path.is_dir():
+            raise UsageError(
+                f"{path} is a link to another folder, in which nothing is written; put a folder in its place"
+            )
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    write_atomically(path, lambda file: file.write(text.encode("utf-8", "replace")))
+    write_bytes(path, text.encode("utf-8", "replace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    write_atomically(path, lambda file: file.write(content))
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -415,7 +442,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of a process that was killed, or a link
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -426,6 +454,20 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """The table in a Parquet file. Raises whatever its reader may find, and OSError where it is too large for the memory that is free."""
+    import pandas as pd
+    from pyarrow import parquet
+
+    with open_file(path) as file:
+        about = parquet.ParquetFile(file).metadata
+        groups = (about.row_group(number) for number in range(about.num_row_groups))
+        size = max(sum(group.total_byte_size for group in groups), 8 * about.num_rows * about.num_columns)
+        if size > largest():
+            raise OSError(errno.EFBIG, f"its {in_words(size)} are more than the {in_words(largest())} that may be read")
+        return pd.read_parquet(file)
 
 
 def _plain(value: Any) -> Any:
