@@ -17,7 +17,7 @@ from tests import hostile
 from tests.simulated import simulated_run, simulated_trials
 
 LEVELS = {"vae": 0.6, "synergy-vae": 0.9, "random": 0.4}
-NASTY = "=cmd|'/c calc'!A0 | <script>alert(1)</script> [x](javascript:y) `a` \x1b[31m\u202e"
+NASTY = "=cmd $\\\\frac$ |'/c calc'!A0 | <script>alert(1)</script> [x](javascript:y) `a` \x1b[31m\u202e"
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def nasty(tmp_path, monkeypatch):
     trials.loc[trials.method == "synergy-vae", "penalty"] = np.where(
         trials.seed[trials.method == "synergy-vae"] > 0, NASTY, "l1"
     )
-    trials["method"] = trials["method"].replace("random", "random")
+    trials["method"] = trials["method"].replace("random", "=$\\frac<script>|\x1b$")
     return simulated_run(tmp_path / "results" / "runs" / "run", trials).folder
 
 

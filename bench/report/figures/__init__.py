@@ -16,7 +16,7 @@ from bench.report.figures.costs import cost_and_score
 from bench.report.figures.latents import recovered_latents, recovered_support
 from bench.report.figures.lines import score_lines
 from bench.report.figures.maps import phase_diagram, promise_map, synergy_map
-from bench.report.figures.page import WIDTH, setting, with_short_paths
+from bench.report.figures.page import WIDTH, setting, with_plain_texts, with_short_paths
 from bench.report.figures.profiles import performance_profiles
 from bench.report.figures.promises import recovery_by_promise
 from bench.report.figures.ranks import critical_difference
@@ -51,7 +51,7 @@ class Drawn(NamedTuple):
 
 def draw_all(results: Results, folder: str | Path, style: str | Path | None = None) -> Drawn:
     """Every figure that `results` allow. `style` is a matplotlib style, by name or file, for what is not decided here."""
-    results = with_short_paths(results)
+    results = with_plain_texts(with_short_paths(results))
     if not (results.ok & results.trials[HEADLINE].notna()).any():
         return Drawn([], ["No figure is drawn, since no trial has a score."])
     draws = [score_lines, synergy_map, critical_difference, performance_profiles, recovery_by_promise, cost_and_score]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -32,7 +33,7 @@ from bench.report.results import STRATUM, Results, summary
 from bench.report.texts import value_text
 from bench.run.store import write_atomically, write_text
 from bench.scores.statistics import interval_name
-from bench.text import csv_text
+from bench.text import csv_text, one_line
 
 WIDTH = 5.5  # inches: the text width of ICLR, NeurIPS and JMLR
 MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
@@ -150,6 +151,19 @@ def with_short_paths(results: Results) -> Results:
         if paths:
             found[field] = trials[field].replace(_short(paths))
     return results.replaced(trials.assign(**found)) if found else results
+
+
+def with_plain_texts(results: Results) -> Results:
+    """The same results, of whose methods and fields no text is taken for a formula by matplotlib, or holds what no font has."""
+
+    def plain(value: Any) -> Any:
+        return one_line(value).replace("$", r"\$") if isinstance(value, str) else value
+
+    trials = results.trials
+    fields = ("method", "dataset", *results.dataset_fields, *results.method_fields)
+    texts = {field: trials[field].map(plain) for field in fields if trials[field].dtype.kind not in "biuf"}
+    methods, datasets = ({plain(name): facts for name, facts in k.items()} for k in (results.methods, results.datasets))
+    return dataclasses.replace(results, trials=trials.assign(**texts), methods=methods, datasets=datasets)
 
 
 def _short(paths: set[str]) -> dict[str, str]:
