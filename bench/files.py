@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+SMALL = 2**20  # bytes that may always be read
 SHARE = 0.25  # of the memory that is free: what is read is copied, to be centred and scaled
 KINDS = {
     stat.S_ISFIFO: "it is a pipe, not a file",
@@ -53,8 +54,8 @@ def open_file(path: Path | str) -> IO[bytes]:
 def read_bytes(path: Path | str) -> bytes:
     """What a file holds. Raises OSError where it cannot be read, or is too large for the memory that is free."""
     with open_file(path) as file:
-        size, most = os.fstat(file.fileno()).st_size, largest()
-        if size > most:
+        size = os.fstat(file.fileno()).st_size
+        if size > SMALL and size > (most := largest()):
             raise OSError(
                 errno.EFBIG, f"its {in_words(size)} are more than the {in_words(most)} that may be read", str(path)
             )

@@ -35,9 +35,10 @@ def test_a_file_that_is_larger_than_the_memory_may_hold_is_refused_unread(path, 
         file.truncate(2**43)  # of which the disk holds nothing
     with pytest.raises(OSError, match="8.19e\\+03 GiB are more than the .* GiB that may be read"):
         read_bytes(path)
+    monkeypatch.setattr(files, "largest", lambda: 2)
     path.write_bytes(b"abc")
     assert read_bytes(path) == b"abc"
-    monkeypatch.setattr(files, "largest", lambda: 2)
+    path.write_bytes(bytes(2**21))
     with pytest.raises(OSError, match="may be read"):
         read_bytes(path)
 
