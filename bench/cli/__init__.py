@@ -70,6 +70,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parsers = [parser, *commands.choices.values()]
     options = {o for p in parsers for action in p._actions for o in action.option_strings if o.startswith("--")}
     for word in argv:
+        if "\0" in word:
+            raise UsageError(f"{word!r} holds a null character, which no name or value may have")
         option = word.split("=")[0]
         if option.startswith("--") and option not in options:
             raise UsageError(f"there is no option {option!r}; {nearest(option, sorted(options))}")

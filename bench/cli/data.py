@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.cli import options
 from bench.plan.grid import parse_grid, parse_settings
-from bench.plan.trials import plan_cells
+from bench.plan.trials import check_size, plan_cells
 from bench.registry import UsageError
 from bench.text import csv_text, say
 from datasets import datasets
@@ -44,6 +44,8 @@ def audit(arguments: argparse.Namespace) -> int:
     settings = parse_settings(arguments.settings, dataset, [])
     options.check_apart(axes, settings)
     cells, _ = plan_cells(dataset.name, axes, settings)
+    n_seeds = arguments.seeds or AUDIT_SEEDS
+    check_size(len(cells) * n_seeds, "instances")
     out = Path(arguments.out) if arguments.out else None
     if out and (out.suffix != ".csv" or not out.parent.is_dir()):
         raise UsageError(f"--out {arguments.out}: name a .csv file in a folder that exists")
@@ -51,7 +53,7 @@ def audit(arguments: argparse.Namespace) -> int:
     from bench.report import audit as audits
     from bench.run.store import write_text
 
-    rows = audits.table(dataset.name, cells, arguments.seeds or AUDIT_SEEDS, arguments.root_seed)
+    rows = audits.table(dataset.name, cells, n_seeds, arguments.root_seed)
     varying = [field for field in dataset.fields if rows[field].nunique(dropna=False) > 1]
     say(audits.render(rows, varying))
     if out:
