@@ -20,6 +20,7 @@ from bench.run.store import write_text
 from bench.scores import HEADLINE, Score
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
+MOST_LISTED = 50_000  # trials; a page of so many has 20 MB, and a browser takes seconds to open it
 NOTHING = Drawn([], [])
 TITLES = {  # of the figures, in the order in which a reader wants them
     "score_lines": "Score against the dials of the data",
@@ -167,8 +168,9 @@ def _figure(page: Page) -> dict[str, str]:
 
 
 def _cells(results: Results) -> list[dict[str, Any]]:
-    """For each cell its name, the scores of its methods, and its trials."""
+    """For each cell its name, the scores of its methods, and its trials, unless all together are too many for a page."""
     varying, rows = results.cells, results.trials
+    is_listed = len(rows) <= MOST_LISTED
     groups = rows.groupby(varying, dropna=False, sort=True) if varying else [((), rows)]
     summaries = summary(rows, [*varying, "label"])
     keys = [tuple(map(value_text, row)) for row in summaries[varying].to_numpy()]
@@ -188,7 +190,8 @@ def _cells(results: Results) -> list[dict[str, Any]]:
                     (row["label"], _interval(row, HEADLINE), f"{row['n_ok']}/{row['n_trials']}") for row in means
                 ],
                 "scores": list(map(_heading, scores.values())),
-                "trials": [_trial(row, list(scores)) for row in group.to_dict("records")],
+                "n_trials": len(group),
+                "trials": [_trial(row, list(scores)) for row in group.to_dict("records")] if is_listed else [],
             }
         )
     return found

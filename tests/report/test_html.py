@@ -228,3 +228,15 @@ def test_figures_take_the_place_of_links_and_pipes_and_follow_none(tmp_path):
     for name in ("score_lines.svg", "score_lines.csv"):
         path = tmp_path / "run" / "figures" / name
         assert path.is_file() and not path.is_symlink()
+
+
+def test_more_trials_than_a_page_holds_are_counted_and_not_listed(tmp_path, monkeypatch):
+    trials = simulated_trials(domains=(2, 3), seeds=2)
+    listed = write(trials, tmp_path).read_text()
+    monkeypatch.setattr(html, "MOST_LISTED", len(trials) - 1)
+    counted = write(trials, tmp_path).read_text()
+    assert all(trial in listed for trial in trials.trial_id) and not any(trial in counted for trial in trials.trial_id)
+    assert counted.count("10 trials, which are in <code>trials.csv</code>") == 4
+    reader = Reader()
+    reader.feed(counted)
+    assert not reader.open
