@@ -7,6 +7,7 @@ results/runs/<name>/
     representations/<pack>.npz  per trial, estimated and true latents of the first test points, and the support of the mixing
     charts/<chart>.npz          the common start of all methods on one data set
     trials.parquet, trials.csv  the rows, compacted
+    .finished                   which trials the parts say are finished, so that unchanged parts need not be read again
     damaged/                    parts that could not be read whole when the run went on: their trials were trained again
 
 Reading writes nothing, takes no lock, and never ends at a damage: what can be read is read, the rest is in `Store.damages`, in words.
@@ -144,7 +145,7 @@ class Store:
                 continue
             rows, is_whole = self._read(path)
             if is_whole:
-                found = [[row["finished_at"], row["trial_id"], row["status"], row.get("time_limit")] for row in rows]
+                found = [(row["finished_at"], row["trial_id"], row["status"], row.get("time_limit")) for row in rows]
                 kept[path.name] = [stamp, found]
             elif self._is_locked:
                 self._set_aside(path)
