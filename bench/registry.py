@@ -10,15 +10,12 @@ import difflib
 import functools
 import importlib
 import pkgutil
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-
-given: dict[
-    str, bytes
-] = {}  # contents of files, by path, that came with a task: on its machine there are no such files
 
 
 class UsageError(ValueError):
@@ -267,9 +264,13 @@ class Registry:
     def register(self, name: str, *, source: str) -> Callable[[type], type]:
         """Returns a class decorator. `source` is the paper, or the words "this project".
 
-        The decorator raises UsageError for a class that is no dataclass with documented fields, for a name that is taken, and for
-        a second class on one corner of a ladder.
+        Raises UsageError for a name that no command line could name; the decorator for a class that is no dataclass with documented
+        fields, for a name that is taken, and for a second class on one corner of a ladder.
         """
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w+-]*", name):
+            raise UsageError(
+                f"{name!r} names no {self.kind}: use letters, digits and _ + - only, a letter or a digit first"
+            )
 
         def decorate(cls: type) -> type:
             if "__dataclass_fields__" not in vars(cls):

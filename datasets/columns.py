@@ -13,6 +13,17 @@ def rounding(dtype: np.dtype) -> float:
     return ROUNDING.get(dtype.newbyteorder("="), ROUNDING[np.dtype(np.float64)])
 
 
+def of_order_one(columns: np.ndarray) -> np.ndarray:
+    """Returns columns (n_samples, n_columns) in float64, each divided by a power of two: none is greater than 1, one number at least 1/2.
+
+    That changes no digit, and leaves room for sums, squares and quotients. Numbers that are not finite stay so.
+    """
+    with np.errstate(over="ignore"):  # what double precision cannot hold becomes infinite
+        values = columns.astype(float)
+    magnitude = np.abs(values).max(axis=0, initial=0, where=np.isfinite(values))
+    return np.ldexp(values, -np.frexp(magnitude)[1])
+
+
 def is_constant(columns: np.ndarray, relative: float | None = None) -> np.ndarray:
     """Says of each column (n_samples, n_columns) whether it varies by no more than its rounding: boolean (n_columns,).
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.registry import UsageError, given
+from bench.files import NoArrays, given, read_arrays
+from bench.registry import UsageError
 from datasets import Instance, Seed, Split, field, register, stream
-from datasets.columns import is_constant
+from datasets.columns import is_constant, of_order_one, rounding
 
 HELD_OUT = 0.2  # part of the points in validation, and again in test
 MOST_HELD_OUT = 2000  # points of each
@@ -101,7 +100,7 @@ def _changed(path: str) -> int:
         return 0
     try:
         return Path(path).stat().st_mtime_ns
-    except OSError:
+    except (OSError, ValueError):
         raise UsageError(f"there is no file {path!r}") from None
 
 
@@ -122,14 +121,15 @@ def _checked(path: str, changed: int) -> dict[str, np.ndarray]:
             raise UsageError(
                 f"{path}: {name} must be numbers of shape ({n}, at least 1), and is {value.dtype} {value.shape}"
             )
-        if not np.isfinite(value).all():
-            raise UsageError(f"{path}: {name} holds values that are not finite, the first in row {_first_bad(value)}")
-        constant = is_constant(value)
+        scaled = of_order_one(value)
+        if not np.isfinite(scaled).all():
+            raise UsageError(f"{path}: {name} holds values that are not finite, the first in row {_first_bad(scaled)}")
+        constant = is_constant(scaled, rounding(value.dtype))
         if constant.any():
             raise UsageError(f"{path}: column {int(np.argmax(constant))} of {name} is constant; leave it out")
         # Centred before they lose digits: a column may be a time in seconds.
-        value = value.astype(float) - value.mean(axis=0, dtype=float)
-        arrays[name] = (value / np.abs(value).max(axis=0)).astype(np.float32)
+        centred = scaled - scaled.mean(axis=0)
+        arrays[name] = (centred / np.abs(centred).max(axis=0)).astype(np.float32)
     arrays["domain"] = domains_from_0(path, arrays["domain"], n)
     if np.bincount(arrays["domain"]).max() < FEWEST:
         raise UsageError(f"{path}: the largest domain has fewer than {FEWEST} points")
@@ -139,10 +139,11 @@ def _checked(path: str, changed: int) -> dict[str, np.ndarray]:
 def load(path: str, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Returns arrays of an .npz file by name. Raises UsageError where the file or a required array is not there."""
     try:
-        with np.load(io.BytesIO(given[path]) if path in given else path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in (*required, *optional) if name in file}
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is not an .npz file of plain arrays ({error})") from None
+        arrays = read_arrays(path, lambda name: name in (*required, *optional))
+    except OSError as error:
+        raise UsageError(f"{path} is not an .npz file that can be read ({error.strerror})") from None
+    except NoArrays as error:
+        raise UsageError(f"{path} is not an .npz file of plain arrays: {error}") from None
     for name in required:
         if name not in arrays:
             may = f", and may have {' and '.join(optional)}" if optional else ""
@@ -150,6 +151,8 @@ def load(path: str, required: tuple[str, ...], optional: tuple[str, ...]) -> dic
     for name, value in arrays.items():
         if value.ndim == 0:
             raise UsageError(f"{path}: {name} is a single value, not an array")
+        if len(value) == 0:
+            raise UsageError(f"{path}: {name} has no rows")
     return arrays
 
 

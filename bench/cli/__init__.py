@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,21 +17,29 @@ from bench.cli.options import Parser
 from bench.cli.run import GOES_ON
 from bench.plan import plugins
 from bench.registry import UsageError, nearest
+from bench.text import one_line, say
 
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}  # what a user can mend
+DISK = {  # what a user can mend: no room, no right to write, or something else in the place of a file or a folder
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG,
+    errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG,
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 a trial asked for has no result, or none is ok, or nothing can be written, 2 a mistake in the command, 130 Ctrl-C."""
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal that has not all letters shows the escapes of those that it lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
         arguments.plugins = plugins.load(arguments.plugins + arguments.more_plugins)
         return arguments.run(arguments)
     except UsageError as error:
-        print(f"run_bench.py: error: {error}", file=sys.stderr)
+        say(one_line(f"run_bench.py: error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nstopped; {GOES_ON}", file=sys.stderr)
+        say(f"\nstopped; {GOES_ON}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output is gone, as in `list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -40,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         where = f": {error.filename}" if error.filename else ""
         then = f"; {GOES_ON}" if arguments.run in (run.run, tune.run) else ""
-        print(f"run_bench.py: error: {error.strerror}{where}{then}", file=sys.stderr)
+        say(one_line(f"run_bench.py: error: {error.strerror}{where}{then}"), file=sys.stderr)
         return 1
 
 
@@ -61,6 +70,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parsers = [parser, *commands.choices.values()]
     options = {o for p in parsers for action in p._actions for o in action.option_strings if o.startswith("--")}
     for word in argv:
+        if "\0" in word:
+            raise UsageError(f"{word!r} holds a null character, which no name or value may have")
         option = word.split("=")[0]
         if option.startswith("--") and option not in options:
             raise UsageError(f"there is no option {option!r}; {nearest(option, sorted(options))}")

@@ -8,8 +8,9 @@ from typing import Any
 
 from bench.cli import options
 from bench.plan.grid import parse_grid, parse_settings
-from bench.plan.trials import plan_cells
+from bench.plan.trials import check_size, plan_cells
 from bench.registry import UsageError
+from bench.text import csv_text, say
 from datasets import datasets
 
 AUDIT_SEEDS = 5
@@ -43,20 +44,23 @@ def audit(arguments: argparse.Namespace) -> int:
     settings = parse_settings(arguments.settings, dataset, [])
     options.check_apart(axes, settings)
     cells, _ = plan_cells(dataset.name, axes, settings)
+    n_seeds = arguments.seeds or AUDIT_SEEDS
+    check_size(len(cells) * n_seeds, "instances")
     out = Path(arguments.out) if arguments.out else None
     if out and (out.suffix != ".csv" or not out.parent.is_dir()):
         raise UsageError(f"--out {arguments.out}: name a .csv file in a folder that exists")
 
     from bench.report import audit as audits
+    from bench.run.store import write_text
 
-    rows = audits.table(dataset.name, cells, arguments.seeds or AUDIT_SEEDS, arguments.root_seed)
+    rows = audits.table(dataset.name, cells, n_seeds, arguments.root_seed)
     varying = [field for field in dataset.fields if rows[field].nunique(dropna=False) > 1]
-    print(audits.render(rows, varying))
+    say(audits.render(rows, varying))
     if out:
-        rows.to_csv(out, index=False)
+        write_text(out, csv_text(rows))
         columns = out.with_suffix(".txt")
-        columns.write_text("".join(f"{name}: {text}\n" for name, text in audits.DEFINITIONS.items()))
-        print("\n".join([f"\nwritten: {out}", *map(str, [columns, *audits.draw(rows, varying, out)])]))
+        write_text(columns, "".join(f"{name}: {text}\n" for name, text in audits.DEFINITIONS.items()))
+        say("\n".join([f"\nwritten: {out}", *map(str, [columns, *audits.draw(rows, varying, out)])]))
     return 0
 
 
@@ -64,10 +68,10 @@ def score(arguments: argparse.Namespace) -> int:
     from bench.scores import files, metrics
 
     validation, test = files.read(arguments.file)
-    print(f"{len(test.z)} points scored, matchings and probes fitted on the other {len(validation.z)}\n")
+    say(f"{len(test.z)} points scored, matchings and probes fitted on the other {len(validation.z)}\n")
     found = metrics.evaluate(validation, test)
     for name, value in found.items():
         values = value if isinstance(value, list) else [value]
         if value is not None:
-            print(f"{name:{max(map(len, found))}}  {' '.join(f'{each:.4f}' for each in values)}")
+            say(f"{name:{max(map(len, found))}}  {' '.join(f'{each:.4f}' for each in values)}")
     return 0

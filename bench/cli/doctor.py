@@ -26,11 +26,12 @@ def add_commands(commands: Any) -> None:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Exit code 1 if there is a trouble."""
-    from bench.run import doctor as examination
+    from bench.text import say
+from bench.run import doctor as examination
 
     n_troubles = 0
     for what, text, is_trouble in examination.examine(RUNS, arguments.ray_address):
         n_troubles += is_trouble
-        print(f"{'!' if is_trouble else ' '} {what:{WIDTH}} {text}", flush=True)
-    print(f"{n_troubles} troubles, marked by !" if n_troubles else "no trouble was found")
+        say(f"{'!' if is_trouble else ' '} {what:{WIDTH}} {text}", flush=True)
+    say(f"{n_troubles} troubles, marked by !" if n_troubles else "no trouble was found")
     return 1 if n_troubles else 0

@@ -35,7 +35,8 @@ def merge(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out {arguments.out}: name another run to add to it")
 
     from bench.report import results
-    from bench.run import merge as merging
+    from bench.text import say
+from bench.run import merge as merging
     from bench.run.store import Store
 
     sources, target = [Store(folder) for folder in folders.values()], Store(out)
@@ -46,7 +47,7 @@ def merge(arguments: argparse.Namespace) -> int:
     with target.lock():
         manifest = results.merged(merging.manifests(sources, target))
         for sentence in merging.merge(sources, target, manifest):
-            print(sentence)
+            say(sentence)
     name = arguments.out if out.parent == RUNS else out
-    print(f"its tables and figures: run_bench.py report {name}")
+    say(f"its tables and figures: run_bench.py report {name}")
     return 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.cli import options
 from bench.registry import Entry, UsageError, nearest
+from bench.text import say
 from datasets import datasets
 from methods import methods
 
@@ -23,21 +24,21 @@ def add_commands(commands: Any) -> None:
 
 def list_all(arguments: argparse.Namespace) -> int:
     for title, registry in (("methods", methods), ("data sets", datasets)):
-        print(f"{title}:")
+        say(f"{title}:")
         entries = list(registry)
         width = max(len(entry.name) for entry in entries)
         for entry in entries:
             role = entry.facts.role
             mark = "" if role == "method" else f"[{role}] "
-            print(f"  {entry.name:{width}}  {mark}{entry.summary} ({entry.source})")
+            say(f"  {entry.name:{width}}  {mark}{entry.summary} ({entry.source})")
     return 0
 
 
 def show(arguments: argparse.Namespace) -> int:
     entry = _find(arguments.entry)
-    print(f"{entry.name} ({entry.source})\n")
-    print("\n".join(line.removeprefix("    ") for line in (entry.cls.__doc__ or "").strip().split("\n")))
-    print("\nfields:")
+    say(f"{entry.name} ({entry.source})\n")
+    say("\n".join(line.removeprefix("    ") for line in (entry.cls.__doc__ or "").strip().split("\n")))
+    say("\nfields:")
     kinds = entry.types()
     for name, field in entry.fields.items():
         kind = getattr(kinds[name], "__name__", None) or str(kinds[name])
@@ -46,7 +47,7 @@ def show(arguments: argparse.Namespace) -> int:
         bounds += [f"search: {field.metadata['tune']}"] if field.metadata["tune"] else []
         note = f" ({', '.join(bounds)})" if bounds else ""
         default = "none" if field.default is None else field.default
-        print(f"  {name} = {default}  [{kind}]\n      {field.metadata['help']}{note}")
+        say(f"  {name} = {default}  [{kind}]\n      {field.metadata['help']}{note}")
     return 0
 
 

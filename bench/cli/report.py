@@ -11,6 +11,7 @@ from bench.cli import options
 from bench.cli.run import RUNS
 from bench.plan.identity import digest
 from bench.registry import UsageError, nearest
+from bench.text import say
 
 REPORTS = Path("results/reports")
 
@@ -80,10 +81,10 @@ def compare(arguments: argparse.Namespace) -> int:
     a, b = (results.gather([Store(folder)]) for folder in folders)
     sides = {"A": a, "B": b}
     results.merged({f"{side} = {found.manifest['name']}": dict(found.manifest) for side, found in sides.items()})
-    print(comparison.render(a, b)[0])
+    say(comparison.render(a, b)[0])
     if arguments.out:
         for path in comparison.write(a, b, Path(arguments.out)):
-            print(f"written: {path}")
+            say(f"written: {path}")
     return 0
 
 

@@ -17,6 +17,7 @@ from bench.plan.shards import Shard, parse_shard
 from bench.plan.trials import Trial, plan
 from bench.run.placement import Placement
 from bench.statuses import CRASHED, OK
+from bench.text import printable, say
 from datasets import datasets
 from methods import STARTS, methods
 
@@ -134,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store(RUNS / request.name)
     if arguments.dry_run:
         finished = store.finished(placement.time_limit)
-        print(describe(request, finished, make_packs(request.trials, placement.device, arguments.plugins, finished)))
+        say(describe(request, finished, make_packs(request.trials, placement.device, arguments.plugins, finished)))
         return 0
 
     from rich.console import Console
@@ -148,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
     with store.lock():
         finished = store.finished(placement.time_limit)
         for damage in store.damages:
-            console.print(damage, soft_wrap=True, markup=False)
+            _say(console, damage)
         store.damages.clear()
         packs = make_packs(request.trials, placement.device, arguments.plugins, finished)
         manifest.record(store, request.config, request.trials, options.command_line(), manifest.definitions())
@@ -183,7 +184,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _say(console: Any, text: str) -> None:
-    console.print(text, soft_wrap=True, markup=False)
+    console.print(printable(text), soft_wrap=True, markup=False)
 
 
 def describe(request: Request, finished: Collection[str], packs: Sequence[Pack]) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from bench.cli import options
 from bench.plan.grid import parse_grid, parse_settings
 from bench.plan.profiles import PROFILES
-from bench.plan.trials import plan_cells
+from bench.plan.trials import check_size, plan_cells
 from bench.statuses import OK
+from bench.text import say
 from datasets import datasets
 from methods import methods
 
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in names:
         settings[name] = {"steps": profile.steps, "batch_size": profile.batch_size} | settings.get(name, {})
     n_seeds = arguments.seeds or TUNING_SEEDS
+    check_size(len(cells) * n_seeds, "data sets")
     searches = search.plan_searches(
         names, settings, dataset.name, cells, n_seeds, arguments.root_seed, arguments.rungs, arguments.budget
     )
@@ -73,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store(TUNING / options.folder_name(arguments), needed=SEARCH)
     workers = options.n_workers(placement)
     if arguments.dry_run:
-        print(execution.describe(execution.ledgers(searches, arguments.budget, store), workers))
+        say(execution.describe(execution.ledgers(searches, arguments.budget, store), workers))
         return 0
 
     from rich.console import Console

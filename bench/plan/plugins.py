@@ -14,8 +14,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from bench import scores
+from bench.files import read_bytes
 from bench.plan.identity import code_hash
-from bench.registry import UsageError, check_types, given
+from bench.registry import UsageError, check_types
 from datasets import datasets
 from methods import methods
 
@@ -64,12 +65,14 @@ def unload(files: Iterable[str]) -> None:
 
 def _load_file(file: str) -> None:
     try:
-        text = given[file] if file in given else Path(file).read_bytes()
+        text = read_bytes(file)
         # The name is a hash of what executes: neither where the file lies, nor what it is called or says of itself, is part of a
         # trial's identity.
         name = f"plugin_{code_hash(text)}"
     except FileNotFoundError:
         raise UsageError(f"--plugin {file}: there is no such file") from None
+    except OSError as error:
+        raise UsageError(f"--plugin {file} cannot be read ({error.strerror})") from None
     except SyntaxError as error:
         raise UsageError(f"--plugin {file}: {error.msg} (line {error.lineno})") from None
     except Exception as error:

@@ -79,8 +79,7 @@ def plan(
     """
     cells, added = plan_cells(dataset, axes, settings)
     n_trials = len(cells) * n_seeds * sum(math.prod(map(len, axes.get(name, {}).values())) for name in names)
-    if n_trials > MAX_TRIALS:
-        raise UsageError(f"this grid has {n_trials} trials; a run has at most {MAX_TRIALS}")
+    check_size(n_trials, "trials")
     variants = {name: _product(methods[name].defaults | settings.get(name, {}), axes.get(name, {})) for name in names}
     for name, choices in variants.items():
         for fields in choices:
@@ -105,6 +104,7 @@ def plan_cells(
     settings, which need not be a product of axes. A setting of a field that `axes` or `settings` names is left out.
     """
     asked = axes.get(dataset, {})
+    check_size(math.prod(map(len, asked.values())), "cells")
     named = {**settings.get(dataset, {}), **asked}
     cls: Any = datasets[dataset].cls
     cells: list[dict[str, Any]] = []
@@ -117,6 +117,12 @@ def plan_cells(
     for cell in cells:
         datasets[dataset].make(cell)
     return cells, added
+
+
+def check_size(n: int, what: str) -> None:
+    """Raises UsageError for a grid that nobody could wait for, before it is made."""
+    if n > MAX_TRIALS:
+        raise UsageError(f"this grid has {n} {what}, and may have at most {MAX_TRIALS}")
 
 
 def _product(base: dict[str, Any], axes: dict[str, list]) -> list[dict[str, Any]]:

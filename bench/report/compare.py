@@ -18,6 +18,7 @@ from bench.report.synergy import ALL, CELL
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import settled, write_text
 from bench.scores import HEADLINE, statistics
+from bench.text import csv_text, markdown
 
 SIDES = ("a", "b")
 
@@ -135,14 +136,15 @@ def only(found: pd.DataFrame, side: str) -> list[str]:
 
 
 def render(a: Results, b: Results, tablefmt: str = "simple") -> tuple[str, pd.DataFrame]:
-    """The comparison as text, and its `table`."""
+    """The comparison as text, or as Markdown where its tables are to be "pipe", and its `table`."""
+    shown = markdown if tablefmt == "pipe" else str
     found, cells = matched(a, b)
     rows = table(found, cells)
     names = a.manifest["name"], b.manifest["name"]
     parts = [
-        f"A = {names[0]}, B = {names[1]}. {HEADLINE_NAME}, test; means over the data seeds of both; B - A with its 95 % interval."
+        f"A = {shown(names[0])}, B = {shown(names[1])}. {HEADLINE_NAME}, test; means over the data seeds of both; B - A with its 95 % interval."
     ]
-    parts += ["\n".join(changes(a, b)) or "The methods of both runs have the same code and settings."]
+    parts += ["\n".join(map(shown, changes(a, b))) or "The methods of both runs have the same code and settings."]
     overall, own = (rows[rows["scope"] == scope] for scope in (ALL, CELL))
     changed = own[(own["difference_low"] > 0) | (own["difference_high"] < 0)]
     if rows.empty:
@@ -157,18 +159,19 @@ def render(a: Results, b: Results, tablefmt: str = "simple") -> tuple[str, pd.Da
         ]
     for side, name in zip(SIDES, names, strict=True):
         lines = only(found, side)
-        parts += ["\n".join([f"Only in {side.upper()} = {name}:", *(f"- {line}" for line in lines)])] if lines else []
+        head = f"Only in {side.upper()} = {shown(name)}:"
+        parts += ["\n".join([head, *(f"- {shown(line)}" for line in lines)])] if lines else []
     for side, results in zip(SIDES, (a, b), strict=True):
-        parts += [f"{side.upper()}: {line}" for line in filter(None, [results.missing_text, *results.damages])]
+        parts += [f"{side.upper()}: {shown(line)}" for line in filter(None, [results.missing_text, *results.damages])]
     return "\n\n".join(parts), rows
 
 
 def _tabulated(rows: pd.DataFrame, tablefmt: str) -> str:
-    lines = []
+    lines, shown = [], markdown if tablefmt == "pipe" else str
     for row in rows.to_dict("records"):
         lines.append(
-            {"method": row["label"]}
-            | ({"cell": row["cell"]} if rows["cell"].any() else {})
+            {"method": shown(row["label"])}
+            | ({"cell": shown(row["cell"])} if rows["cell"].any() else {})
             | {"seeds": row["n_seeds"], "A": number(row["a"]), "B": number(row["b"])}
             | {"B - A": difference_text(row, "difference"), "p": p_text(row["p_holm"])}
             | {"failed": f"{row['failed_a']} → {row['failed_b']}"}
@@ -179,6 +182,6 @@ def _tabulated(rows: pd.DataFrame, tablefmt: str) -> str:
 def write(a: Results, b: Results, folder: Path) -> list[Path]:
     """compare.md, and compare.csv with every cell, in `folder`."""
     text, rows = render(a, b, "pipe")
-    write_text(folder / "compare.csv", rows.to_csv(index=False))
+    write_text(folder / "compare.csv", csv_text(rows))
     write_text(folder / "compare.md", f"# Comparison\n\n{text}\n")
     return [folder / "compare.md", folder / "compare.csv"]

@@ -13,13 +13,14 @@ from jinja2 import Environment, FileSystemLoader
 
 from bench.report import leaderboard
 from bench.report import pairs as comparisons
-from bench.report.figures import Drawn
+from bench.report.figures import Drawn, Page
 from bench.report.results import Results, is_failed, summary
 from bench.report.texts import number, place_text, seconds_text, value_text, with_interval
 from bench.run.store import write_text
 from bench.scores import HEADLINE, Score
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
+MOST_LISTED = 50_000  # trials; a page of so many has 20 MB, and a browser takes seconds to open it
 NOTHING = Drawn([], [])
 TITLES = {  # of the figures, in the order in which a reader wants them
     "score_lines": "Score against the dials of the data",
@@ -60,7 +61,7 @@ def write(
         board=_board(pd.concat(boards.values(), ignore_index=True), results, by),
         pairs=comparisons.texts(pairs),
         pairs_meaning=comparisons.MEANING,
-        figures=[_figure(path) for path in _ordered(drawn.paths)],
+        figures=[_figure(page) for page in _ordered(drawn.pages)],
         cells=_cells(results),
         headline=_heading(results.scores[HEADLINE]),
         commands=[f"{entry['command']}  # commit {_commit(entry)}" for entry in commands] + [command] * bool(command),
@@ -148,29 +149,28 @@ def _interval(row: Mapping[Any, Any], score: str) -> str:
     return with_interval(row[score], row[f"{score}_low"], row[f"{score}_high"]) or "–"
 
 
-def _ordered(paths: Sequence[Path]) -> list[Path]:
-    """The SVG files, in the order in which a reader wants them, then any other."""
-    pages = (path for path in paths if path.suffix == ".svg")
-    return sorted(pages, key=lambda path: [*TITLES, path.stem].index(path.stem))
+def _ordered(pages: Sequence[Page]) -> list[Page]:
+    """The pages in the order in which a reader wants them, then any other."""
+    return sorted(pages, key=lambda page: [*TITLES, page.name].index(page.name))
 
 
-def _figure(path: Path) -> dict[str, str]:
-    svg = path.read_text(encoding="utf-8")
-    svg = svg[svg.index("<svg") :]
+def _figure(page: Page) -> dict[str, str]:
+    svg = page.svg[page.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # Ids must be unique in a page that holds several figures.
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{path.stem}-\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{path.stem}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{path.stem}-\1)", svg)
-    title = TITLES.get(path.stem, path.stem)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{page.name}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{page.name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{page.name}-\1)", svg)
+    title = TITLES.get(page.name, page.name)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
-    caption = " ".join(path.with_suffix(".txt").read_text(encoding="utf-8").split())
-    return {"name": path.stem, "title": title, "svg": svg, "caption": caption}
+    caption = " ".join(page.caption.split())
+    return {"name": page.name, "title": title, "svg": svg, "caption": caption}
 
 
 def _cells(results: Results) -> list[dict[str, Any]]:
-    """For each cell its name, the scores of its methods, and its trials."""
+    """For each cell its name, the scores of its methods, and its trials, unless all together are too many for a page."""
     varying, rows = results.cells, results.trials
+    is_listed = len(rows) <= MOST_LISTED
     groups = rows.groupby(varying, dropna=False, sort=True) if varying else [((), rows)]
     summaries = summary(rows, [*varying, "label"])
     keys = [tuple(map(value_text, row)) for row in summaries[varying].to_numpy()]
@@ -190,7 +190,8 @@ def _cells(results: Results) -> list[dict[str, Any]]:
                     (row["label"], _interval(row, HEADLINE), f"{row['n_ok']}/{row['n_trials']}") for row in means
                 ],
                 "scores": list(map(_heading, scores.values())),
-                "trials": [_trial(row, list(scores)) for row in group.to_dict("records")],
+                "n_trials": len(group),
+                "trials": [_trial(row, list(scores)) for row in group.to_dict("records")] if is_listed else [],
             }
         )
     return found

@@ -23,6 +23,7 @@ from bench.run.store import write_text
 from bench.scores import HEADLINE, Score
 from bench.scores.statistics import LEVEL, holm, interquartile_mean, interval_name, mean_along, mean_interval
 from bench.statuses import OK
+from bench.text import csv_text, markdown, one_line
 
 MARK = "†"
 MARK_MEANING = "mean over fewer trials than another row's (see ok): not the same cells and seeds"
@@ -197,7 +198,7 @@ def write(results: Results, folder: Path, by: Sequence[str] = ()) -> dict[str, p
     order = everything["label"].drop_duplicates()
     columns = [*by, *everything.columns.drop(list(by))]
     write_text(folder / "leaderboard.md", _markdown(found, results, _per_cell(results, order)))
-    write_text(folder / "leaderboard.csv", everything[columns].to_csv(index=False))
+    write_text(folder / "leaderboard.csv", csv_text(everything[columns]))
     heads = {name: rf"\par\medskip\emph{{{escape(name)}}}\par" if name else "" for name in found}
     latex = [heads[name] + _latex(rows, results) for name, rows in found.items()]
     write_text(folder / "leaderboard.tex", "\n".join(latex))
@@ -208,10 +209,11 @@ def _markdown(found: Mapping[str, pd.DataFrame], results: Results, per_cell: dic
     parts = ["# Leaderboard"]
     for name, rows in found.items():
         columns = _columns(rows, results, "terminal") | {"role": Column(("", "role"), list(rows["role"]))}
-        headers = [" ".join(column.heading).strip() for column in columns.values()]
-        parts += [f"## {name}"] * bool(name)
-        parts += [tabulate(_rows(columns), headers, tablefmt="pipe", disable_numparse=True)]
-        parts += ["\n".join(f"- {note}" for note in notes(rows, results))]
+        headers = [markdown(" ".join(column.heading).strip()) for column in columns.values()]
+        body = [list(map(markdown, row)) for row in _rows(columns)]
+        parts += [f"## {markdown(name)}"] * bool(name)
+        parts += [tabulate(body, headers, tablefmt="pipe", disable_numparse=True)]
+        parts += ["\n".join(f"- {markdown(note)}" for note in notes(rows, results))]
     if per_cell:
         parts += [f"## {HEADLINE_NAME} by cell", tabulate(per_cell, "keys", tablefmt="pipe", disable_numparse=True)]
         parts += ["Means and intervals as above. In brackets, where not all trials of a cell are ok: how many are."]
@@ -226,8 +228,8 @@ def _per_cell(results: Results, order: pd.Series) -> dict[str, list[str]]:
     names = [place_text(row) for row in rows[varying].to_dict("records")]
     entries = pd.Series([_cell_text(row) for row in rows.itertuples()], index=[rows["label"], names])
     columns = rows[varying].set_axis(names, axis=0).drop_duplicates().sort_values(varying).index
-    return {"method": list(order)} | {
-        name: [entries.get((label, name), "not run") for label in order] for name in columns
+    return {"method": list(map(markdown, order))} | {
+        markdown(name): [entries.get((label, name), "not run") for label in order] for name in columns
     }
 
 
@@ -247,7 +249,7 @@ def _latex(rows: pd.DataFrame, results: Results) -> str:
         columns[name] = columns[name]._replace(texts=texts)
     columns["method"] = columns["method"]._replace(texts=[escape(text) for text in columns["method"].texts])
     del columns["rank"], columns["failed"]
-    lines = [f"% {note}" for note in notes(rows, results)]
+    lines = [f"% {one_line(note)}" for note in notes(rows, results)]
     lines += [f"% {TIES} Sub- and superscripts: the ends of the interval."]
     lines += [
         r"{\footnotesize\setlength{\tabcolsep}{2pt}%",
@@ -295,5 +297,5 @@ LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 
 def escape(text: str) -> str:
     """`text` for LaTeX, which gives special characters a meaning of their own."""
-    escaped = (LATEX.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+    escaped = (LATEX.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in one_line(text))
     return "".join(escaped).replace("R²", "$R^2$")

@@ -19,6 +19,7 @@ from bench.report.texts import number, place_text
 from bench.run.store import write_text
 from bench.scores import HEADLINE, statistics
 from bench.scores.training import ties
+from bench.text import csv_text, markdown
 
 BLOCKS = "objective_blocks"
 PARTS = {
@@ -99,7 +100,10 @@ def write(results: Results, folder: Path) -> pd.DataFrame:
     rows = table(results)
     if len(rows):
         lines = [
-            {"method": row["method"], "cell": place_text({key: row[key] for key in results.cells}) or "the one cell"}
+            {
+                "method": markdown(row["method"]),
+                "cell": markdown(place_text({key: row[key] for key in results.cells})) or "the one cell",
+            }
             | {"seeds": row["n_seeds"], "score": number(row["score"]), "from the truth": number(row["truth"])}
             | {words: number(row[part]) for part, words in PARTS.items()}
             | {"objective": f"{row['gap']:+.3f}", "worse": number(row["worse"], 2), "far": number(row["far"], 2)}
@@ -107,7 +111,7 @@ def write(results: Results, folder: Path) -> pd.DataFrame:
             for row in rows.to_dict("records")
         ]
         text = tabulate(lines, "keys", tablefmt="pipe", disable_numparse=True)
-        write_text(folder / "losses.csv", rows.to_csv(index=False))
+        write_text(folder / "losses.csv", csv_text(rows))
         write_text(folder / "losses.md", f"# What is lost to what\n\n{text}\n\n{MEANING}\n")
     return rows
 

@@ -13,6 +13,7 @@ from bench.report.texts import number, p_text, with_interval
 from bench.run.store import write_text
 from bench.scores import HEADLINE, statistics
 from bench.statuses import NOT_APPLICABLE
+from bench.text import csv_text, markdown
 
 
 def table(results: Results, score: str = HEADLINE) -> pd.DataFrame:
@@ -60,8 +61,9 @@ def write(results: Results, folder: Path) -> pd.DataFrame:
     """comparisons.md and comparisons.csv in `folder`, unless no two methods can be compared, and the table."""
     rows = table(results)
     if len(rows):
-        lines = tabulate(texts(rows), "keys", tablefmt="pipe", disable_numparse=True)
-        write_text(folder / "comparisons.csv", rows.to_csv(index=False))
+        texted = [{name: markdown(text) for name, text in row.items()} for row in texts(rows)]
+        lines = tabulate(texted, "keys", tablefmt="pipe", disable_numparse=True)
+        write_text(folder / "comparisons.csv", csv_text(rows))
         write_text(folder / "comparisons.md", f"# Paired comparisons\n\n{lines}\n\n{MEANING}\n")
     return rows
 

@@ -23,6 +23,7 @@ from bench.report.results import STRATUM, Results, is_nested
 from bench.report.texts import difference_text, number, value_text, with_interval
 from bench.run.store import write_text
 from bench.scores import statistics
+from bench.text import csv_text, markdown
 from datasets.oracle import NOT_COVERED, PROMISE_OF, TIE, YES
 from datasets.oracle import PROMISES as VERDICTS
 
@@ -167,7 +168,7 @@ def write(results: Results, folder: Path) -> pd.DataFrame:
     """recovery.md and recovery.csv in `folder`, unless no trial has both verdicts and scores, and the table."""
     rows = table(results)
     if len(rows):
-        write_text(folder / "recovery.csv", rows.to_csv(index=False))
+        write_text(folder / "recovery.csv", csv_text(rows))
         write_text(folder / "recovery.md", _markdown(rows))
     return rows
 
@@ -175,7 +176,7 @@ def write(results: Results, folder: Path) -> pd.DataFrame:
 def _markdown(rows: pd.DataFrame) -> str:
     parts = ["# Promise against recovery"]
     for data, own in rows.groupby("data"):
-        parts += [f"## {data}"] * bool(data) + [_table(own)]
+        parts += [f"## {markdown(data)}"] * bool(data) + [_table(own)]
     most = rows.groupby(["data", "promise"])["n_latents"].max().groupby("promise").sum()
     meanings = [
         f"- **{promise}** ({most[promise]} latents): promised {meaning}."
@@ -201,7 +202,10 @@ def _table(rows: pd.DataFrame) -> str:
     lines = []
     for (label, assumes), own in rows.groupby(["label", "assumes"], sort=False):
         entries = {row["promise"]: _entry(row, most[row["promise"]]) for _, row in own.iterrows()}
-        lines.append({"method": label, "assumes": assumes} | {each: entries.get(each, "–") for each in promises})
+        lines.append(
+            {"method": markdown(label), "assumes": markdown(assumes)}
+            | {each: entries.get(each, "–") for each in promises}
+        )
     return tabulate(lines, "keys", tablefmt="pipe", disable_numparse=True)
 
 

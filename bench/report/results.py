@@ -137,7 +137,10 @@ def _labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
             *varying(rows, [f for f in method_fields if f != START or not is_oracle]),
         ]
         if varied:
-            texts = [f"{row['method']} ({place_text({k: row[k] for k in varied})})" for row in rows.to_dict("records")]
+            texts = [
+                f"{row['method']} ({place_text({k: row[k] for k in varied})})"
+                for row in rows[["method", *varied]].to_dict("records")
+            ]
             found[rows.index] = texts
     return found
 

@@ -24,6 +24,7 @@ from bench.report.results import HEADLINE_NAME, STRATUM, Results, is_failed, sco
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import write_text
 from bench.scores import HEADLINE, statistics
+from bench.text import csv_text, markdown
 
 QUANTITIES = {
     "effect": "synergy effect, both - max(changes, sparsity)",
@@ -342,7 +343,7 @@ def write(results: Results, folder: Path) -> list[str]:
     rows = table(results)
     sentences = verdicts(results, rows)
     if sentences:
-        write_text(folder / "synergy.csv", rows.to_csv(index=False))
+        write_text(folder / "synergy.csv", csv_text(rows))
         write_text(folder / "synergy.md", _markdown(ladders(results), rows, sentences))
     return sentences
 
@@ -356,7 +357,7 @@ MEANING = (
 
 
 def _markdown(known: Mapping[str, Mapping[str, str]], rows: pd.DataFrame, sentences: list[str]) -> str:
-    parts = ["# Synergy effect", "\n".join(f"- {sentence}" for sentence in sentences)]
+    parts = ["# Synergy effect", "\n".join(f"- {markdown(sentence)}" for sentence in sentences)]
     for name, own in rows.groupby("ladder", sort=False):
         lines = []
         for _, row in own.iterrows():
@@ -369,15 +370,15 @@ def _markdown(known: Mapping[str, Mapping[str, str]], rows: pd.DataFrame, senten
                 | {word: difference_text(row, key, digits) for word, key, digits in _SHOWN}
                 | {"seeds": row["n_seeds"], "failed": row["n_failed"], "seeds to show": _count(row["needed_seeds"])}
             )
-        parts += [f"## {name} ladder: {', '.join(known[str(name)].values())}"]
+        parts += [f"## {markdown(str(name))} ladder: {markdown(', '.join(known[str(name)].values()))}"]
         parts += [tabulate(lines, "keys", tablefmt="pipe", disable_numparse=True)]
     return "\n\n".join([*parts, MEANING]) + "\n"
 
 
 def _place(row: pd.Series) -> str:
     if row["scope"] == CELL:
-        return _cell(row) or "the one cell"
-    return f"**{row[STRATUM]}**" if row["scope"] == STRATUM else "**all cells**"
+        return markdown(_cell(row)) or "the one cell"
+    return f"**{markdown(row[STRATUM])}**" if row["scope"] == STRATUM else "**all cells**"
 
 
 def _count(seeds: float) -> str:

@@ -11,7 +11,8 @@ from rich.console import Console
 from bench.registry import UsageError, nearest
 from bench.report import figures, html, leaderboard, losses, pairs, recovery, synergy
 from bench.report.results import Results, is_nested
-from bench.run.store import write_text
+from bench.run.store import check_links, write_text
+from bench.text import csv_text, printable
 
 
 def write(
@@ -43,7 +44,7 @@ def write(
     html.write(results, boards, compared, folder, verdicts, by, command, drawn)
     own = next((store for store in results.stores.values() if store.folder.resolve() == folder.resolve()), None)
     if own is None:
-        write_text(folder / "trials.csv", results.trials.to_csv(index=False))
+        write_text(folder / "trials.csv", csv_text(results.trials))
     else:
         own.compact()
     for name, board in boards.items():
@@ -77,6 +78,7 @@ def charts(results: Results) -> list[str]:
 def _check(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        check_links(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -85,4 +87,4 @@ def _check(folder: Path) -> None:
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, markup=False)
+    console.print(printable(text), soft_wrap=True, markup=False, emoji=False)

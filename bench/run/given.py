@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.files import given
 from bench.plan.charts import ChartPack
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial
-from bench.registry import given
 from datasets import datasets
 from methods import methods
 

@@ -8,6 +8,7 @@ results/runs/<name>/
     charts/<chart>.npz          the common start of all methods on one data set
     states/<pack>.npz           what a pack that is not done goes on from
     trials.parquet, trials.csv  the rows, compacted
+    .finished                   which trials the parts say are finished, so that unchanged parts need not be read again
     damaged/                    parts that could not be read whole when the run went on: their trials were trained again
 
 Reading writes nothing, takes no lock, and never ends at a damage: what can be read is read, the rest is in `Store.damages`, in words.
@@ -16,21 +17,27 @@ Reading writes nothing, takes no lock, and never ends at a damage: what can be r
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
+import hashlib
 import io
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
+from bench.files import NoArrays, in_words, largest, open_file, read_arrays, read_bytes
 from bench.registry import ROLES, UsageError
 from bench.scores import HEADLINE
 from bench.statuses import STATUSES, TIMED_OUT
+from bench.text import cell, csv_text, of_cell, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +61,8 @@ COMMAND = {
     "versions": dict,
 }
 MANIFEST = {"name": str, "commands": list, "definitions": dict, "splits": str}
+INDEX = ".finished"  # what of the parts says which trials are finished, so that not all of them are read again
+SETTLED_NS = 2 * 10**9
 PLANNED = ("trial_id", "method", "dataset", "code")
 KINDS = {
     str: "a text",
@@ -84,7 +93,10 @@ class Store:
         """Holds the run for one process. Raises UsageError if another one is writing it, or if it cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = open(self.folder / ".lock", "w")  # noqa: SIM115 - closed below: what the caller raises is the caller's
+            check_links(self.folder)
+            # Neither through a link nor waiting for a pipe.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            handle = os.fdopen(os.open(self.folder / ".lock", flags, 0o666), "rb")
         except OSError as error:
             raise UsageError(f"the run's folder {self.folder} cannot be written ({error.strerror})") from None
         with handle:
@@ -117,7 +129,7 @@ class Store:
         if path.exists():
             new = {row["trial_id"] for row in rows}
             rows = [*(row for row in self._read(path)[0] if row["trial_id"] not in new), *rows]
-            kept = self._arrays(self.representation_folder / f"{pack_id}.npz")
+            kept = self._arrays(self.representation_folder / f"{pack_id}.npz") or {}
             latents = {name: array for name, array in kept.items() if name.split(".")[0] not in new} | dict(latents)
         self.write_pack(pack_id, rows, latents)
 
@@ -141,19 +153,45 @@ class Store:
         way of its trials' new rows.
         """
 
-        def again(row: dict[str, Any]) -> bool:
-            former = row.get("time_limit")
+        def again(status: str, former: float | None) -> bool:
             raised = time_limit is None or time_limit > (math.inf if former is None else former)
-            return STATUSES[row["status"]].runs_again or (row["status"] == TIMED_OUT and raised)
+            return STATUSES[status].runs_again or (status == TIMED_OUT and raised)
 
-        rows = []
+        known, kept = self._index(), {}
         for path in self._part_files():
-            own, is_whole = self._read(path)
+            stamp = _stamp(path)
+            if stamp and path.name in known and known[path.name][0] == stamp:
+                kept[path.name] = known[path.name]
+                continue
+            rows, is_whole = self._read(path)
             if is_whole:
-                rows += own
+                found = [(row["finished_at"], row["trial_id"], row["status"], row.get("time_limit")) for row in rows]
+                kept[path.name] = [stamp, found]
             elif self._is_locked:
                 self.set_aside(path, "its trials are trained again")
-        return {row["trial_id"] for row in _last(rows) if not again(row)}
+        if self._is_locked:
+            self._write_index({name: part for name, part in kept.items() if part[0]}, known)
+        flat = sorted((row for _, found in kept.values() for row in found), key=lambda row: row[0])
+        last = {trial_id: again(status, limit) for _, trial_id, status, limit in flat}
+        return {trial_id for trial_id, is_to_do in last.items() if not is_to_do}
+
+    def _index(self) -> dict[str, list[Any]]:
+        """By part its stamp and, of each row, what `finished` must know; empty where no index was kept that is whole and of these rules."""
+        try:
+            head, _, text = read_bytes(self.folder / INDEX).partition(b"\n")
+            return orjson.loads(text) if head == self._seal(text) else {}
+        except (OSError, ValueError):
+            return {}
+
+    def _write_index(self, parts: dict[str, list[Any]], former: dict[str, list[Any]]) -> None:
+        if parts != former:
+            text = orjson.dumps(parts)
+            write_bytes(self.folder / INDEX, self._seal(text) + b"\n" + text)
+
+    def _seal(self, text: bytes) -> bytes:
+        """What a whole index begins with: a hash of it, and of what its rows were checked for."""
+        rules = repr((sorted(self.needed.items(), key=str), MAYBE, STATUSES))
+        return hashlib.sha256(rules.encode() + text).hexdigest().encode()
 
     def missing(self, trials: Iterable[Trial], time_limit: float | None = None) -> list[Trial]:
         """Those of `trials` that are not finished."""
@@ -168,9 +206,10 @@ class Store:
             return settled(pd.DataFrame(self.rows()))
         path = self.folder / "trials.parquet"
         try:
-            table = pd.read_parquet(path)
+            table = _read_table(path)
         except Exception as error:  # whatever a reader of binary files may find
-            raise UsageError(f"{path} is no table that can be read ({type(error).__name__})") from None
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise UsageError(f"{path} is no table that can be read ({reason})") from None
         reasons = [flaw(_plain(row), self.needed, MAYBE) for row in table.to_dict("records")]
         flawed = [place for place, reason in enumerate(reasons) if reason]
         if flawed:
@@ -182,7 +221,7 @@ class Store:
         table = self.table()
         if not self.is_kept_table():
             write_atomically(self.folder / "trials.parquet", lambda file: table.to_parquet(file))
-            write_text(self.folder / "trials.csv", table.to_csv(index=False))
+            write_text(self.folder / "trials.csv", csv_text(table))
         return table
 
     def is_kept_table(self) -> bool:
@@ -202,15 +241,19 @@ class Store:
     def _read(self, path: Path) -> tuple[list[dict[str, Any]], bool]:
         """The whole rows of a part, and whether these are all that it holds; else the first flaw is noted."""
         try:
-            text = path.read_bytes()
+            text = read_bytes(path)
         except OSError as error:
             self._note(path, f" cannot be read ({error.strerror})")
             return [], False
         if not text:
             self._note(path, " is empty")
             return [], False
+        lines = text.removesuffix(b"\n").split(b"\n")
+        rows = _rows(text, lines)
+        if are_whole(rows, self.needed, MAYBE):
+            return rows, True
         rows, flaws = [], []
-        for number, line in enumerate(text.removesuffix(b"\n").split(b"\n"), 1):
+        for number, line in enumerate(lines, 1):
             row, found = self._row(line)
             if found:
                 flaws.append(f", line {number} is left out: {found}")
@@ -235,13 +278,17 @@ class Store:
     def set_aside(self, path: Path, then: str) -> None:
         """Moves a damaged part; nothing is deleted. `then` says what becomes of its trials."""
         folder = self.folder / "damaged"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder}, for parts that are damaged, cannot be written ({error.strerror})") from None
         number = sum(other.name.startswith(path.name) for other in folder.iterdir())
         os.replace(path, folder / (f"{path.name}.{number}" if number else path.name))
         self.note(f"{self._name(path)} is now in {folder.name}/, and {then}")
 
     def note(self, damage: str) -> None:
         """Adds a sentence to `damages`, once."""
+        damage = one_line(damage)
         if damage not in self.damages:
             self.damages.append(damage)
 
@@ -263,14 +310,14 @@ class Store:
         pack_id = Path(str(row.get("pack_id"))).name  # whatever the row says, a file of this folder
         path = self.representation_folder / f"{pack_id}.npz"
         try:
-            with np.load(path) as file:
-                found = {key.removeprefix(start): file[key] for key in file.files if key.startswith(start)}
+            arrays = read_arrays(path, lambda name: name.startswith(start))
         except FileNotFoundError:
             self._note(path, " is missing")
             return {}
-        except Exception as error:  # whatever a reader of binary files may find
-            self._note(path, f" cannot be read ({type(error).__name__})")
+        except (OSError, NoArrays) as error:
+            self._note(path, f" cannot be read ({getattr(error, 'strerror', None) or error})")
             return {}
+        found = {name.removeprefix(start): array for name, array in arrays.items()}
         if not _are_latents(found):
             self._note(path, f" does not hold the latents of {row.trial_id}")
             return {}
@@ -278,15 +325,7 @@ class Store:
 
     def pack_latents(self, pack_id: str) -> dict[str, np.ndarray] | None:
         """All arrays of a pack, as they were written; none where it has none, and None where they cannot be read, which is noted."""
-        path = self.representation_folder / f"{pack_id}.npz"
-        try:
-            with np.load(path) as file:
-                return {key: file[key] for key in file.files}
-        except FileNotFoundError:
-            return {}
-        except Exception as error:  # whatever a reader of binary files may find
-            self._note(path, f" cannot be read ({type(error).__name__})")
-            return None
+        return self._arrays(self.representation_folder / f"{pack_id}.npz")
 
     # --- charts
 
@@ -314,7 +353,7 @@ class Store:
         """Writes the charts that a killed process had begun to write."""
         for journal in sorted((self.folder / "charts" / "journal").glob("*.npz")):
             charts: dict[str, dict[str, np.ndarray]] = {}
-            for key, array in self._arrays(journal).items():
+            for key, array in (self._arrays(journal) or {}).items():
                 chart_id, _, name = key.partition("/")
                 charts.setdefault(Path(chart_id).name, {})[name] = array
             for chart_id, arrays in charts.items():
@@ -338,16 +377,15 @@ class Store:
     def _state(self, pack_id: str) -> Path:
         return self.folder / "states" / f"{pack_id}.npz"
 
-    def _arrays(self, path: Path, then: str = "") -> dict[str, np.ndarray]:
-        """The arrays of a file; none where it is not there, or cannot be read, which is then noted in `damages`."""
+    def _arrays(self, path: Path, then: str = "") -> dict[str, np.ndarray] | None:
+        """The arrays of a file; none where it is not there, and None where it cannot be read, which is then noted in `damages`."""
         try:
-            with np.load(path) as file:
-                return {name: file[name] for name in file.files}
+            return read_arrays(path)
         except FileNotFoundError:
             return {}
-        except Exception as error:  # whatever a reader of binary files may find
-            self._note(path, f" cannot be read ({type(error).__name__}){then}")
-            return {}
+        except (OSError, NoArrays) as error:
+            self._note(path, f" cannot be read ({getattr(error, 'strerror', None) or error}){then}")
+            return None
 
     # --- the manifest, and what is planned
 
@@ -364,7 +402,7 @@ class Store:
         """Raises UsageError if the folder holds no run, or one whose manifest cannot be read."""
         path = self.folder / "manifest.json"
         try:
-            manifest = json.loads(path.read_bytes())
+            manifest = json.loads(read_bytes(path))
         except FileNotFoundError:
             raise UsageError(f"there is no run in {self.folder}") from None
         except OSError as error:
@@ -390,7 +428,8 @@ class Store:
             row for row in self._planned() if codes.get((row[1], row[2]), row[3]) == row[3] and row[0] not in found
         ]
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([PLANNED, *former, *found.values()])
+        rows = ([cell(entry) for entry in row] for row in (PLANNED, *former, *found.values()))
+        csv.writer(text, lineterminator="\n").writerows(rows)
         self.write_text("planned.csv", text.getvalue())
 
     def planned(self) -> pd.DataFrame:
@@ -402,7 +441,8 @@ class Store:
     def _planned(self) -> list[tuple[str, ...]]:
         path = self.folder / "planned.csv"
         try:
-            rows = list(csv.reader(io.StringIO(path.read_bytes().decode(), newline="")))
+            text = io.StringIO(read_bytes(path).decode(), newline="")
+            rows = [[of_cell(entry) for entry in row] for row in csv.reader(text)]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, csv.Error) as error:
@@ -420,6 +460,59 @@ REPAIR = "restore it, or move it away and give the run's command again, which ke
 def _last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The last row of every trial, oldest first."""
     return list({row["trial_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}.values())
+
+
+# Digits as 0, and what may stand before a number as a colon: to find whole numbers of so many digits that orjson rounds them.
+SHAPE = bytes.maketrans(b"123456789 [,-\t\r\n", b"0" * 9 + b":" * 7)
+LONG = b":" + b"0" * 19
+
+
+def _rows(text: bytes, lines: list[bytes]) -> list[Any]:
+    """What the lines of a text hold, as `json` reads it, but faster; nothing where a line needs a closer look."""
+    if LONG in text.translate(SHAPE):
+        return []
+    try:
+        return [orjson.loads(line) for line in lines]
+    except ValueError:
+        return []
+
+
+def are_whole(values: list[Any], needed: Mapping[str, Any], maybe: Mapping[str, Any]) -> bool:
+    """Whether there are values and `flaw` finds nothing in any of them, as far as can be said at once of all."""
+    try:
+        return (
+            bool(values)
+            and all(_fit([value[name] for value in values], kind) for name, kind in needed.items())
+            and all(
+                _fit([found for value in values if (found := value.get(name)) is not None], kind)
+                for name, kind in maybe.items()
+            )
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _fit(found: list[Any], kind: Any) -> bool:
+    if isinstance(kind, tuple):
+        return set(found) <= set(kind)
+    types = set(map(type, found))
+    if kind is float:
+        return (
+            types <= {int, float}
+            and all(map(math.isfinite, found))
+            and all(abs(n) < 2**63 for n in found if type(n) is int)
+        )
+    return types <= {kind} and (kind is not int or all(abs(n) < 2**63 for n in found))
+
+
+def _stamp(path: Path) -> list[int]:
+    """What is another when a file is: its size, place and times. Empty while it may still change within the resolution of its times."""
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    recent = time.time_ns() - SETTLED_NS < max(found.st_mtime_ns, found.st_ctime_ns)
+    return [] if recent else [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def flaw(value: Any, needed: Mapping[str, Any], maybe: Mapping[str, Any] | None = None) -> str:
@@ -481,9 +574,23 @@ def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
+def check_links(folder: Path) -> None:
+    """Raises UsageError where a part of `folder` is a link to another folder: a command writes in the folder that it names."""
+    for path in folder.iterdir():
+        if path.is_symlink() and path.is_dir():
+            raise UsageError(
+                f"{path} is a link to another folder, in which nothing is written; put a folder in its place"
+            )
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    write_atomically(path, lambda file: file.write(text.encode("utf-8", "replace")))
+    write_bytes(path, text.encode("utf-8", "replace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    write_atomically(path, lambda file: file.write(content))
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -491,7 +598,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of a process that was killed, or a link
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -502,6 +610,20 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """The table in a Parquet file. Raises whatever its reader may find, and OSError where it is too large for the memory that is free."""
+    import pandas as pd
+    from pyarrow import parquet
+
+    with open_file(path) as file:
+        about = parquet.ParquetFile(file).metadata
+        groups = (about.row_group(number) for number in range(about.num_row_groups))
+        size = max(sum(group.total_byte_size for group in groups), 8 * about.num_rows * about.num_columns)
+        if size > largest():
+            raise OSError(errno.EFBIG, f"its {in_words(size)} are more than the {in_words(largest())} that may be read")
+        return pd.read_parquet(file)
 
 
 def _plain(value: Any) -> Any:

@@ -6,9 +6,11 @@ import numpy as np
 
 from bench.registry import UsageError
 from bench.scores.metrics import Encoded, checked
+from datasets.columns import of_order_one
 from datasets.file import domains_from_0, load
 
 FEWEST_POINTS = 50
+LARGEST, SMALLEST = 1e100, 1e-100  # between them, squares and sums can be held
 
 
 def read(path: str) -> tuple[Encoded, Encoded]:
@@ -17,7 +19,7 @@ def read(path: str) -> tuple[Encoded, Encoded]:
     Raises UsageError where the file or its arrays are not what `bench.scores.metrics.evaluate` needs.
     """
     arrays = load(path, required=("z", "z_hat"), optional=("domain",))
-    z, z_hat = arrays["z"], arrays["z_hat"]
+    z, z_hat = (_in_range(arrays[name]) for name in ("z", "z_hat"))
     if len(z) != len(z_hat):
         raise UsageError(f"{path}: z and z_hat have {len(z)} and {len(z_hat)} rows")
     domains = domains_from_0(path, arrays.get("domain", np.zeros(len(z), dtype=int)), len(z))
@@ -29,3 +31,14 @@ def read(path: str) -> tuple[Encoded, Encoded]:
         return checked(validation, "validation"), checked(test, "test")
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _in_range(values: np.ndarray) -> np.ndarray:
+    """The same with each column whose numbers are too large or too small to be squared divided by a power of two, which moves no score."""
+    if values.ndim != 2 or values.dtype.kind not in "biuf" or not values.size:
+        return values
+    scaled = of_order_one(values)
+    with np.errstate(over="ignore"):
+        magnitude = np.abs(values.astype(float)).max(axis=0)
+    extreme = (magnitude > LARGEST) | ((magnitude < SMALLEST) & (magnitude > 0))
+    return np.where(extreme, scaled, values) if extreme.any() else values

@@ -1,6 +1,7 @@
 """The families beside sparse-mixing: their set-ups, and what their fields move."""
 
 import hashlib
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from bench.registry import UsageError
 from bench.scores import metrics
 from datasets import datasets, oracle
 from datasets import support as supports
+from tests import hostile
 
 
 def generate(name, number=0, **fields):
@@ -145,6 +147,7 @@ class TestFile:
             (lambda a: a.update(domain=np.arange(600) // 20), "fewer than 50"),
             (lambda a: a.update(x=a["x"] + 1j), "must be numbers"),
             (lambda a: a.update(x=np.array(3.0)), "a single value"),
+            (lambda a: a.update(x=a["x"][:0]), "x has no rows"),
         ],
     )
     def test_what_is_wrong_is_said(self, tmp_path, arrays, change, words):
@@ -158,6 +161,45 @@ class TestFile:
             for offset in (0, 1.7e9)
         )
         np.testing.assert_allclose(plain, shifted, atol=1e-5)
+
+    @pytest.mark.parametrize("factor", [1e306, 1e-310, 1e38, 1e-40, 2.0**1000])
+    def test_columns_near_the_ends_of_a_float_are_scaled_as_any_others(self, tmp_path, arrays, factor):
+        plain = generate("file", path=self.write(tmp_path, arrays)).train
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            changed = arrays | {"x": factor * arrays["x"], "z": factor * arrays["z"]}
+            found = generate("file", path=self.write(tmp_path, changed)).train
+        np.testing.assert_allclose(found.x, plain.x, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(found.z, plain.z, rtol=1e-6, atol=1e-6)
+
+    def test_a_column_of_all_magnitudes_is_scaled_by_its_largest(self, tmp_path, arrays):
+        arrays["x"][0, 0] = np.finfo(float).max
+        arrays["x"][1, 0] = -np.finfo(float).max
+        arrays["x"][2:, 0] *= 1e-310
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            instance = generate("file", path=self.write(tmp_path, arrays))
+        column = np.concatenate([s.x[:, 0] for s in (instance.train, instance.validation, instance.test)])
+        assert sorted(set(column)) == [-1, 0, 1]
+
+    def test_what_double_precision_cannot_hold_is_a_sentence(self, tmp_path, arrays):
+        x = arrays["x"].astype(np.longdouble)
+        x[7] *= np.longdouble("1e400")
+        with warnings.catch_warnings(), pytest.raises(UsageError, match="not finite, the first in row 7"):
+            warnings.simplefilter("error")
+            generate("file", path=self.write(tmp_path, arrays | {"x": x}))
+
+    @pytest.mark.parametrize("kind", hostile.NO_FILES)
+    def test_what_is_no_file_is_a_sentence_and_not_waited_for(self, tmp_path, kind):
+        hostile.NO_FILES[kind](tmp_path / "data.npz")
+        with pytest.raises(UsageError, match=r"data\.npz"):
+            generate("file", path=str(tmp_path / "data.npz"))
+
+    def test_usual_columns_are_scaled_to_the_last_bit_as_without_care_for_the_ends_of_a_float(self, data_file, arrays):
+        train = datasets["file"].make({"path": str(data_file)}).generate(np.random.SeedSequence(0)).train
+        centred = arrays["x"] - arrays["x"].mean(axis=0)
+        plain = (centred / np.abs(centred).max(axis=0)).astype(np.float32)
+        assert {tuple(row) for row in train.x} <= {tuple(row) for row in plain}
 
     def test_a_support_that_comes_with_the_data_has_its_shadows_reported(self, tmp_path, arrays):
         support = np.array([[1, 1], [1, 1], [0, 1], [1, 1]])

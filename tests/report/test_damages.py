@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from bench.files import read_bytes
 from bench.registry import UsageError
 from bench.report import compare, leaderboard, pairs, recovery, results, synergy, write
 from bench.run.store import COMMAND, MANIFEST, TRIAL, Store
@@ -222,14 +223,13 @@ def test_a_folder_or_a_dead_link_in_the_place_of_a_part_is_said_and_set_aside(ru
 
 def test_a_part_that_may_not_be_read_is_said(run, monkeypatch):
     """As root every file can be read; so the system is made to refuse."""
-    read_bytes = type(run).read_bytes
 
     def refuse(path):
         if path.name == "run-vae.jsonl":
             raise PermissionError(13, os.strerror(13))
         return read_bytes(path)
 
-    monkeypatch.setattr(type(run), "read_bytes", refuse)
+    monkeypatch.setattr("bench.run.store.read_bytes", refuse)
     assert read(run).damages == [f"run/{PART} cannot be read (Permission denied)"]
 
 
@@ -274,7 +274,7 @@ def archive(run):
     [
         (lambda path: path.unlink(), "vae.npz is missing"),
         (lambda path: shutil.rmtree(path.parent), "vae.npz is missing"),
-        (lambda path: (path.unlink(), path.mkdir()), "vae.npz cannot be read (IsADirectoryError)"),
+        (lambda path: (path.unlink(), path.mkdir()), "vae.npz cannot be read (Is a directory)"),
         (lambda path: path.write_bytes(b""), "vae.npz cannot be read"),
         (lambda path: path.write_bytes(b"PK\3\4 and no more"), "vae.npz cannot be read"),
         (lambda path: path.write_text('{"z": 1}'), "vae.npz cannot be read"),

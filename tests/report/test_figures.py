@@ -157,7 +157,7 @@ def test_latents_that_cannot_be_read_leave_out_a_method_or_a_figure_and_the_capt
     store = simulated_run(tmp_path / "run", simulated_trials({"ivae": 0.8, "vae": 0.7}))
     for path in [path for path in store.representation_folder.iterdir() if lost == "all" or "ivae" in path.name]:
         path.write_bytes(b"PK")
-    paths, notes = figures.draw_all(gather([store]), tmp_path / "figures")
+    paths, notes, _ = figures.draw_all(gather([store]), tmp_path / "figures")
     captions = {path.stem: path.read_text() for path in paths if path.suffix == ".txt"}
     assert "score_lines" in captions
     if lost == "all":

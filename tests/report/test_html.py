@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -199,7 +200,43 @@ def test_a_board_for_each_value_is_one_table_with_a_column_of_it(tmp_path):
 
 def test_a_figure_that_lies_in_the_folder_and_was_not_drawn_for_this_report_is_not_in_it(tmp_path):
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "other.svg").write_text("<svg ><script>alert(1)</script></svg>")
-    (tmp_path / "figures" / "other.txt").write_text("Not ours.")
+    for name in ("other", "score_lines"):
+        (tmp_path / "figures" / f"{name}.svg").write_text("<svg ><script>alert(1)</script></svg>")
+        (tmp_path / "figures" / f"{name}.txt").write_text("Not ours.")
     text = write(simulated_trials(), tmp_path).read_text()
     assert "alert(1)" not in text and "Not ours" not in text
+
+
+def test_a_figure_that_is_exchanged_after_it_was_drawn_is_shown_as_it_was_drawn(tmp_path):
+    trials = simulated_trials(domains=(2, 3), seeds=2)
+    drawn = figures.draw_all(results(trials), tmp_path / "figures")
+    for path in drawn.paths:
+        path.unlink()
+        path.write_text("<svg ><script>alert(1)</script></svg>")
+    text = write(trials, tmp_path, drawn=drawn).read_text()
+    assert "alert(1)" not in text and len(re.findall("<svg ", text)) == len(drawn.pages) > 3
+
+
+def test_figures_take_the_place_of_links_and_pipes_and_follow_none(tmp_path):
+    trials = simulated_trials(domains=(2, 3), seeds=2)
+    (tmp_path / "run" / "figures").mkdir(parents=True)
+    (tmp_path / "outside").write_text("mine")
+    (tmp_path / "run" / "figures" / "score_lines.svg").symlink_to(tmp_path / "outside")
+    os.mkfifo(tmp_path / "run" / "figures" / "score_lines.csv")
+    figures.draw_all(results(trials), tmp_path / "run" / "figures")
+    assert (tmp_path / "outside").read_text() == "mine"
+    for name in ("score_lines.svg", "score_lines.csv"):
+        path = tmp_path / "run" / "figures" / name
+        assert path.is_file() and not path.is_symlink()
+
+
+def test_more_trials_than_a_page_holds_are_counted_and_not_listed(tmp_path, monkeypatch):
+    trials = simulated_trials(domains=(2, 3), seeds=2)
+    listed = write(trials, tmp_path).read_text()
+    monkeypatch.setattr(html, "MOST_LISTED", len(trials) - 1)
+    counted = write(trials, tmp_path).read_text()
+    assert all(trial in listed for trial in trials.trial_id) and not any(trial in counted for trial in trials.trial_id)
+    assert counted.count("10 trials, which are in <code>trials.csv</code>") == 4
+    reader = Reader()
+    reader.feed(counted)
+    assert not reader.open

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench.registry import UsageError
-from bench.run.store import ROW, Store, settled, write_text
+from bench.run.store import INDEX, ROW, TRIAL, Store, settled, write_text
 
 
 def row(trial_id, finished_at, status="ok", **more):
@@ -212,3 +214,105 @@ class TestPlan:
         assert len(store.damages) == 1 and message in store.damages[0]
         store.plan([asked("new", "ivae")])
         assert Store(tmp_path).planned().trial_id.tolist() == [*left, "new"]
+
+
+class TestIndex:
+    """What `finished` keeps of parts that it has read, so as not to read a million rows again."""
+
+    @pytest.fixture
+    def store(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("bench.run.store.SETTLED_NS", 0)
+        store = Store(tmp_path)
+        for name in "abc":
+            store.write_pack(name, [row(name, 1.0), row(f"{name}-again", 1.0, "crashed")], {})
+        with store.lock():
+            assert store.finished() == {"a", "b", "c"}
+        return store
+
+    def read(self, store, monkeypatch, limit=None):
+        """What is finished, and the parts that were read for that."""
+        read, parts = Store._read, []
+        monkeypatch.setattr(Store, "_read", lambda own, path: parts.append(path.stem) or read(own, path))
+        found = Store(store.folder).finished(limit)
+        monkeypatch.setattr(Store, "_read", read)
+        return found, sorted(parts)
+
+    def test_a_part_that_is_as_it_was_is_not_read_again(self, store, monkeypatch):
+        assert self.read(store, monkeypatch) == ({"a", "b", "c"}, [])
+        store.write_pack("d", [row("d", 1.0), row("a", 2.0, "crashed")], {})
+        assert self.read(store, monkeypatch) == ({"b", "c", "d"}, ["d"])
+        (store.parts / "c.jsonl").unlink()
+        assert self.read(store, monkeypatch) == ({"b", "d"}, ["d"])
+
+    def test_one_of_the_same_size_and_time_that_was_changed_is(self, store, monkeypatch):
+        path = store.parts / "b.jsonl"
+        times = path.stat()
+        path.write_bytes(path.read_bytes().replace(b'"ok"', b'"??"'))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert path.stat().st_size == times.st_size and path.stat().st_mtime_ns == times.st_mtime_ns
+        assert self.read(store, monkeypatch) == ({"a", "c"}, ["b"])
+
+    def test_a_part_that_is_just_written_is_read_the_next_time(self, store, monkeypatch):
+        monkeypatch.setattr("bench.run.store.SETTLED_NS", 10**12)
+        with store.lock():
+            store.finished()
+        assert self.read(store, monkeypatch) == ({"a", "b", "c"}, ["a", "b", "c"])
+
+    def test_a_damaged_index_or_one_of_other_rules_counts_for_nothing(self, store, monkeypatch):
+        text = (store.folder / INDEX).read_bytes()
+        for at in range(0, len(text), 5):
+            for damaged in (text[:at], text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :]):
+                (store.folder / INDEX).write_bytes(damaged)
+                assert self.read(store, monkeypatch) == ({"a", "b", "c"}, ["a", "b", "c"])
+        (store.folder / INDEX).write_bytes(text)
+        assert self.read(store, monkeypatch)[1] == []
+        monkeypatch.setattr("bench.run.store.MAYBE", {})
+        assert self.read(store, monkeypatch)[1] == ["a", "b", "c"]
+
+    def test_what_is_no_file_in_its_place_is_not_waited_for(self, store, monkeypatch):
+        (store.folder / INDEX).unlink()
+        os.mkfifo(store.folder / INDEX)
+        assert self.read(store, monkeypatch)[1] == ["a", "b", "c"]
+        with store.lock():
+            store.finished()
+        assert self.read(store, monkeypatch)[1] == []
+
+    def test_reading_without_the_lock_writes_none(self, store):
+        (store.folder / INDEX).unlink()
+        Store(store.folder).finished()
+        assert not (store.folder / INDEX).exists()
+
+    def test_limits_of_time_count_as_they_do_without_it(self, store, monkeypatch):
+        store.write_pack("d", [row("d", 1.0, "timed-out", time_limit=30)], {})
+        with store.lock():
+            store.finished()
+        for limit, finished in ((None, False), (30, True), (31, False)):
+            found, parts = self.read(store, monkeypatch, limit)
+            assert parts == [] and ("d" in found) == finished
+
+
+NUMBERS = [0, -1, 2**53, 2**63 - 1, 2**64, 10**30, -(10**19), 1.5, -0.0, 1e308, 5e-324, 0.1, True, None]
+VALUES = st.recursive(
+    st.sampled_from(NUMBERS) | st.floats() | st.integers() | st.text(max_size=5) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["x", *TRIAL, "error", "train_s"]), VALUES, max_size=4), min_size=1, max_size=3
+    )
+)
+def test_rows_are_read_fast_as_they_are_read_with_care(tmp_path_factory, changes):
+    store = Store(tmp_path_factory.mktemp("run"))
+    store.parts.mkdir()
+    rows = [row(str(number), 1.0) | change for number, change in enumerate(changes)]
+    path = store.parts / "p.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    found = store._read(path)
+    careful = Store(store.folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.run.store.are_whole", lambda *_: False)
+        assert repr(careful._read(path)) == repr(found) and careful.damages == store.damages

@@ -1,11 +1,14 @@
 """Latents that were estimated elsewhere, read for `score`."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 from bench.registry import UsageError
 from bench.scores.files import read
 from bench.scores.metrics import evaluate
+from tests import hostile
 
 Z = np.random.default_rng(0).normal(size=(400, 2))
 
@@ -68,3 +71,34 @@ def test_what_is_wrong_is_one_sentence_that_names_the_file(arrays, message, save
 def test_what_is_no_file_is_said():
     with pytest.raises(UsageError, match="not an .npz file"):
         read("nowhere.npz")
+
+
+@pytest.mark.parametrize("factor", [1e306, 1e-310, np.float64(3e38), 1e-40, 1e101])
+def test_latents_near_the_ends_of_a_float_score_as_any_others(factor, saved):
+    z_hat = Z + 0.3 * np.random.default_rng(1).normal(size=Z.shape)
+    usual = evaluate(*read(saved(z=Z, z_hat=z_hat)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = evaluate(*read(saved(z=factor * Z, z_hat=z_hat)))
+        other = evaluate(*read(saved(z=Z, z_hat=factor * z_hat)))
+    for name in ("mcc_spearman", "mcc_pearson", "r2_block", "r2_linear", "r2_component"):
+        assert found[name] == pytest.approx(usual[name], abs=1e-3)
+        assert other[name] == pytest.approx(usual[name], abs=1e-3)
+
+
+def test_what_double_precision_cannot_hold_is_a_sentence(saved):
+    with warnings.catch_warnings(), pytest.raises(UsageError, match="not finite"):
+        warnings.simplefilter("error")
+        read(saved(z=Z.astype(np.longdouble) * np.longdouble("1e400"), z_hat=Z))
+
+
+@pytest.mark.parametrize("kind", hostile.NO_FILES)
+def test_what_is_no_file_is_a_sentence_and_not_waited_for(kind, tmp_path):
+    hostile.NO_FILES[kind](tmp_path / "latents.npz")
+    with pytest.raises(UsageError, match=r"latents\.npz is not an \.npz file that can be read \(.+\)"):
+        read(str(tmp_path / "latents.npz"))
+
+
+def test_no_rows_are_a_sentence(saved):
+    with pytest.raises(UsageError, match="z has no rows"):
+        read(saved(z=Z[:0], z_hat=Z[:0]))

@@ -6,6 +6,8 @@ figures mark where they are. What is averaged, and how, is decided in `bench.rep
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,38 +16,60 @@ from bench.report.figures.costs import cost_and_score
 from bench.report.figures.latents import recovered_latents, recovered_support
 from bench.report.figures.lines import score_lines
 from bench.report.figures.maps import phase_diagram, promise_map, synergy_map
-from bench.report.figures.page import WIDTH, setting, with_short_paths
+from bench.report.figures.page import WIDTH, setting, with_plain_texts, with_short_paths
 from bench.report.figures.profiles import performance_profiles
 from bench.report.figures.promises import recovery_by_promise
 from bench.report.figures.ranks import critical_difference
 from bench.report.results import Results, example
+from bench.run.store import write_bytes
 from bench.scores import HEADLINE
 
 __all__ = [
-    "WIDTH", "Drawn", "agreement_and_score", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
+    "WIDTH", "Drawn", "Page", "agreement_and_score", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
     "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "score_lines", "setting", "synergy_map",
 ]  # fmt: skip
 
 
+class Page(NamedTuple):
+    """A figure as it was drawn: the name of its files, its SVG, and its caption."""
+
+    name: str
+    svg: str
+    caption: str
+
+
 class Drawn(NamedTuple):
-    """The files of the figures, and sentences about what could not be drawn."""
+    """The files of the figures, sentences about what could not be drawn, and the figures themselves.
+
+    A report shows these pages and reads no file of the folder, in which anybody may have put one.
+    """
 
     paths: list[Path]
     notes: list[str]
+    pages: Sequence[Page] = ()
 
 
 def draw_all(results: Results, folder: str | Path, style: str | Path | None = None) -> Drawn:
     """Every figure that `results` allow. `style` is a matplotlib style, by name or file, for what is not decided here."""
-    results = with_short_paths(results)
+    results = with_plain_texts(with_short_paths(results))
     if not (results.ok & results.trials[HEADLINE].notna()).any():
         return Drawn([], ["No figure is drawn, since no trial has a score."])
     draws = [score_lines, synergy_map, critical_difference, performance_profiles, recovery_by_promise, cost_and_score]
     draws.append(agreement_and_score)
     if len(results.cells) > 1:
         draws.insert(1, phase_diagram)
-    paths = [path for draw in draws for path in draw(results, folder, style=style)]
     kept, where = example(results)
-    for draw in (recovered_latents, recovered_support):
-        paths += draw(results, kept, where, folder, style=style)
+    with tempfile.TemporaryDirectory() as own:
+        paths = [path for draw in draws for path in draw(results, own, style=style)]
+        for draw in (recovered_latents, recovered_support):
+            paths += draw(results, kept, where, own, style=style)
+        contents = {path.name: path.read_bytes() for path in paths}
+    for name, content in contents.items():
+        write_bytes(Path(folder) / name, content)
+    pages = [
+        Page(path.stem, *(contents[path.stem + suffix].decode() for suffix in (".svg", ".txt")))
+        for path in paths
+        if path.suffix == ".svg"
+    ]
     note = "The figures of single trials are not drawn, since no latents of these trials are kept that can be read."
-    return Drawn(paths, [] if kept else [note])
+    return Drawn([Path(folder) / name for name in contents], [] if kept else [note], pages)

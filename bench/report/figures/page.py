@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -26,10 +27,13 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from bench.files import read_bytes
 from bench.registry import UsageError
 from bench.report.results import STRATUM, Results, summary
 from bench.report.texts import value_text
+from bench.run.store import write_atomically, write_text
 from bench.scores.statistics import interval_name
+from bench.text import csv_text, one_line
 
 WIDTH = 5.5  # inches: the text width of ICLR, NeurIPS and JMLR
 MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
@@ -83,13 +87,24 @@ def setting(style: str | Path | None = None) -> Iterator[None]:
     """
     with matplotlib.rc_context(PRINT):
         if style is not None:
-            try:
-                matplotlib.style.use(str(style))
-            except OSError:
-                known = ", ".join(name for name in matplotlib.style.available if not name.startswith("_"))
-                raise UsageError(f"matplotlib has no style {str(style)!r}, nor is it a file; it has {known}") from None
+            _check_style(str(style))
+            matplotlib.style.use(str(style))
         matplotlib.rcParams.update(ALWAYS)
         yield
+
+
+def _check_style(style: str) -> None:
+    """Raises UsageError for what is neither the name of a style nor a file of text: matplotlib would fetch an address, or import a package."""
+    if style in matplotlib.style.available:
+        return
+    try:
+        read_bytes(style).decode()
+    except FileNotFoundError:
+        known = ", ".join(name for name in matplotlib.style.available if not name.startswith("_"))
+        raise UsageError(f"matplotlib has no style {style!r}, nor is it a file; it has {known}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise UsageError(f"the style {style!r} cannot be read ({reason})") from None
 
 
 def printed(draw: Callable[..., list[Path]]) -> Callable[..., list[Path]]:
@@ -136,6 +151,19 @@ def with_short_paths(results: Results) -> Results:
         if paths:
             found[field] = trials[field].replace(_short(paths))
     return results.replaced(trials.assign(**found)) if found else results
+
+
+def with_plain_texts(results: Results) -> Results:
+    """The same results, of whose methods and fields no text is taken for a formula by matplotlib, or holds what no font has."""
+
+    def plain(value: Any) -> Any:
+        return one_line(value).replace("$", r"\$") if isinstance(value, str) else value
+
+    trials = results.trials
+    fields = ("method", "dataset", *results.dataset_fields, *results.method_fields)
+    texts = {field: trials[field].map(plain) for field in fields if trials[field].dtype.kind not in "biuf"}
+    methods, datasets = ({plain(name): facts for name, facts in k.items()} for k in (results.methods, results.datasets))
+    return dataclasses.replace(results, trials=trials.assign(**texts), methods=methods, datasets=datasets)
 
 
 def _short(paths: set[str]) -> dict[str, str]:
@@ -256,18 +284,19 @@ def counts(results: Results) -> str:
 
 
 def save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path, name: str) -> list[Path]:
-    """Writes the figure in `FORMATS`, and returns the paths."""
+    """Writes the figure in `FORMATS`, each in the place of whatever has its name there, and returns the paths."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     paths = {suffix: folder / f"{name}.{suffix}" for suffix in FORMATS}
     # By the canvases themselves, since savefig draws each figure twice. A canvas leaves its own resolution behind.
     figure.dpi = DPI
-    FigureCanvasPdf(figure).print_pdf(paths["pdf"], metadata={"CreationDate": None})
+    write_atomically(
+        paths["pdf"], lambda file: FigureCanvasPdf(figure).print_pdf(file, metadata={"CreationDate": None})
+    )
     figure.set_layout_engine("none")  # the layout of the PDF stays
     figure.dpi = DPI
-    FigureCanvasAgg(figure).print_png(paths["png"])
+    write_atomically(paths["png"], FigureCanvasAgg(figure).print_png)
     figure.dpi = DPI
-    FigureCanvasSVG(figure).print_svg(paths["svg"], metadata={"Date": None})
-    data.to_csv(paths["csv"], index=False)
-    paths["txt"].write_text(textwrap.fill(caption, 100) + "\n", encoding="utf-8")
+    write_atomically(paths["svg"], lambda file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}))
+    write_text(paths["csv"], csv_text(data))
+    write_text(paths["txt"], textwrap.fill(caption, 100) + "\n")
     return list(paths.values())
