@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -148,6 +148,34 @@ class Stack:
             # Adam's moments have a model axis, its count of steps has none.
             kept = {key: value[list(positions)] if value.dim() else value for key, value in state.items()}
             self._optimiser.state[self._state[name]] = kept
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that training goes on from, copied: weights, Adam's moments, random streams, steps done, and which jobs are left.
+
+        Where `train` has ended, a new stack of the same method and jobs that loads it goes on to the same bits.
+        """
+        found = {f"models/{name}": value for name, value in self._state.items()}
+        for name in self._trainable:
+            moments = self._optimiser.state[self._state[name]]
+            found |= {f"optimiser/{name}/{key}": value for key, value in moments.items()}
+        found |= {f"generators/{place}": generator.get_state() for place, generator in enumerate(self._generators)}
+        found |= {"alive": torch.tensor(self.alive, dtype=torch.int64), "step": torch.tensor(self._step)}
+        return {name: value.detach().clone() for name, value in found.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes over what `state_dict` gave, on whatever device that was."""
+        self.alive, self._step = state["alive"].tolist(), int(state["step"])
+        self._generators = [torch.Generator() for _ in self.alive]
+        for place, generator in enumerate(self._generators):
+            generator.set_state(state[f"generators/{place}"].cpu())
+        self._state = {name: state[f"models/{name}"].to(self.device, copy=True) for name in self._state}
+        self._optimiser = self._new_optimiser()
+        for name in self._trainable:
+            start = f"optimiser/{name}/"
+            moments = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+            self._optimiser.state[self._state[name]] = {
+                key: value.to(self.device, copy=True) for key, value in moments.items()
+            }
 
     def objective(self, points: Sequence[Split], method: TorchMethod | None = None) -> np.ndarray:
         """The method's objective of each model in the stack on its own `points`, (n_models,): the mean of `objectives`."""

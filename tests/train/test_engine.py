@@ -113,6 +113,29 @@ def test_a_stack_whose_models_all_diverge_ends(monkeypatch):
     assert trained([poisoned, poisoned], steps=96).alive == []
 
 
+def test_a_stack_that_was_saved_goes_on_bit_for_bit_in_a_new_one(tmp_path):
+    """After a model has left, and before any step; the saved copy does not train on with its stack."""
+    poisoned = job(1, points=dataclasses.replace(points(1), x=np.full((200, 5), np.nan, np.float32)))
+    jobs, this = [job(0), poisoned, job(2)], method(steps=96)
+    through, untouched, gone_on, begun = (Stack(this, SHAPE, jobs) for _ in range(4))
+    begun.load_state_dict(untouched.state_dict())
+    through.train(32)
+    through.keep([1, 0])
+    torch.save(through.state_dict(), tmp_path / "stack.pt")
+    through.train()
+    gone_on.load_state_dict(torch.load(tmp_path / "stack.pt"))
+    assert gone_on.alive == [2, 0] and len(gone_on.owners) == 2
+    gone_on.train()
+    mine, theirs = gone_on.state_dict(), through.state_dict()
+    assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    begun.train()
+    expected = Stack(this, SHAPE, jobs)
+    expected.train()
+    assert begun.alive == [0, 2] == expected.alive
+    mine, theirs = begun.state_dict(), expected.state_dict()
+    assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
 def test_clipping_looks_at_one_model_at_a_time():
     gradients = [torch.tensor([[3.0, 0.0], [0.3, 0.0]]), torch.tensor([[[4.0]], [[0.4]]])]
     clipped = engine.clip(gradients, max_norm=1.0)
