@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = []
         for name in arguments.methods.split(","):
             for size in map(int, arguments.models.split(",")):
-                print(f"{name}, {size} models", file=sys.stderr, flush=True)
                 rows.append(measured(roots, name, size, arguments.rounds))
+                print(", ".join(f"{key}: {value}" for key, value in rows[-1].items()), file=sys.stderr, flush=True)
     print(markdown(rows))
     if arguments.shares:
         print("a small main job", file=sys.stderr, flush=True)

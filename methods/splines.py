@@ -131,28 +131,28 @@ def domain_spline(bound: float) -> Callable[[Tensor, Tensor, Tensor], tuple[Tens
         knots = bins[0].reshape(-1, n_bins).T[1:].contiguous().index_select(1, spline)
         place = spline * n_bins + (x.clamp(-bound, bound).flatten() >= knots).sum(0)
         own = bins.index_select(1, place).reshape(6, *x.shape)
-        return *_value_and_log_slope(x, own.unbind(0), bound), own, place
+        return *_value_and_log_slope(x, own.unbind(0), bound), own, place, bins
 
     def pull_back(needed, inputs, kept, grad, grad_log):
         x, _, table = inputs
-        own, place = kept
+        own, place, bins = kept
         to_x, to_own = _pull_back(x, own.unbind(0), bound, grad, grad_log)
-        n_bins = (table.shape[-1] + 1) // 3
-        to_bins = x.new_zeros(6, table.shape[:-1].numel() * n_bins).index_add_(1, place, to_own.flatten(1))
-        return to_x, None, _pull_back_bins(table, bound, to_bins.reshape(6, *table.shape[:-1], n_bins))
+        shape = (6, *table.shape[:-1], (table.shape[-1] + 1) // 3)
+        to_bins = torch.zeros_like(bins).index_add_(1, place, to_own.flatten(1))
+        return to_x, None, _pull_back_bins(table, bins.reshape(shape), bound, to_bins.reshape(shape))
 
     return fused.stackable(plain, run, pull_back, n_points=2, n_results=2)
 
 
-def _pull_back_bins(parameters: Tensor, bound: float, grad: Tensor) -> Tensor:
-    """The gradient of `parameters` (..., n, 3 * n_bins - 1) from that of their bins, with the six parameters first."""
+def _pull_back_bins(parameters: Tensor, bins: Tensor, bound: float, grad: Tensor) -> Tensor:
+    """The gradient of `parameters` (..., n, 3 * n_bins - 1) from that of their `bins`, both with the six parameters first."""
     n_bins = grad.shape[-1]
-    widths, heights, slopes = parameters.split([n_bins, n_bins, n_bins - 1], dim=-1)
+    slopes = parameters[..., 2 * n_bins :]
     found: list[Any] = []
-    for logits, to_start, to_size in ((widths, grad[0], grad[1]), (heights, grad[2], grad[3])):
+    for size, to_start, to_size in ((bins[1], grad[0], grad[1]), (bins[3], grad[2], grad[3])):
         later = to_start.sum(-1, keepdim=True) - to_start.cumsum(-1)  # a bin moves all that come after it
         to_share = 2 * bound * (1 - MIN_BIN * n_bins) * (to_size + later)
-        share = torch.softmax(logits, dim=-1)
+        share = (size / (2 * bound) - MIN_BIN) / (1 - MIN_BIN * n_bins)  # the softmax
         found.append(share * (to_share - (share * to_share).sum(-1, keepdim=True)))
     found.append(torch.sigmoid(slopes + SLOPE_OFFSET) * (grad[4][..., 1:] + grad[5][..., :-1]))
     return torch.cat(found, dim=-1)
