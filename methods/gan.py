@@ -37,11 +37,10 @@ MASK = 0.01  # weight of the gates of the flow; where it is one for all domains 
 
 
 class Parts(NamedTuple):
-    """What the discriminator minimises, what all others minimise (two scalars), and the flow's sample z (batch, n_latents)."""
+    """What the discriminator minimises, and what all others minimise: two scalars."""
 
     own: Tensor
     others: Tensor
-    z: Tensor
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,8 @@ class Backbone(AutoencoderMethod):
     def parts(self, model, batch: Batch, rng) -> Parts:
         x, u = batch.x, nets.as_seen(batch.u, model.n_domains)
         z, log_slope = self.sample(model, u, rng)
-        generated = model.generator(z) + torch.exp(model.log_noise) * rng.normal(*x.shape)
+        rendered, cost = self.generate(model, z, rng)
+        generated = rendered + torch.exp(model.log_noise) * rng.normal(*x.shape)
         mean, log_std = self.posterior(model, torch.cat([x, generated]), torch.cat([batch.u, batch.u]))
         (mean, mean_back), (log_std, log_std_back) = mean.chunk(2), log_std.chunk(2)
         encoded = mean + torch.exp(log_std) * rng.normal(*mean.shape)
@@ -114,7 +114,11 @@ class Backbone(AutoencoderMethod):
         # Of the noise, not of z, whose scale is free and would shrink: q(e|x) = q(z|x) / f'(z).
         forth = (log_slope - nets.normal_log_density(z, mean_back, log_std_back)).sum(-1)
         others = self.adversarial * adversarial.mean() + self.cycle * (back + forth).mean()
-        return Parts(own.mean() + 0.5 * self.gradient_penalty * penalty, others + model.flow.penalty(), z)
+        return Parts(own.mean() + 0.5 * self.gradient_penalty * penalty, others + model.flow.penalty() + cost)
+
+    def generate(self, model, z, rng):
+        """The generator's output at the flow's sample `z`, and a cost of the generator there: none."""
+        return model.generator(z), 0.0
 
     def sample(self, model, u, rng):
         """z (batch, n_latents) from the flow, and log f'(z; u)."""
@@ -179,11 +183,9 @@ class Sparse(Backbone):
         0.2, help="weight of the L1 penalty on the generator's Jacobian", low=0, tune=loguniform(3e-2, 3), neutral=0
     )
 
-    def parts(self, model, batch: Batch, rng) -> Parts:
-        parts = super().parts(model, batch, rng)
-        return parts._replace(
-            others=parts.others + self.alpha * nets.jacobian_strength(model.generator, parts.z, rng).sum()
-        )
+    def generate(self, model, z, rng):
+        rendered, strength = nets.values_and_strength(model.generator, z, rng)
+        return rendered, self.alpha * strength.sum()
 
     def objective(self, model, batch: Batch, rng):
         """The bound above, plus the sparsity term."""

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from methods import fused
+from methods.splines import domain_spline, rational_quadratic, rational_quadratic_inverse, spline_bins
 
 LOG_2PI = math.log(2 * math.pi)
-MIN_BIN, MIN_SLOPE = 1e-2, 1e-2  # of a spline: keep its inverse and its log-slope finite
 LOUDER, LEAST_NOISE = (
     1.5,
     1e-3,
@@ -38,7 +39,16 @@ class MLP(nn.Module):
         self.linear = nn.Linear(n_in, n_out, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x) + self.network(x)
+        """Of `x` (..., n_in), (..., n_out)."""
+        return fused.mlp(x.reshape(-1, x.shape[-1]), *self._weights()).reshape(*x.shape[:-1], -1)
+
+    def with_tangent(self, x: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
+        """Values at `x` (batch, n_in) and derivatives in the directions `tangent` (batch, n_in), both (batch, n_out)."""
+        return fused.mlp_and_tangent(x, tangent, *self._weights())
+
+    def _weights(self) -> list[Tensor]:
+        layers: Any = list(self.network)[::2]
+        return [self.linear.weight, *(part for layer in layers for part in (layer.weight, layer.bias))]
 
 
 def white_axes(x: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -177,13 +187,19 @@ class LatentFlow(nn.Module):
 
     def forward(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """f(z; u) and log f'(z; u), both (batch, n_latents), of `z` (batch, n_latents) and one-hot `u` (batch, n_domains)."""
-        shift, log_scale, bins = self._of_domain(u)
-        y, log_slope = rational_quadratic(shift + torch.exp(log_scale) * z, bins, self.bound)
+        affine, spline = self.tables()
+        u = as_seen(u, len(affine))
+        shift, log_scale = self._affine(affine, u)
+        y, log_slope = domain_spline(self.bound)(shift + torch.exp(log_scale) * z, u, spline)
         return y, log_slope + log_scale
 
     def inverse(self, y: Tensor, u: Tensor) -> Tensor:
         """z with f(z; u) = y, (batch, n_latents): with standard normal `y`, a sample of the prior."""
-        shift, log_scale, bins = self._of_domain(u)
+        affine, spline = self.tables()
+        u = as_seen(u, len(affine))
+        shift, log_scale = self._affine(affine, u)
+        bins = spline_bins(spline, self.bound)
+        bins = (u @ bins.flatten(1)).reshape(-1, *bins.shape[1:])
         return (rational_quadratic_inverse(y, bins, self.bound) - shift) * torch.exp(-log_scale)
 
     def log_density(self, z: Tensor, u: Tensor) -> Tensor:
@@ -195,14 +211,11 @@ class LatentFlow(nn.Module):
         """The parameters of every domain's flow: affine (n_domains, n_latents, 2) and spline (n_domains, n_latents, .)."""
         return self.affine, self.spline
 
-    def _of_domain(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Shift and log-scale (batch, n_latents) and bins (batch, 6, n_latents, n_bins) of each sample's domain."""
-        affine, spline = self.tables()
-        n_domains, n_latents = affine.shape[:2]
-        u = as_seen(u, n_domains)
-        shift, log_scale = torch.einsum("bd,dik->kbi", u, affine).unbind(0)
-        bins = (u @ spline_bins(spline, self.bound).reshape(n_domains, -1)).reshape(-1, 6, n_latents, self.n_bins)
-        return shift, log_scale, bins
+    @staticmethod
+    def _affine(table: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift and log-scale (batch, n_latents) of each sample's domain."""
+        n_domains, n_latents, _ = table.shape
+        return (u @ table.mT.reshape(n_domains, -1)).split(n_latents, dim=-1)  # type: ignore[return-value]
 
 
 class GatedLatentFlow(LatentFlow):
@@ -232,68 +245,21 @@ class GatedLatentFlow(LatentFlow):
         return torch.lerp(self.shared_affine, self.affine, gates), torch.lerp(self.shared_spline, self.spline, gates)
 
 
-def spline_bins(parameters: Tensor, bound: float) -> Tensor:
-    """Left knot, width, lower knot, height, slopes at both ends of every bin, (batch, 6, n, n_bins), for `rational_quadratic`.
-
-    `parameters` is (batch, n, 3 * n_bins - 1); zeros are the identity.
-    """
-    n_bins = (parameters.shape[-1] + 1) // 3
-    widths, heights, slopes = parameters.split([n_bins, n_bins, n_bins - 1], dim=-1)
-    left, width = _knots(widths, bound)
-    low, height = _knots(heights, bound)
-    slopes = F.pad(MIN_SLOPE + F.softplus(slopes + math.log(math.expm1(1 - MIN_SLOPE))), (1, 1), value=1.0)
-    return torch.stack([left, width, low, height, slopes[..., :-1], slopes[..., 1:]], dim=-3)
-
-
-def _knots(logits: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    sizes = 2 * bound * (MIN_BIN + (1 - MIN_BIN * logits.shape[-1]) * torch.softmax(logits, dim=-1))
-    return torch.cumsum(sizes, dim=-1) - sizes - bound, sizes
-
-
-def rational_quadratic(x: Tensor, bins: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """The monotone rational-quadratic spline of Durkan et al. 2019 (eq. 4-5) and the log of its slope.
-
-    `x` is (batch, n); `bins` (batch, 6, n, n_bins) holds left knot, width, lower knot, height and end slopes. Identity outside
-    [-bound, bound].
-    """
-    inside = x.clamp(-bound, bound)
-    left, width, low, height, slope0, slope1 = _bin_of(inside, bins, edge=0)
-    t = (inside - left) / width
-    secant, bend = height / width, t * (1 - t)
-    denominator = secant + (slope0 + slope1 - 2 * secant) * bend
-    y = low + height * (secant * t**2 + slope0 * bend) / denominator
-    slope = secant**2 * (slope1 * t**2 + 2 * secant * bend + slope0 * (1 - t) ** 2) / denominator**2
-    outside = x.abs() > bound
-    return torch.where(outside, x, y), torch.where(outside, torch.zeros_like(x), torch.log(slope))
-
-
-def rational_quadratic_inverse(y: Tensor, bins: Tensor, bound: float) -> Tensor:
-    """x with `rational_quadratic(x, bins, bound)` = y (Durkan et al. 2019, eq. 6-8)."""
-    inside = y.clamp(-bound, bound)
-    left, width, low, height, slope0, slope1 = _bin_of(inside, bins, edge=2)
-    secant, rise = height / width, inside - low
-    bend = rise * (slope0 + slope1 - 2 * secant)
-    a, b, c = height * (secant - slope0) + bend, height * slope0 - bend, -secant * rise
-    t = 2 * c / (-b - torch.sqrt((b**2 - 4 * a * c).clamp(min=0)))
-    return torch.where(y.abs() > bound, y, left + width * t)
-
-
-def _bin_of(value: Tensor, bins: Tensor, edge: int) -> tuple[Tensor, ...]:
-    """The six parameters, each (batch, n), of the bin that holds `value`; `edge` is 0 to look along x, 2 along y."""
-    above = F.pad((value[..., None] >= bins[:, edge, :, 1:]).to(value.dtype), (1, 0), value=1.0)
-    here = above - F.pad(above[..., 1:], (0, 1))  # 1 in the bin that holds the value, 0 elsewhere
-    return (bins * here[:, None]).sum(-1).unbind(1)
-
-
 def jacobian_strength(decoder: Callable[[Tensor], Tensor], z: Tensor, rng: Rng) -> Tensor:
     """One-draw estimate of `jacobian_strength_exact`: one latent per sample, uniform, in a single forward-mode pass.
 
     Unbiased: the mean over draws is the exact value.
     """
+    return values_and_strength(decoder, z, rng)[1]
+
+
+def values_and_strength(decoder: Callable[[Tensor], Tensor], z: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+    """The decoder's values at `z` (batch, n_latents), and `jacobian_strength` there, in one pass for both."""
     n_samples, n = z.shape
     index = (rng.uniform(n_samples, 1) * n).floor()
     drawn = (torch.arange(n, device=z.device) == index).to(z.dtype)
-    return n / n_samples * _tangent(decoder, z, drawn * z.std(0)).T @ drawn
+    values, tangent = with_tangent(decoder, z, drawn * z.std(0))
+    return values, n / n_samples * tangent.abs().T @ drawn
 
 
 def jacobian_strength_exact(decoder: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
@@ -303,11 +269,15 @@ def jacobian_strength_exact(decoder: Callable[[Tensor], Tensor], z: Tensor) -> T
     rescaling a latent, with the decoder to match, leaves value and gradient alone.
     """
     tangents = torch.diag(z.std(0)).unbind(0)
-    return torch.stack([_tangent(decoder, z, tangent.expand_as(z)).mean(0) for tangent in tangents], dim=1)
+    return torch.stack([with_tangent(decoder, z, t.expand_as(z))[1].abs().mean(0) for t in tangents], dim=1)
 
 
-def _tangent(decoder: Callable[[Tensor], Tensor], z: Tensor, tangent: Tensor) -> Tensor:
-    return torch.func.jvp(decoder, (z,), (tangent,))[1].abs()
+def with_tangent(function: Callable[[Tensor], Tensor], z: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    """`function(z)` and its derivative in the direction `tangent`, by forward mode."""
+    if isinstance(function, MLP):
+        return function.with_tangent(z, tangent)
+    values, tangents = torch.func.jvp(function, (z,), (tangent,))  # type: ignore[misc]  # no auxiliary output
+    return values, tangents
 
 
 class Gates(nn.Module):

@@ -65,13 +65,14 @@ class Backbone(AutoencoderMethod):
         model.log_noise.data.copy_(nets.log_noise_of(residual))
 
     def negative_elbo(self, model, batch: Batch, rng):
-        """The loss above, and the posterior sample (batch, n_latents) that it was computed from."""
+        """The loss above, and what `generate` costs beside it, a scalar."""
         mean, log_std = self.posterior(model, batch.x, batch.u)
         noise = rng.normal(*mean.shape)
         z = mean + torch.exp(log_std) * noise
-        log_likelihood = self.log_likelihood(model, batch.x, self.generate(model, z, rng))
+        generated, cost = self.generate(model, z, rng)
+        log_likelihood = self.log_likelihood(model, batch.x, generated)
         kl = self.kl(model, mean, log_std, noise, z, batch.u)
-        return (-log_likelihood + self.beta * kl).mean(), z
+        return (-log_likelihood + self.beta * kl).mean(), cost
 
     def posterior(self, model, x, u):
         """Mean and log standard deviation of q(z|x,u), (batch, n_latents) each."""
@@ -92,8 +93,8 @@ class Backbone(AutoencoderMethod):
         return nets.normal_log_density(residual, 0.0, model.log_noise).sum(-1) + log_volume
 
     def generate(self, model, z, rng):
-        """The mean of x given z while training."""
-        return model.decoder(z)
+        """The mean of x given z while training, and a cost of the decoder there: none."""
+        return model.decoder(z), 0.0
 
     def encode(self, model, x, u):
         return self.posterior(model, x, u)[0]
@@ -121,15 +122,12 @@ class Sparse(Backbone):
             model.gates = nets.Gates(shape.n_observed, shape.n_latents)
         return model
 
-    def sparsity_term(self, model, z, rng):
-        """alpha * L_s at the posterior sample `z`."""
-        if self.penalty == "gate":
-            return self.alpha * model.gates.n_open()
-        strength = nets.jacobian_strength(model.decoder, z, rng)
-        return self.alpha * (strength if self.penalty == "l1" else STRONG * torch.log1p(strength / STRONG)).sum()
-
     def generate(self, model, z, rng):
-        return nets.gated(model.decoder, z, model.gates.sample(rng)) if self.penalty == "gate" else model.decoder(z)
+        """The mean of x at the posterior sample `z`, and alpha * L_s there."""
+        if self.penalty == "gate":
+            return nets.gated(model.decoder, z, model.gates.sample(rng)), self.alpha * model.gates.n_open()
+        mean, strength = nets.values_and_strength(model.decoder, z, rng)
+        return mean, self.alpha * (strength if self.penalty == "l1" else STRONG * torch.log1p(strength / STRONG)).sum()
 
     def decode(self, model, z):
         return nets.gated(model.decoder, z, model.gates()) if self.penalty == "gate" else model.decoder(z)
@@ -199,8 +197,8 @@ class SparseVAE(Sparse):
     in_main_job = True
 
     def loss(self, model, batch: Batch, rng):
-        loss, z = self.negative_elbo(model, batch, rng)
-        return loss + self.sparsity_term(model, z, rng)
+        loss, sparsity = self.negative_elbo(model, batch, rng)
+        return loss + sparsity
 
 
 @register("synergy-vae", source="Li et al. 2025")
@@ -216,8 +214,8 @@ class SynergyVAE(Masked, Sparse):
     in_main_job = True
 
     def loss(self, model, batch: Batch, rng):
-        loss, z = self.negative_elbo(model, batch, rng)
-        return loss + self.mask_term(model) + self.sparsity_term(model, z, rng)
+        loss, sparsity = self.negative_elbo(model, batch, rng)
+        return loss + self.mask_term(model) + sparsity
 
 
 # --- beside the ladder
@@ -298,8 +296,8 @@ class SparseGaussianVAE(Sparse, GaussianVAE):
     ladder = "iVAE"
 
     def loss(self, model, batch: Batch, rng):
-        loss, z = self.negative_elbo(model, batch, rng)
-        return loss + self.sparsity_term(model, z, rng)
+        loss, sparsity = self.negative_elbo(model, batch, rng)
+        return loss + sparsity
 
 
 @register("sparse-ivae", source="Khemakhem et al. 2020, model; Zheng, Ng & Zhang 2022, penalty")
@@ -314,8 +312,8 @@ class SparseIVAE(Sparse, IVAE):
     ladder = "iVAE"
 
     def loss(self, model, batch: Batch, rng):
-        loss, z = self.negative_elbo(model, batch, rng)
-        return loss + self.sparsity_term(model, z, rng)
+        loss, sparsity = self.negative_elbo(model, batch, rng)
+        return loss + sparsity
 
 
 # --- sparsity alone, where the latents are not independent

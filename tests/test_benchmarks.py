@@ -1,11 +1,12 @@
-"""The device benchmark works on a CPU, and every part of it reports whatever becomes of the others."""
+"""The device benchmark works on a CPU, and every part of it reports whatever becomes of the others. The engine's compares two commits."""
 
 import json
 import os
+from contextlib import contextmanager
 
 import pytest
 
-from benchmarks import device
+from benchmarks import device, engine
 
 
 def die():
@@ -67,3 +68,28 @@ def test_a_gpu_that_is_not_there_is_one_sentence(capsys, monkeypatch):
     with pytest.raises(SystemExit, match="2"):
         device.main(["--device", "cuda"])
     assert "torch sees no CUDA device here" in capsys.readouterr().err
+
+
+def test_the_engine_is_measured_beside_another_commit_and_its_matrix_products(capsys, monkeypatch):
+    revisions = []
+
+    @contextmanager
+    def here(revision):
+        revisions.append(revision)
+        yield engine.ROOT
+
+    monkeypatch.setattr(engine, "checked_out", here)
+    assert engine.main(["--against", "HEAD", "--methods", "ivae", "--models", "2", "--rounds", "1"]) == 0
+    assert revisions == ["HEAD"]
+    titles, _, row = capsys.readouterr().out.splitlines()
+    found = dict(zip(titles.split(" | "), row.split(" | "), strict=True))
+    assert float(found["model-steps/s"]) > 1 and 0.1 < float(found["times as fast"]) < 10
+    assert 0 < float(found["part that bare products take"]) < 1
+
+
+def test_the_parts_of_a_job_share_its_time():
+    job = "--grid domains=2 --grid violation=0 --grid steps=32 --profile quick --seeds 1 --executor serial --methods vae,pca"
+    rows = engine.shares([*job.split(), "--start", "random", "--name", "shares"])
+    seconds = {row["part"]: float(row["s"]) for row in rows}
+    assert list(seconds) == [*engine.PARTS, "the rest"]
+    assert all(seconds[part] > 0 for part in ("data", "training", "scoring", "report"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.cli import options
 from bench.cli.run import RUNS
+from bench.text import say
 
 WIDTH = 18
 
@@ -26,8 +27,7 @@ def add_commands(commands: Any) -> None:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Exit code 1 if there is a trouble."""
-    from bench.text import say
-from bench.run import doctor as examination
+    from bench.run import doctor as examination
 
     n_troubles = 0
     for what, text, is_trouble in examination.examine(RUNS, arguments.ray_address):

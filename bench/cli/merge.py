@@ -10,6 +10,7 @@ from bench.cli import options
 from bench.cli.report import run_folder
 from bench.cli.run import RUNS
 from bench.registry import UsageError
+from bench.text import say
 
 
 def add_commands(commands: Any) -> None:
@@ -35,8 +36,7 @@ def merge(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out {arguments.out}: name another run to add to it")
 
     from bench.report import results
-    from bench.text import say
-from bench.run import merge as merging
+    from bench.run import merge as merging
     from bench.run.store import Store
 
     sources, target = [Store(folder) for folder in folders.values()], Store(out)

@@ -14,7 +14,7 @@ from methods import TorchMethod
 MODELS_PER_PACK = {
     "cpu": 32,
     "cuda": 512,
-}  # on a CPU measured with benchmarks/pack_size.py; 640 models fit an H200 well
+}  # on a CPU measured with benchmarks/engine.py; 640 models fit an H200 well
 CHUNK = 32  # steps whose batches and noise are drawn together, so that training stops after whole ones; part of the random stream
 RACE = 4  # after one part in so many of the steps, one restart in so many goes on
 

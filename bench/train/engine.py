@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.nn.functional import one_hot
 
 from bench.plan.packs import CHUNK
 from bench.train.errors import BrokenContract, OutOfTime
+from bench.train.recorded import Recorded
 from datasets import Split
 from methods import Batch, Shape, TorchMethod
 from methods.nets import CountingRng, Rng, jacobian_strength_exact
@@ -62,10 +63,12 @@ class Stack:
         self.alive = list(range(len(jobs)))
         self._owners = [job.owner for job in jobs]
         models = [_build(method, shape, job) for job in jobs]
-        states = [_Holder(model).state_dict() for model in models]
-        self._state = {name: torch.stack([state[name] for state in states]).to(self.device) for name in states[0]}
-        self._holder = _Holder(models[0]).to(self.device)
-        self._trainable = [name for name, p in self._holder.named_parameters() if p.requires_grad]
+        self._holder = _Holder(models[0])
+        states = [model.state_dict() for model in models]
+        self._state = {name: torch.stack([state[name] for state in states]) for name in self._holder.names}
+        self._state = {name: value.to(self.device) for name, value in self._state.items()}
+        self._holder.model.to(self.device)
+        self._trainable = [name for name, p in models[0].named_parameters() if p.requires_grad]
         rows = [self._columns(job.points) for job in jobs]
         self._data = torch.cat(rows)
         self._sizes = [len(row) for row in rows]
@@ -113,26 +116,32 @@ class Stack:
             values = [value.detach().reshape(len(value), -1) for value in self._state.values()]
             self.keep(torch.stack([value.isfinite().all(1) for value in values]).all(0).nonzero().flatten().tolist())
 
-    def _minimise(self, columns: Tensor, normals: Tensor, uniforms: Tensor, progress: Any) -> Tensor:
+    def _minimise(self, columns: Tensor, normals: Tensor, uniforms: Tensor, progress: Tensor) -> Tensor:
         """One step of the optimiser, on one batch of each model; gives the losses (n_models,)."""
+        with _left_alone(columns, "loss"):
+            losses, *gradients = self._slopes(*self._state.values(), columns, normals, uniforms, progress)
+        for (_, parameter), gradient in zip(self._flat, gradients, strict=True):
+            parameter.grad = gradient
+        self._optimiser.step()
+        return losses
+
+    def _losses_and_gradients(self, *tensors: Tensor) -> list[Tensor]:
+        """The losses, and the gradient, clipped, of each part of `_flat`; of the state and of what a step takes."""
+        *values, columns, normals, uniforms, progress = tensors
+        state = dict(zip(self._state, values, strict=True))
 
         def loss(model, batch, normal, uniform):
             return self.method.loss(model, Batch(*batch)._replace(progress=progress), Rng(normal, uniform))
 
-        with _left_alone(columns, "loss"):
-            losses = self._map(loss)(self._state, self._batch(columns), normals, uniforms)
-        parameters = [self._state[name] for name in self._trainable]
-        gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
-        for parameter, gradient in zip(parameters, clip(gradients, self.method.max_norm), strict=True):
-            # Adam's fused kernel on the CPU reads memory in order, whatever the strides say.
-            parameter.grad = gradient.contiguous()
-        self._optimiser.step()
-        return losses.detach()
+        losses = self._map(loss)(state, self._batch(columns), normals, uniforms)
+        parameters = [state[name] for names, _ in self._flat for name in names]
+        found = iter(torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True))
+        gradients = [torch.cat([next(found).reshape(len(losses), -1) for _ in names], dim=1) for names, _ in self._flat]
+        return [losses.detach(), *clip(gradients, self.method.max_norm)]
 
-    def _progress(self) -> float | Tensor:
-        """The part of the steps that is done: on a GPU in its memory, where a graph reads it."""
-        done = self._step / self.method.steps
-        return done if self.device.type == "cpu" else torch.full((), done, device=self.device)
+    def _progress(self) -> Tensor:
+        """The part of the steps that is done: where the step is computed, and not a number that a recording would keep."""
+        return torch.full((), self._step / self.method.steps, device=self.device)
 
     def _set_rates(self) -> None:
         rate = self.method.learning_rate * one_cycle(self._step / self.method.steps)
@@ -144,21 +153,24 @@ class Stack:
 
     def model(self, position: int) -> torch.nn.Module:
         """A copy of the model at this position of the model axis, on the CPU."""
-        holder = copy.deepcopy(self._holder).cpu()
-        holder.load_state_dict({name: value[position] for name, value in self._state.items()})
-        return holder.model
+        model = copy.deepcopy(self._holder.model).cpu()
+        # Not strict: a parameter that has two names is here by one.
+        model.load_state_dict({name: value[position] for name, value in self._state.items()}, strict=False)
+        return model
 
     def keep(self, positions: Sequence[int]) -> None:
         """Leaves only the models at these positions of the model axis, in this order, ready to train on."""
-        moments = [self._optimiser.state[self._state[name]] for name in self._trainable]
+        if list(positions) == list(range(len(self.alive))):
+            return  # and what was recorded of a step is still of use
+        moments = [self._optimiser.state[parameter] for _, parameter in self._flat]
         self.alive = [self.alive[position] for position in positions]
         self._generators = [self._generators[position] for position in positions]
         self._state = {name: value.detach()[list(positions)] for name, value in self._state.items()}
         self._optimiser = self._new_optimiser()
-        for name, state in zip(self._trainable, moments, strict=True):
+        for (_, parameter), state in zip(self._flat, moments, strict=True):
             # Adam's moments have a model axis, its count of steps has none.
             kept = {key: value[list(positions)] if value.dim() else value for key, value in state.items()}
-            self._optimiser.state[self._state[name]] = kept
+            self._optimiser.state[parameter] = kept
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that training goes on from, copied: weights, Adam's moments, random streams, steps done, and which jobs are left.
@@ -166,9 +178,9 @@ class Stack:
         Where `train` has ended, a new stack of the same method and jobs that loads it goes on to the same bits.
         """
         found = {f"models/{name}": value for name, value in self._state.items()}
-        for name in self._trainable:
-            moments = self._optimiser.state[self._state[name]]
-            found |= {f"optimiser/{name}/{key}": value for key, value in moments.items()}
+        for place, (_, parameter) in enumerate(self._flat):
+            moments = self._optimiser.state[parameter]
+            found |= {f"optimiser/{place}/{key}": value for key, value in moments.items()}
         found |= {f"generators/{place}": generator.get_state() for place, generator in enumerate(self._generators)}
         found |= {"alive": torch.tensor(self.alive, dtype=torch.int64), "step": torch.tensor(self._step)}
         return {name: value.detach().clone() for name, value in found.items()}
@@ -184,12 +196,10 @@ class Stack:
             generator.set_state(state[f"generators/{place}"].cpu())
         self._state = {name: state[f"models/{name}"].to(self.device, copy=True) for name in self._state}
         self._optimiser = self._new_optimiser()
-        for name in self._trainable:
-            start = f"optimiser/{name}/"
+        for place, (_, parameter) in enumerate(self._flat):
+            start = f"optimiser/{place}/"
             moments = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
-            self._optimiser.state[self._state[name]] = {
-                key: value.to(self.device, copy=True) for key, value in moments.items()
-            }
+            self._optimiser.state[parameter] = {key: value.to(self.device, copy=True) for key, value in moments.items()}
 
     def objective(self, points: Sequence[Split], method: TorchMethod | None = None) -> np.ndarray:
         """The method's objective of each model in the stack on its own `points`, (n_models,): the mean of `objectives`."""
@@ -272,36 +282,48 @@ class Stack:
         """`function(model, *args)` over the stack: called with the stacked state and stacked arguments."""
 
         def one(state: dict[str, Tensor], *args):
-            return functional_call(self._holder, state, (function, *args))
+            return self._holder.call(state, function, *args)
 
         return lambda state, *args: vmap(one, in_dims=in_dims[: 1 + len(args)])(state, *args)
 
     def _new_optimiser(self) -> torch.optim.Adam:
+        """One for the weights as they are, which become views of `_flat`: by learning rate, names and a tensor (n_models, .) of all weights.
+
+        So Adam and the clipping of gradients are few operations, however many layers a model has.
+        """
         on_gpu = self.device.type == "cuda"
+        # On a GPU the whole step is replayed, on a CPU the part before the optimiser.
         self._advance: Callable = Replayed(self._minimise) if on_gpu else self._minimise
-        factors = {
-            name: self.method.rates.get(name.removeprefix("model.").split(".")[0], 1.0) for name in self._trainable
-        }
-        groups = [
-            {"params": [self._state[name].requires_grad_() for name in self._trainable if factors[name] == factor]}
-            | {"factor": factor}
-            | ({"lr": torch.zeros((), device=self.device)} if on_gpu else {})
-            for factor in sorted(set(factors.values()))
-        ]
+        self._slopes: Callable = self._losses_and_gradients if on_gpu else Recorded(self._losses_and_gradients)
+        factors = {name: self.method.rates.get(name.split(".")[0], 1.0) for name in self._trainable}
+        self._flat: list[tuple[list[str], Tensor]] = []
+        groups = []
+        for factor in sorted(set(factors.values())):
+            names = [name for name in self._trainable if factors[name] == factor]
+            own = [self._state[name].detach() for name in names]
+            sizes = [math.prod(value.shape[1:]) for value in own]
+            flat = torch.cat([value.reshape(len(value), n) for value, n in zip(own, sizes, strict=True)], dim=1)
+            parts = flat.split(sizes, dim=1)
+            for name, value, part in zip(names, own, parts, strict=True):
+                self._state[name] = part.view(value.shape).detach().requires_grad_()
+            self._flat.append((names, flat))
+            rate = {"lr": torch.zeros((), device=self.device)} if on_gpu else {}
+            groups.append({"params": [flat], "factor": factor} | rate)
         return torch.optim.Adam(groups, betas=self.method.betas, fused=True, capturable=on_gpu)
 
     def draw(self, needed: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Columns (models, CHUNK, batch, .) and noise (models, CHUNK, .) of the next steps, each model's from its own generator."""
-        rows, normals, uniforms = [], [], []
+        indices, normals, uniforms = [], [], []
         for job, generator in zip(self.alive, self._generators, strict=True):
             index = torch.randint(self._sizes[job], (CHUNK, self.method.batch_size), generator=generator)
-            rows.append(index + int(self._starts[job]))
+            indices.append(index + int(self._starts[job]))
             normals.append(torch.randn(CHUNK, needed[0], generator=generator))
             uniforms.append(torch.rand(CHUNK, needed[1], generator=generator))
-        draws = [torch.stack(part) for part in (rows, normals, uniforms)]
+        draws = [torch.stack(part) for part in (indices, normals, uniforms)]
         if self.device.type == "cuda":
             draws = [part.pin_memory().to(self.device, non_blocking=True) for part in draws]
-        return self._data[draws[0]], draws[1], draws[2]
+        rows = draws[0]
+        return self._data.index_select(0, rows.flatten()).reshape(*rows.shape, -1), draws[1], draws[2]
 
     def _columns(self, points: Split) -> Tensor:
         z = points.z if self.method.sees_latents else points.z[:, :0]
@@ -376,22 +398,42 @@ class Replayed:
             self._graph = graph
 
 
-class _Holder(torch.nn.Module):
-    """Gives `functional_call`, which wants a module's own `forward`, any function of the model."""
+class _Holder:
+    """Calls functions of a module with other tensors in place of its parameters and buffers, which have `names`.
+
+    As torch's functional_call, without its checks: at every step they would take longer than half of the arithmetic.
+    """
 
     def __init__(self, model: torch.nn.Module):
-        super().__init__()
         self.model = model
+        saved = set(model.state_dict())
+        first: dict[int, str] = {}  # a tensor that has several names goes by one
+        self._slots: list[tuple[dict[str, Any], str, str]] = []
+        for prefix, module in model.named_modules():
+            for own in (module._parameters, module._buffers):
+                for key, value in own.items():
+                    name = f"{prefix}.{key}" if prefix else key
+                    if value is not None and name in saved:
+                        self._slots.append((own, key, first.setdefault(id(value), name)))
+        self.names = list(first.values())
 
-    def forward(self, function: Callable, *args):
-        return function(self.model, *args)
+    def call(self, state: Mapping[str, Tensor], function: Callable, *args: Any) -> Any:
+        """`function(module, *args)` with the tensors of `state`, by name."""
+        before = [own[key] for own, key, _ in self._slots]
+        try:
+            for own, key, name in self._slots:
+                own[key] = state[name]
+            return function(self.model, *args)
+        finally:
+            for (own, key, _), value in zip(self._slots, before, strict=True):
+                own[key] = value
 
 
 def clip(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
-    """Scales each model's gradient, over all its parameters, to a norm of at most `max_norm`. The model axis leads."""
-    norms = torch.cat([gradient.reshape(len(gradient), -1) for gradient in gradients], dim=1).norm(dim=1)
+    """Scales each model's gradient, over all its parameters, to a norm of at most `max_norm`, in place. The model axis leads."""
+    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     factors = (max_norm / norms).clamp(max=1.0)
-    return [gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients]
+    return [gradient.mul_(factors.reshape(-1, *[1] * (gradient.dim() - 1))) for gradient in gradients]
 
 
 def one_cycle(progress: float, warm_up: float = 0.1) -> float:

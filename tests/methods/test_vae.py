@@ -113,8 +113,11 @@ def test_the_sparse_corner_is_its_base_plus_alpha_times_the_penalty(name, base):
     model = method.build(SHAPE).double()
     batch = Batch(torch.randn(16, 4).double(), torch.eye(2).double()[torch.arange(16) % 2], torch.zeros(16, 0))
     rng = Numbers(0)
-    elbo_loss, z = methods[base].make({}).negative_elbo(model, batch, rng)
-    strength = nets.jacobian_strength(model.decoder, z, rng)
+    plain, seen = methods[base].make({}), []
+    model.decoder.register_forward_hook(lambda decoder, inputs, output: seen.append(inputs[0]))
+    elbo_loss, cost = plain.negative_elbo(model, batch, rng)
+    assert cost == 0
+    strength = nets.jacobian_strength(model.decoder, seen[0], rng)
     torch.testing.assert_close(method.loss(model, batch, Numbers(0)), elbo_loss + 0.7 * strength.sum())
 
 
@@ -141,7 +144,7 @@ def test_the_concave_term_presses_weak_edges_as_l1_does_and_hardly_strong_ones()
     z = torch.randn(5000, 2, dtype=torch.float64)
     z = z / z.std(0)
     every_latent_as_often = nets.Rng(torch.zeros(0), (torch.arange(5000) + 0.5) / 5000)
-    slope = torch.autograd.grad(method.sparsity_term(model, z, every_latent_as_often), weights)[0][0]
+    slope = torch.autograd.grad(method.generate(model, z, every_latent_as_often)[1], weights)[0][0]
     torch.testing.assert_close(slope, torch.tensor([1.0, 0.1 / 10.1], dtype=torch.float64), rtol=1e-4, atol=0)
 
 
@@ -152,10 +155,10 @@ def test_the_gated_decoder_is_trained_and_read_through_its_gates():
     model.gates.logits.data[1, 0] = -20.0  # surely closed, with noise or without
     z = torch.randn(2)
     rng = nets.CountingRng()
-    for decode in (lambda z: method.decode(model, z[None])[0], lambda z: method.generate(model, z[None], rng)[0]):
+    for decode in (lambda z: method.decode(model, z[None])[0], lambda z: method.generate(model, z[None], rng)[0][0]):
         jacobian = torch.autograd.functional.jacobian(decode, z)
         assert jacobian[1, 0] == 0 and jacobian[0, 0] != 0
-    assert method.sparsity_term(model, z, rng) == method.alpha * model.gates.n_open()
+    assert method.generate(model, z[None], rng)[1] == method.alpha * model.gates.n_open()
 
 
 def test_a_masked_prior_goes_from_one_for_all_domains_to_each_domains_own():
