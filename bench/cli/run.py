@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
         where = f"{executors.choose(placement, packs)}, {placement.device}"
         console.print(f"run {request.name}: {len(request.trials)} trials{note}; {len(packs)} packs on {where}")
         is_ray = executors.choose(placement, packs) == "ray"
-        pace = speed.pace(options.n_workers(placement) if is_ray else 1) if packs else 1.0
+        pace = speed.pace(sum(pack.expected_s for pack in packs), options.n_workers(placement) if is_ray else 1)
         with stopping.listening(arguments.time_budget) as stop:
             if packs:
                 executors.run(packs, store, placement, console, request.trials, stop, pace)
@@ -195,7 +195,7 @@ def describe(request: Request, finished: Collection[str], packs: Sequence[Pack])
 
     workers = options.n_workers(request.placement)
     charts = pack_charts(charts_of(pack.trials[slot] for pack in packs for slot in pack.slots))
-    pace = speed.pace(workers) if packs else 1.0
+    pace = speed.pace(sum(pack.expected_s for pack in packs) + sum(own.expected_s for own in charts), workers)
     table = []
     for name in request.config["methods"]:
         own = [pack for pack in packs if pack.method == name]

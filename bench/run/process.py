@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import faulthandler
+import importlib
 import multiprocessing
 import os
 import signal
@@ -97,8 +98,10 @@ def _run(task: Task, state: Mapping[str, np.ndarray] | None) -> Iterator[Progres
     """The trials of a task in one process, and in another one where the code of one ended it."""
     lost: dict[int, Lost] = {}
     part = task.part
-    if part.plugins:
-        import bench.train.pack  # noqa: F401 - here once, not in every process that is forked
+    if part.plugins or "torch" in sys.modules:
+        # Here once, and not in every process that is forked: the engine's optimiser imports the latter, which takes seconds.
+        importlib.import_module("bench.train.pack")
+        importlib.import_module("torch._dynamo")
     while True:
         child = _take_child()
         end: Any = None

@@ -13,12 +13,17 @@ from bench.plan.trials import model_shape
 from bench.run.machine import cores
 
 REFERENCE = "vae"  # the method that the constants of the plan are relative to
-N_CHUNKS = 12
+N_CHUNKS = 3
+SHORT = 60  # expected seconds on one core: less is not worth measuring
+
+
+def pace(expected_s: float, workers: int) -> float:
+    """The seconds that an expected second takes here, while `workers` processes train at a time; 1 for what is short anyway."""
+    return _measured(workers) if expected_s > SHORT else 1.0
 
 
 @functools.cache
-def pace(workers: int) -> float:
-    """The seconds that an expected second takes here, while `workers` processes train at a time."""
+def _measured(workers: int) -> float:
     workers = max(1, min(workers, cores()))
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with context.Pool(workers) as pool:
