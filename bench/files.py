@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from bench.run.machine import free_memory
+from bench.machine import free_memory
 
 if TYPE_CHECKING:
     import numpy as np

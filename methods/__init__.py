@@ -44,7 +44,7 @@ __all__ = [
 
 STARTS = ("chart", "random", "truth")  # where the training of a method with an encoder and a decoder can start
 
-methods = Registry("method", __name__, helpers=("nets",))
+methods = Registry("method", __name__, helpers=("fused", "nets", "splines"))
 register = methods.register
 
 

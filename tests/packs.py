@@ -4,6 +4,7 @@ from bench.plan.packs import Pack
 from bench.plan.trials import Trial
 from bench.run import process
 from bench.train.pack import run_pack
+from bench.train.reporter import Rows
 from datasets import datasets
 from methods import methods
 
@@ -27,9 +28,14 @@ def rows_of(pack):
 
 
 def watched(pack, **task):
-    """What a process of its own says at last of a pack, and the events before that."""
+    """What a process of its own says at last of a pack, with all the rows that it said on the way, and the events before that."""
     try:
         *events, end = process.run(process.Task(pack, **task))
     finally:
         process.end_idle()
+    rows = {row["trial_id"]: row for event in events if isinstance(event, Rows) for row in event.rows}
+    latents = {name: array for event in events if isinstance(event, Rows) for name, array in event.latents.items()}
+    if isinstance(end, process.Done):
+        rows |= {row["trial_id"]: row for row in end.result.rows}
+        end = process.Done(end.result._replace(rows=list(rows.values()), latents=latents | end.result.latents))
     return end, events

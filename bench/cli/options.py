@@ -8,11 +8,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from bench.machine import cores
 from bench.plan.identity import ROOT_SEEDS, digest
 from bench.plan.profiles import PROFILES
 from bench.plan.shards import Shard
 from bench.registry import UsageError
-from bench.run.machine import cores
 from bench.run.placement import Placement, place
 from methods import methods
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.machine import cores, memory
 from bench.plan.identity import code_hash, digest
 from bench.registry import UsageError
 from bench.run import manifest, ray_troubles
-from bench.run.machine import cores, memory
 from bench.run.placement import Placement
 from bench.run.store import Store
 

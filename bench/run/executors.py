@@ -19,11 +19,11 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.machine import cores
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial
 from bench.registry import UsageError
 from bench.run import process, ray_troubles
-from bench.run.machine import cores
 from bench.run.placement import Placement
 from bench.run.process import Died
 from bench.run.progress import Monitor
@@ -137,7 +137,7 @@ def _run_ray(work: Work, monitor: Monitor, stop: Stop) -> None:
             if not ready:
                 ready, _ = ray.wait(list(tasks), timeout=SECONDS_BETWEEN_LOOKS)
             for handle in ready:
-                _hear(handle, tasks, work, monitor)
+                _hear(handle, tasks, work, monitor, stop)
             for handle in _silent(tasks, n_cores):
                 task = tasks.pop(handle)
                 with suppress(Exception):  # whoever is silent may not hear this either
@@ -166,7 +166,7 @@ def _given(work: Work) -> dict[str, bytes]:
     return given.contents(work.parts)
 
 
-def _hear(handle: Any, tasks: dict[Any, _Running], work: Work, monitor: Monitor) -> None:
+def _hear(handle: Any, tasks: dict[Any, _Running], work: Work, monitor: Monitor, stop: Stop) -> None:
     """Takes what a task says next; where its process or node died, that."""
     import ray
 
@@ -180,7 +180,7 @@ def _hear(handle: Any, tasks: dict[Any, _Running], work: Work, monitor: Monitor)
     except ray.exceptions.RayError:
         event = Died(LostProcess("its worker or its node died"), is_passing=True)
     task.heard, task.has_begun = time.monotonic(), True
-    task.is_saved = task.is_saved or isinstance(event, State)
+    task.is_saved = task.is_saved or (stop.is_wanted() and isinstance(event, State))
     monitor.start(task.part.pack_id)
     if work.take(task.part, event, monitor):
         del tasks[handle]

@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 
+from bench.machine import free_memory
 from bench.plan import plugins
 from bench.plan.charts import ChartPack
 from bench.plan.packs import Pack
-from bench.run.machine import free_memory
 from bench.train.errors import EndedItsProcess, LostProcess, OutOfTime
 from bench.train.reporter import At, Clock, Lost, Progress, Reporter, Rows, State
 

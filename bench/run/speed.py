@@ -8,9 +8,9 @@ import statistics
 import sys
 import time
 
+from bench.machine import cores
 from bench.plan.packs import CHUNK, MODEL_STEPS_PER_SECOND, MODELS_PER_PACK
 from bench.plan.trials import model_shape
-from bench.run.machine import cores
 
 REFERENCE = "vae"  # the method that the constants of the plan are relative to
 N_CHUNKS = 3

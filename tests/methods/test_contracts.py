@@ -32,7 +32,7 @@ def name(request):
 
 def test_a_method_gives_a_finite_scored_row_per_trial(name):
     planned = pack(name)
-    rows, latents = run_pack(planned)
+    rows, latents, _ = run_pack(planned)
     has_decoder = getattr(methods[name].make({}), "has_decoder", False)
     for slot, row in enumerate(rows):
         assert row["status"] == "ok", row["error"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
-from bench.run import doctor, machine
+from bench import cli, machine
+from bench.run import doctor
 from tests.run.test_ray_troubles import said
 
 ROOT = Path(__file__).resolve().parents[2]
