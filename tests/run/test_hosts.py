@@ -31,6 +31,7 @@ slow = pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="it takes min
 
 def rows(folder, name):
     table = Store(folder / "results" / "runs" / name).table()
+    table = table[sorted(table)]  # columns come in the order of the first rows
     return table.sort_values("trial_id").drop(columns=TIMING).reset_index(drop=True)
 
 
