@@ -122,7 +122,7 @@ def _run_ray(work: Work, monitor: Monitor, stop: Stop) -> None:
             gpus: ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=0)(_task) for gpus in shares
         }
         tasks: dict[Any, _Running] = {}
-        counted = time.monotonic()
+        counted = all_busy = time.monotonic()
         while True:
             window = max(PENDING_PER_CORE * n_cores, LEAST_PENDING)
             while not stop.is_wanted() and len(tasks) < window and (part := work.next()):
@@ -138,12 +138,17 @@ def _run_ray(work: Work, monitor: Monitor, stop: Stop) -> None:
                 ready, _ = ray.wait(list(tasks), timeout=SECONDS_BETWEEN_LOOKS)
             for handle in ready:
                 _hear(handle, tasks, work, monitor, stop)
-            for handle in _silent(tasks, n_cores):
+            if sum(task.has_begun for task in tasks.values()) >= min(n_cores, len(tasks)):
+                all_busy = time.monotonic()
+            for handle in _silent(tasks, all_busy):
                 task = tasks.pop(handle)
                 with suppress(Exception):  # whoever is silent may not hear this either
                     ray.cancel(handle, force=True)
-                lost = LostProcess(f"its machine has said nothing for {SILENCE_S:g} s")
-                work.take(task.part, Died(lost, is_passing=True), monitor)
+                if task.has_begun:
+                    lost = LostProcess(f"its machine has said nothing for {SILENCE_S:g} s")
+                    work.take(task.part, Died(lost, is_passing=True), monitor)
+                else:
+                    work.put_back(task.part, monitor)
             if time.monotonic() > counted + SECONDS_BETWEEN_COUNTS:
                 counted = time.monotonic()
                 n_cores = _cores() or n_cores
@@ -186,12 +191,11 @@ def _hear(handle: Any, tasks: dict[Any, _Running], work: Work, monitor: Monitor,
         del tasks[handle]
 
 
-def _silent(tasks: dict[Any, _Running], n_cores: int) -> list[Any]:
-    """The tasks to give up: those that have gone silent, and those that have not begun although there are cores for them."""
+def _silent(tasks: dict[Any, _Running], all_busy: float) -> list[Any]:
+    """The tasks to give up: those that have gone silent, and those that wait although not all cores have been busy since `all_busy`."""
     limit = time.monotonic() - SILENCE_S
     silent = [handle for handle, task in tasks.items() if task.has_begun and task.heard < limit]
-    n_busy = sum(task.has_begun for task in tasks.values())
-    if n_busy < min(n_cores, len(tasks)):
+    if all_busy < limit:
         silent += [handle for handle, task in tasks.items() if not task.has_begun and task.heard < limit]
     return silent
 

@@ -71,3 +71,16 @@ def test_where_a_chart_fails_the_rows_of_its_trials_say_why_and_the_others_have_
     rows = run([pack("vae", n_seeds=1), pack("pca", n_seeds=1)], Store(tmp_path)).values()
     assert {row["method"]: row["status"] for row in rows} == {"vae": "failed", "pca": "ok"}
     assert "no such chart" in next(row["error"] for row in rows if row["method"] == "vae")
+
+
+def test_a_task_is_given_up_when_it_is_silent_or_waits_though_cores_are_free(monkeypatch):
+    monkeypatch.setattr(executors, "SILENCE_S", 60.0)
+    now = executors.time.monotonic()
+    tasks = {
+        "silent": executors._Running(None, heard=now - 61, has_begun=True),
+        "trains": executors._Running(None, heard=now - 1, has_begun=True),
+        "waits": executors._Running(None, heard=now - 300),
+        "is new": executors._Running(None, heard=now),
+    }
+    assert executors._silent(tasks, all_busy=now - 2) == ["silent"]  # others have the cores that it waits for
+    assert executors._silent(tasks, all_busy=now - 61) == ["silent", "waits"]
