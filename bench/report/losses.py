@@ -8,6 +8,7 @@ solutions fit equally well and differ, so that it is lost to identifiability.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,15 +53,22 @@ def pairs(results: Results) -> pd.DataFrame:
         truth[[*keys, HEADLINE, BLOCKS]], on=keys, suffixes=("", "_truth"), validate="many_to_one"
     )
     found = both[[*shown, "agreement", "n_ties"]].assign(score=both[HEADLINE], truth=both[f"{HEADLINE}_truth"])
-    blocks = [np.array([truth, own], float) for truth, own in zip(both[f"{BLOCKS}_truth"], both[BLOCKS], strict=True)]
-    found["gap"] = [float(pair[1].mean() - pair[0].mean()) for pair in blocks]
-    # The truth's model is the best of the two, or the other one is, and then it is not worse.
-    found["is_worse"] = [pair[1].mean() > pair[0].mean() and not ties(pair)[1] for pair in blocks]
+    compared = [_compared(*each) for each in zip(both[f"{BLOCKS}_truth"], both[BLOCKS], strict=True)]
+    found["gap"] = [gap for gap, _ in compared]
+    found["is_worse"] = [is_worse for _, is_worse in compared]
     rest = found["truth"] - found["score"]
     found["optimisation"] = rest.where(found["is_worse"].astype(bool), 0.0)
     found["identifiability"] = rest - found["optimisation"]
     found["sample"] = 1 - found["truth"]
     return found
+
+
+def _compared(truth: Sequence[float], own: Sequence[float]) -> tuple[float, bool]:
+    """How much greater the mean of `own` is, and whether surely so."""
+    pair = np.array([truth, own], float)
+    means = pair.mean(axis=1)
+    # The truth's model is the best of the two, or the other one is, and then it is not worse.
+    return float(means[1] - means[0]), bool(means[1] > means[0] and not ties(pair)[1])
 
 
 def table(results: Results) -> pd.DataFrame:
