@@ -8,7 +8,6 @@ solutions fit equally well and differ, so that it is lost to identifiability.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +52,7 @@ def pairs(results: Results) -> pd.DataFrame:
         truth[[*keys, HEADLINE, BLOCKS]], on=keys, suffixes=("", "_truth"), validate="many_to_one"
     )
     found = both[[*shown, "agreement", "n_ties"]].assign(score=both[HEADLINE], truth=both[f"{HEADLINE}_truth"])
-    compared = [_compared(*each) for each in zip(both[f"{BLOCKS}_truth"], both[BLOCKS], strict=True)]
-    found["gap"] = [gap for gap, _ in compared]
-    found["is_worse"] = [is_worse for _, is_worse in compared]
+    found["gap"], found["is_worse"] = _compared(both[f"{BLOCKS}_truth"], both[BLOCKS])
     rest = found["truth"] - found["score"]
     found["optimisation"] = rest.where(found["is_worse"].astype(bool), 0.0)
     found["identifiability"] = rest - found["optimisation"]
@@ -63,12 +60,18 @@ def pairs(results: Results) -> pd.DataFrame:
     return found
 
 
-def _compared(truth: Sequence[float], own: Sequence[float]) -> tuple[float, bool]:
-    """How much greater the mean of `own` is, and whether surely so."""
-    pair = np.array([truth, own], float)
-    means = pair.mean(axis=1)
-    # The truth's model is the best of the two, or the other one is, and then it is not worse.
-    return float(means[1] - means[0]), bool(means[1] > means[0] and not ties(pair)[1])
+def _compared(truth: pd.Series, own: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """How much greater the mean of each list in `own` is than that of the list in `truth`, and whether surely so."""
+    gap, is_worse = np.zeros(len(own)), np.zeros(len(own), dtype=bool)
+    lengths = own.map(len).to_numpy()
+    for length in np.unique(lengths):
+        at = np.flatnonzero(lengths == length)
+        pairs = np.array([[*truth.iloc[at]], [*own.iloc[at]]], dtype=float).swapaxes(0, 1)
+        means = pairs.mean(axis=2)
+        gap[at] = means[:, 1] - means[:, 0]
+        # The truth's model is the best of the two, or the other one is, and then it is not worse.
+        is_worse[at] = (means[:, 1] > means[:, 0]) & ~ties(pairs)[:, 1]
+    return gap, is_worse
 
 
 def table(results: Results) -> pd.DataFrame:
