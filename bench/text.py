@@ -5,16 +5,27 @@ Messages of errors, names in plug-ins, labels and values of fields are whatever 
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 # What a spreadsheet takes for a formula, or what hides one from a look at the first character.
 FORMULA = re.compile(r"'*(?:\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\r\n])")
 # What begins or ends markup; a bracket does so before a second one alone, and a sign at the start of a line.
 MARKUP = re.compile(r"[\\`*|~]|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)|\](?=[(\[:])|&(?=#?\w+;)|^(?:[#>]|[+-](?=\s))")
+
+SPECIAL = re.compile('[,"\\r\\n]')  # what a cell of a CSV may have only between quotes
+# What of a list of floats JSON and Python write in two ways: very large and very small ones, and what is no float.
+OTHER_IN_JSON = re.compile(r'[en"]|(?<![.\d])\d{17}|(?<!\d)0\.0000')
+ROWS_AT_A_TIME = 20_000
 
 
 def printable(text: str) -> str:
@@ -47,14 +58,79 @@ def of_cell(text: str) -> str:
 
 def csv_text(table: pd.DataFrame) -> str:
     """`table` as CSV, with every text and heading as `cell` writes it. Numbers are written as they are."""
-    found = {}
-    for name in table:
-        if table[name].dtype.kind not in "biufc":
-            values = table[name].tolist()
-            harmless = [cell(value) if isinstance(value, str) else value for value in values]
-            if any(old is not new for old, new in zip(values, harmless, strict=True)):
-                found[name] = harmless
-    return table.assign(**found).rename(columns=lambda name: cell(str(name))).to_csv(index=False)
+    return "".join(csv_pieces(table))
+
+
+def csv_pieces(table: pd.DataFrame) -> Iterator[str]:
+    """`csv_text` in pieces of some thousand rows, which a large table can be written by without being in memory twice."""
+    yield ",".join(_quoted(cell(str(name))) for name in table) + "\n"
+    for start in range(0, len(table), ROWS_AT_A_TIME):
+        rows = table.iloc[start : start + ROWS_AT_A_TIME]
+        columns = [_cells(rows.iloc[:, place]) for place in range(rows.shape[1])]
+        if len(columns) == 1:  # a line without anything would be no row
+            columns = [[text or '""' for text in columns[0]]]
+        yield "".join(f"{','.join(texts)}\n" for texts in zip(*columns, strict=True))
+
+
+def _cells(column: pd.Series) -> list[str]:
+    """Each value of a column as CSV has it."""
+    import numpy as np
+
+    kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "O"
+    if kind in "biu":
+        return list(map(str, column.tolist()))
+    if kind == "f":
+        return _numbers(column.to_numpy())
+    known: dict[str, str] = {}  # texts repeat
+    found = []
+    for value, is_missing in zip(column.tolist(), column.isna().tolist(), strict=True):
+        if is_missing:
+            found.append("")
+        elif not isinstance(value, str):
+            found.append(_quoted(_list_text(value) if type(value) is list else str(value)))
+        else:
+            text = known.get(value)
+            if text is None:
+                text = known[value] = _quoted(cell(value))
+            found.append(text)
+    return found
+
+
+def _numbers(values: np.ndarray) -> list[str]:
+    """Floats as Python writes them, by the shortest text that is read as the same number; nothing for NaN."""
+    import numpy as np
+
+    if values.dtype != np.float64 or not len(values):
+        return ["" if missing else text for text, missing in zip(values.astype(str), np.isnan(values), strict=True)]
+    texts = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
+    # What is not finite is no JSON, and JSON writes exponents in another way.
+    sizes = np.abs(values)
+    for place in np.flatnonzero(~((sizes >= 1e-4) & (sizes < 1e16)) & (sizes != 0)):
+        number = float(values[place])
+        texts[place] = "" if number != number else repr(number)
+    return texts
+
+
+def _list_text(values: list[Any]) -> str:
+    """A list as Python writes it; of floats, of which a table has many, as JSON does where that is the same."""
+    if values and type(values[0]) is float:
+        try:
+            text = orjson.dumps(values).decode()
+        except TypeError:
+            return str(values)
+        if not OTHER_IN_JSON.search(text):
+            return text.replace(",", ", ")
+    return str(values)
+
+
+def _quoted(text: str) -> str:
+    if not SPECIAL.search(text):
+        return text
+    if "\r" not in text:
+        return '"' + text.replace('"', '""') + '"'
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerow([text])  # versions of Python differ
+    return written.getvalue().removesuffix("\n")
 
 
 def markdown(text: str) -> str:

@@ -2,9 +2,10 @@
 
 import io
 
+import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.text import cell, csv_text, markdown, of_cell, one_line, printable
@@ -67,6 +68,25 @@ def test_a_table_keeps_its_numbers_and_loses_its_formulas():
 def test_a_table_without_formulas_is_written_as_pandas_writes_it():
     table = pd.DataFrame({"a": ["x", None, "-1"], "b": [1.5, 2.0, None], "c": [True, False, None]})
     assert csv_text(table) == table.to_csv(index=False)
+
+
+NUMBERS = st.floats() | st.sampled_from([1e-4, 9.999e-5, 1e16, 1e15, -0.0, 123456789012345678.0, 1e21, 1e22])
+OTHERS = st.integers() | st.booleans() | st.none() | st.text(alphabet="a,'\"\n\r ", max_size=3).map("x".__add__)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(NUMBERS, NUMBERS | OTHERS, st.lists(NUMBERS) | st.lists(NUMBERS | OTHERS)), min_size=1))
+def test_every_number_text_and_list_is_written_as_pandas_writes_it(rows):
+    table = pd.DataFrame(rows, columns=["numbers", "mixed", "lists"]).astype({"mixed": object})
+    assert csv_text(table) == table.to_csv(index=False)
+    assert csv_text(table[["numbers"]]) == table[["numbers"]].to_csv(index=False)
+
+
+def test_a_table_in_several_pieces_is_the_same_text(monkeypatch):
+    table = pd.DataFrame({"a": ["x", "=1", None] * 3, "b": np.arange(9) / 7})
+    whole = csv_text(table)
+    monkeypatch.setattr("bench.text.ROWS_AT_A_TIME", 2)
+    assert csv_text(table) == whole
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 from bench.report import leaderboard
 from bench.report import pairs as comparisons
 from bench.report.figures import Drawn, Page
-from bench.report.results import Results, is_failed, summary
+from bench.report.results import Results, summary
 from bench.report.texts import number, place_text, seconds_text, value_text, with_interval
 from bench.run.store import write_text
 from bench.scores import HEADLINE, Score
@@ -171,21 +171,23 @@ def _cells(results: Results) -> list[dict[str, Any]]:
     """For each cell its name, the scores of its methods, and its trials, unless all together are too many for a page."""
     varying, rows = results.cells, results.trials
     is_listed = len(rows) <= MOST_LISTED
-    groups = rows.groupby(varying, dropna=False, sort=True) if varying else [((), rows)]
+    scores = results.shown("trials")
+    columns = ["label", "seed", *scores, "train_s", "status", "error", "trial_id"] if is_listed else []
+    own = rows[[*dict.fromkeys([*varying, *columns])]].assign(failed=results.failed)
+    groups = own.groupby(varying, dropna=False, sort=True) if varying else [((), own)]
     summaries = summary(rows, [*varying, "label"])
     keys = [tuple(map(value_text, row)) for row in summaries[varying].to_numpy()]
     by_cell = dict(list(summaries.assign(key=keys).groupby("key", sort=False)))
-    scores = results.shown("trials")
     found = []
     for key, group in groups:
         values = tuple(map(value_text, key if isinstance(key, tuple) else (key,)))
         name = place_text(dict(zip(varying, values, strict=True))) or "the one cell"
         means = by_cell[values].sort_values(HEADLINE, ascending=False).to_dict("records")
-        group = group.sort_values(["label", "seed"])
+        group = group.sort_values(["label", "seed"]) if is_listed else group
         found.append(
             {
                 "name": name,
-                "n_failed": int(is_failed(group).sum()),
+                "n_failed": int(group["failed"].sum()),
                 "means": [
                     (row["label"], _interval(row, HEADLINE), f"{row['n_ok']}/{row['n_trials']}") for row in means
                 ],

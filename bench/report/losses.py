@@ -52,15 +52,26 @@ def pairs(results: Results) -> pd.DataFrame:
         truth[[*keys, HEADLINE, BLOCKS]], on=keys, suffixes=("", "_truth"), validate="many_to_one"
     )
     found = both[[*shown, "agreement", "n_ties"]].assign(score=both[HEADLINE], truth=both[f"{HEADLINE}_truth"])
-    blocks = [np.array([truth, own], float) for truth, own in zip(both[f"{BLOCKS}_truth"], both[BLOCKS], strict=True)]
-    found["gap"] = [float(pair[1].mean() - pair[0].mean()) for pair in blocks]
-    # The truth's model is the best of the two, or the other one is, and then it is not worse.
-    found["is_worse"] = [pair[1].mean() > pair[0].mean() and not ties(pair)[1] for pair in blocks]
+    found["gap"], found["is_worse"] = _compared(both[f"{BLOCKS}_truth"], both[BLOCKS])
     rest = found["truth"] - found["score"]
     found["optimisation"] = rest.where(found["is_worse"].astype(bool), 0.0)
     found["identifiability"] = rest - found["optimisation"]
     found["sample"] = 1 - found["truth"]
     return found
+
+
+def _compared(truth: pd.Series, own: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """How much greater the mean of each list in `own` is than that of the list in `truth`, and whether surely so."""
+    gap, is_worse = np.zeros(len(own)), np.zeros(len(own), dtype=bool)
+    lengths = own.map(len).to_numpy()
+    for length in np.unique(lengths):
+        at = np.flatnonzero(lengths == length)
+        pairs = np.array([[*truth.iloc[at]], [*own.iloc[at]]], dtype=float).swapaxes(0, 1)
+        means = pairs.mean(axis=2)
+        gap[at] = means[:, 1] - means[:, 0]
+        # The truth's model is the best of the two, or the other one is, and then it is not worse.
+        is_worse[at] = (means[:, 1] > means[:, 0]) & ~ties(pairs)[:, 1]
+    return gap, is_worse
 
 
 def table(results: Results) -> pd.DataFrame:

@@ -10,6 +10,7 @@ methods succeed without a promise: the conditions are sufficient, not necessary.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tabulate import tabulate
 from bench.registry import CHANGES, CORNERS, ROLES, Facts
 from bench.report.results import STRATUM, Results, is_nested
 from bench.report.texts import difference_text, number, value_text, with_interval
-from bench.run.store import write_text
+from bench.run.store import objects, write_text
 from bench.scores import statistics
 from bench.text import csv_text, markdown
 from datasets.oracle import NOT_COVERED, PROMISE_OF, TIE, YES
@@ -67,6 +68,24 @@ def own_promise(facts: Facts, trial: Mapping[Any, Any]) -> list[bool] | None:
     return [verdict == YES for verdict in verdicts]
 
 
+def own_promises(trials: pd.DataFrame, methods: Mapping[str, Facts]) -> list[list[bool] | None]:
+    """The `own_promise` of each trial, asked once for each method with the same verdicts."""
+    columns = [name for name in (*VERDICTS, "change_rank") if name in trials]
+    known: dict[Any, list[bool] | None] = {}
+    found = []
+    for method, *values in zip(trials["method"], *(trials[name].tolist() for name in columns), strict=True):
+        key = (method, *(tuple(value) if isinstance(value, (list, np.ndarray)) else value for value in values))
+        try:
+            if key not in known:
+                known[key] = own_promise(
+                    methods.get(method, Facts("", "", ())), dict(zip(columns, values, strict=True))
+                )
+            found.append(known[key])
+        except TypeError:  # a damaged row, with lists in its lists
+            found.append(own_promise(methods.get(method, Facts("", "", ())), dict(zip(columns, values, strict=True))))
+    return found
+
+
 def latents(results: Results) -> pd.DataFrame:
     """One row per true latent of every trial that is ok.
 
@@ -80,20 +99,23 @@ def latents(results: Results) -> pd.DataFrame:
     trials = results.trials
     if not {PER_LATENT, *VERDICTS} <= set(trials):
         return pd.DataFrame(columns=found)
-    lengths = trials[[PER_LATENT, *VERDICTS]].map(_length)
+    lengths = trials[[PER_LATENT, *VERDICTS]].apply(_lengths)
     known = lengths.gt(0).all(axis=1) & lengths.eq(lengths[PER_LATENT], axis=0).all(axis=1)
     cells = results.cells
     cell = trials.groupby(cells, dropna=False).ngroup() if cells else pd.Series(0, trials.index)
-    rows = trials.assign(cell=cell, data=_kinds_of_data(results)).loc[results.ok & known]
-    shown = rows[["method", *VERDICTS, *{"change_rank"} & set(rows)]].to_dict("records")
-    own = [own_promise(results.methods.get(trial["method"], Facts("", "", ())), trial) for trial in shown]
-    lists: dict[str, list[Any]] = {
-        "latent": [list(range(len(scores))) for scores in rows[PER_LATENT]],
-        "promised": [each or [np.nan] * len(scores) for each, scores in zip(own, rows[PER_LATENT], strict=True)],
+    rows = trials[[*given, PER_LATENT, *VERDICTS, *{"change_rank"} & set(trials)]]
+    rows = rows.assign(cell=cell, data=_kinds_of_data(results)).loc[results.ok & known]
+    n_latents = lengths.loc[rows.index, PER_LATENT].to_numpy()
+    promised = own_promises(rows, results.methods)
+    lists: dict[str, Any] = {
+        "promised": [each or [np.nan] * n for each, n in zip(promised, n_latents, strict=True)],
+        **{name: rows[name] for name in (PER_LATENT, *VERDICTS)},
     }
-    rows = rows[[*given, "cell", "data", PER_LATENT, *VERDICTS]].reset_index(drop=True)
-    rows = rows.assign(**{name: pd.Series(values, dtype=object) for name, values in lists.items()})
-    rows = rows.explode([PER_LATENT, *VERDICTS, *lists], ignore_index=True)
+    rows = rows[[*given, "cell", "data"]].loc[np.repeat(rows.index, n_latents)].reset_index(drop=True)
+    starts = np.repeat(np.cumsum(n_latents) - n_latents, n_latents)
+    rows["latent"] = np.arange(len(rows)) - starts
+    for name, values in lists.items():
+        rows[name] = objects(itertools.chain.from_iterable(values))
     rows["promised"] = rows["promised"].astype(float)
     yes = rows[list(VERDICTS)] == YES
     sparsity, independence, changes, both = (yes[verdict] for verdict in VERDICTS)
@@ -108,11 +130,15 @@ def latents(results: Results) -> pd.DataFrame:
 def _kinds_of_data(results: Results) -> pd.Series:
     """For each trial what varies in its data beside the number of domains, in words."""
     fields = [field for field in results.dials(at_least=1) if field != "domains"]
-    words = {field: f"{field}=" + results.trials[field].map(value_text) for field in fields}
+    if not fields:
+        return pd.Series("", results.trials.index)
+    place = results.trials.groupby(fields, dropna=False).ngroup()
+    kinds = results.trials.loc[~place.duplicated(), fields]
+    words = {field: f"{field}=" + kinds[field].map(value_text) for field in fields}
     if STRATUM in fields:
-        words = {STRATUM: results.trials[STRATUM].fillna("")} | {k: v for k, v in words.items() if k != STRATUM}
-    texts = pd.DataFrame(words, index=results.trials.index)
-    return texts.apply(lambda row: ", ".join(filter(None, row)), axis=1) if fields else pd.Series("", texts.index)
+        words = {STRATUM: kinds[STRATUM].fillna("")} | {k: v for k, v in words.items() if k != STRATUM}
+    texts = pd.DataFrame(words, index=kinds.index).apply(lambda row: ", ".join(filter(None, row)), axis=1)
+    return place.map(dict(zip(place[kinds.index], texts, strict=True)))
 
 
 def _best_floor(rows: pd.DataFrame) -> np.ndarray:
@@ -127,8 +153,17 @@ def _best_floor(rows: pd.DataFrame) -> np.ndarray:
     return scores.reindex(pd.MultiIndex.from_frame(rows[place])).to_numpy()
 
 
+def _lengths(values: pd.Series) -> pd.Series:
+    """How many latents each of some lists speaks of; 0 for what is no list of single values."""
+    known: dict[int, int] = {}  # by the list itself: equal ones are often the same
+    own = values.tolist()
+    for value in own:
+        if id(value) not in known:
+            known[id(value)] = _length(value)
+    return pd.Series([known[id(value)] for value in own], values.index, dtype=int)
+
+
 def _length(value: Any) -> int:
-    """How many latents a list speaks of; 0 for what is no list of single values."""
     return len(value) if isinstance(value, (list, np.ndarray)) and not any(map(is_nested, value)) else 0
 
 
@@ -141,13 +176,13 @@ def table(results: Results) -> pd.DataFrame:
     above 0.9.
     """
     rows = latents(results)
-    groups = rows.groupby(["label", "method", "role", "data", "promise"])
+    groups = rows.assign(recovered=rows["score"] > RECOVERED).groupby(["label", "method", "role", "data", "promise"])
     found = groups.agg(
         n_seeds=("seed", "nunique"),
         n_trials=("trial_id", "nunique"),
         n_latents=("score", "size"),
         promised=("promised", "mean"),
-        recovered=("score", lambda scores: (scores > RECOVERED).mean()),
+        recovered=("recovered", "mean"),
     )
     for value, bounds in (("score", (0.0, 1.0)), ("gain", (-1.0, 1.0))):
         by_seed = rows.groupby([*groups.keys, "seed"])[value].mean().unstack()

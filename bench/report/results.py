@@ -19,7 +19,7 @@ import pandas as pd
 from bench.registry import CORNERS, ROLES, Entry, Facts, UsageError
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
-from bench.run.store import Store, flaw, settled
+from bench.run.store import Store, flaw, last_rows, objects, settled
 from bench.scores import HEADLINE, SCORES, Score, metrics, training
 from bench.scores.statistics import mean_interval
 from bench.statuses import FAILURES, OK
@@ -137,11 +137,10 @@ def _labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
             *varying(rows, [f for f in method_fields if f != START or not is_oracle]),
         ]
         if varied:
-            texts = [
-                f"{row['method']} ({place_text({k: row[k] for k in varied})})"
-                for row in rows[["method", *varied]].to_dict("records")
-            ]
-            found[rows.index] = texts
+            place = rows.groupby(varied, dropna=False).ngroup()
+            first = rows.loc[~place.duplicated(), ["method", *varied]].to_dict("records")
+            texts = [f"{row['method']} ({place_text({k: row[k] for k in varied})})" for row in first]
+            found[rows.index] = place.map(dict(zip(place.unique(), texts, strict=True)))
     return found
 
 
@@ -157,9 +156,11 @@ def _strata(trials: pd.DataFrame, fields: Sequence[str]) -> pd.Series:
         if hasattr(entry.cls, STRATUM):
             rows = trials[trials["dataset"] == entry.name]
             own = [field for field in fields if field in entry.fields]
-            for _, cell in rows.groupby(own, dropna=False) if own else [((), rows)]:
-                # A field that is none, or that an early row lacks, has its default.
-                found[cell.index] = _stratum(entry, cell[own].iloc[0].dropna().to_dict())
+            cell = rows.groupby(own, dropna=False).ngroup() if own else pd.Series(0, rows.index)
+            first = rows.loc[~cell.duplicated(), own]
+            # A field that is none, or that an early row lacks, has its default.
+            strata = [_stratum(entry, first.loc[place].dropna().to_dict()) for place in first.index]
+            found[rows.index] = objects(strata)[pd.factorize(cell)[0]]
     return found
 
 
@@ -168,6 +169,25 @@ def _stratum(entry: Entry, fields: dict[Any, Any]) -> str | None:
         return entry.make(fields).stratum
     except UsageError:  # a damaged row
         return None
+
+
+def coded(values: pd.Series) -> tuple[np.ndarray, list[Any]]:
+    """A number for each value, and the different values by their numbers: what is done for each of these is not done for each trial.
+
+    Values are compared as texts where they cannot be looked up, as lists cannot.
+    """
+    try:
+        codes, found = pd.factorize(values, use_na_sentinel=False)
+    except TypeError:
+        codes, found = pd.factorize(values.astype(str), use_na_sentinel=False)
+    return codes, found.tolist()
+
+
+def by_value(values: pd.Series, make: Callable[[Any], Any]) -> pd.Series:
+    """What `make` makes of each value, asked once for each that is different."""
+    codes, found = coded(values)
+    made = objects(map(make, found))[codes]
+    return pd.Series(made.tolist(), values.index, dtype=None if len(made) else object)
 
 
 def varying(trials: pd.DataFrame, fields: Sequence[str]) -> list[str]:
@@ -301,13 +321,14 @@ def _rows(runs: Mapping[str, Store], fields: Collection[str], scores: Mapping[st
     columns = dict.fromkeys(column for own in rows.values() for column in own)
     # Without the empty columns, of which pandas would make another type.
     parts = [own.dropna(axis=1, how="all") for own in rows.values()]
-    everything = settled(pd.concat(parts, ignore_index=True).reindex(columns=list(columns)), fields)
-    return everything.sort_values("finished_at", kind="stable").drop_duplicates("trial_id", keep="last")
+    return last_rows(settled(pd.concat(parts, ignore_index=True).reindex(columns=list(columns)), fields))
 
 
 def _mend(trials: pd.DataFrame, name: str, read: Callable[[Any], Any], store: Store) -> None:
     """Puts what `read` makes of its values in the place of a column; what is nothing to it is noted in the run's damages."""
     if name not in trials or trials[name].dtype.kind in "fiu":
+        return
+    if read is _list and set(map(type, trials[name].tolist())) <= {list, np.ndarray, type(None)}:
         return
     mended = trials[name].map(read)
     lost = int((mended.isna() & trials[name].notna()).sum())
@@ -414,8 +435,10 @@ def _is_of(rows: pd.DataFrame, codes: Mapping[str, str]) -> pd.Series:
 
 def latest(trials: pd.DataFrame, fields: Collection[str]) -> pd.DataFrame:
     """The last row of each question: data set, method, their fields, seed. A user's file may have changed between two."""
-    question = trials[["dataset", "method", "root_seed", "seed", *(field for field in fields if field in trials)]]
-    return trials[~question.astype(str).duplicated(keep="last")].reset_index(drop=True)
+    names = ["dataset", "method", "root_seed", "seed", *(field for field in fields if field in trials)]
+    question = pd.DataFrame({name: coded(trials[name])[0] for name in names})
+    repeated = question.duplicated(keep="last").to_numpy()
+    return trials[~repeated].reset_index(drop=True) if repeated.any() else trials.reset_index(drop=True)
 
 
 def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
@@ -428,8 +451,8 @@ def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
     done = trials[results.ok & trials.has_truth.eq(True) & (trials.run.isin(kept) if kept else False)]
     if done.empty:
         return {}, ""
-    places = done.groupby([*results.dataset_fields, "dataset", "root_seed", "seed"], dropna=False)
-    chosen = max((group for _, group in places), key=lambda group: group.label.nunique())
+    place = done.groupby([*results.dataset_fields, "dataset", "root_seed", "seed"], dropna=False).ngroup()
+    chosen = done[place == done.groupby(place)["label"].nunique().idxmax()]
     latents = {row.label: results.stores[row.run].latents(row) for _, row in chosen.iterrows()}
     first = chosen.iloc[0]
     cell = [f"{field}={value_text(first[field])}" for field in results.cells]

@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from bench.registry import CORNERS
 from bench.report.power import LEVEL, POWER, needed_seeds
-from bench.report.results import HEADLINE_NAME, STRATUM, Results, is_failed, score_array, varying
+from bench.report.results import HEADLINE_NAME, STRATUM, Results, by_value, is_failed, score_array, varying
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import write_text
 from bench.scores import HEADLINE, statistics
@@ -213,7 +213,9 @@ def _with_means(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _failures(trials: pd.DataFrame, places: pd.DataFrame, fields: list[str]) -> list[int]:
-    texts = trials[fields].map(value_text).assign(failed=is_failed(trials).to_numpy())
+    texts = pd.DataFrame({f: by_value(trials[f], value_text) for f in fields}, trials.index).assign(
+        failed=is_failed(trials).to_numpy()
+    )
     counts = texts.groupby(fields)["failed"].sum() if fields else {(): int(texts["failed"].sum())}
     keys = [tuple(map(value_text, row)) for row in places[fields].itertuples(index=False)]
     return [int(counts[key[0] if len(key) == 1 else key]) for key in keys]

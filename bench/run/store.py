@@ -9,6 +9,7 @@ results/runs/<name>/
     states/<pack>.npz           what a pack that is not done goes on from
     trials.parquet, trials.csv  the rows, compacted
     .finished                   which trials the parts say are finished, so that unchanged parts need not be read again
+    .compacted                  of which parts the tables are, so that these need not be read again for a report
     damaged/                    parts that could not be read whole when the run went on: their trials were trained again
 
 Reading writes nothing, takes no lock, and never ends at a damage: what can be read is read, the rest is in `Store.damages`, in words.
@@ -21,6 +22,7 @@ import errno
 import fcntl
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -37,7 +39,7 @@ from bench.files import NoArrays, in_words, largest, open_file, read_arrays, rea
 from bench.registry import ROLES, UsageError
 from bench.scores import HEADLINE
 from bench.statuses import STATUSES, TIMED_OUT
-from bench.text import cell, csv_text, of_cell, one_line
+from bench.text import cell, csv_pieces, of_cell, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +64,9 @@ COMMAND = {
 }
 MANIFEST = {"name": str, "commands": list, "definitions": dict, "splits": str}
 INDEX = ".finished"  # what of the parts says which trials are finished, so that not all of them are read again
+Stamps = list[tuple[str, list[int]]]  # of parts, by name
+COMPACTED = ".compacted"
+CHUNK = 50_000  # rows that are read before a table is made of them: a dictionary takes ten times the memory
 SETTLED_NS = 2 * 10**9
 PLANNED = ("trial_id", "method", "dataset", "code")
 KINDS = {
@@ -87,6 +92,9 @@ class Store:
         self.representation_folder = self.folder / "representations"
         self.damages: list[str] = []  # what could not be read so far, a sentence each
         self._is_locked = False
+        self._known: tuple[pd.DataFrame, Stamps] | None = (
+            None  # `_tabulated`, while the lock lets nobody else change it
+        )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -113,12 +121,13 @@ class Store:
                 self._end_journals()
                 yield
             finally:
-                self._is_locked = False
+                self._is_locked, self._known = False, None
 
     # --- rows
 
     def write_pack(self, pack_id: str, rows: list[dict[str, Any]], latents: Mapping[str, np.ndarray]) -> None:
         """Rows of one pack, and the arrays that `latents` gives back, by trial and name, durable when this returns."""
+        self._known = None
         if latents:
             _write_arrays(self.representation_folder / f"{pack_id}.npz", latents)
         write_text(self.parts / f"{pack_id}.jsonl", "".join(json.dumps(_plain(row)) + "\n" for row in rows))
@@ -199,11 +208,15 @@ class Store:
         return [trial for trial in trials if trial.trial_id not in finished]
 
     def table(self) -> pd.DataFrame:
-        """The rows as a table; a column that mixes texts and numbers is text. Raises UsageError where no table can be read."""
-        import pandas as pd
+        """The rows as a table; a column that mixes texts and numbers is text. Raises UsageError where no table can be read.
 
-        if not self.is_kept_table():
-            return settled(pd.DataFrame(self.rows()))
+        The tables that `compact` wrote are read in place of the parts for as long as neither they nor the parts have changed.
+        """
+        if self.is_kept_table():
+            return self._kept_table()
+        return self._tabulated()[0]
+
+    def _kept_table(self) -> pd.DataFrame:
         path = self.folder / "trials.parquet"
         try:
             table = _read_table(path)
@@ -217,12 +230,80 @@ class Store:
         return settled(table[[not reason for reason in reasons]].reset_index(drop=True))
 
     def compact(self) -> pd.DataFrame:
-        """Writes trials.parquet and trials.csv, and returns their table. What was kept of a run of old stays as it is."""
-        table = self.table()
-        if not self.is_kept_table():
+        """Writes trials.parquet and trials.csv, unless they are of these parts, and returns their table.
+
+        What was kept of a run of old stays as it is.
+        """
+        if self.is_kept_table():
+            return self._kept_table()
+        table, stamps = self._tabulated()
+        if self._is_compacted(stamps) is None:
             write_atomically(self.folder / "trials.parquet", lambda file: table.to_parquet(file))
-            write_text(self.folder / "trials.csv", csv_text(table))
+            pieces = (piece.encode("utf-8", "replace") for piece in csv_pieces(table))
+            write_atomically(self.folder / "trials.csv", lambda file: file.writelines(pieces))
+            is_kept = stamps and all(stamp for _, stamp in stamps) and _is_kept_by_parquet(table)
+            mark = self._mark(stamps, read_bytes(self.folder / "trials.parquet")) if is_kept else b""
+            write_bytes(self.folder / COMPACTED, mark)
         return table
+
+    def _tabulated(self) -> tuple[pd.DataFrame, Stamps]:
+        """The table of the parts, and their stamps from before they were read; without stamps where a part is damaged."""
+        if self._known is not None:
+            return self._known
+        stamps = [(path.name, _stamp(path)) for path in self._part_files()]
+        content = self._is_compacted(stamps)
+        if content is not None:
+            found = _of_parquet(content), stamps
+        else:
+            table, are_whole = self._of_parts()
+            found = table, stamps if are_whole else []
+        if self._is_locked:
+            self._known = found
+        return found
+
+    def _is_compacted(self, stamps: Stamps) -> bytes | None:
+        """What trials.parquet holds, if that is the table of parts with these stamps and trials.csv is there too; else None."""
+        try:
+            mark, content = (read_bytes(self.folder / name) for name in (COMPACTED, "trials.parquet"))
+            return content if mark and mark == self._mark(stamps, content) else None
+        except OSError:
+            return None
+
+    def _mark(self, stamps: Stamps, content: bytes) -> bytes:
+        """What `.compacted` holds while trials.parquet, with this content, and trials.csv are of parts with these stamps."""
+        text = os.stat(self.folder / "trials.csv")
+        found = [stamps, hashlib.sha256(content).hexdigest(), text.st_size, text.st_mtime_ns]
+        return self._seal(repr(found).encode("utf-8", "surrogateescape"))
+
+    def _of_parts(self) -> tuple[pd.DataFrame, bool]:
+        """The table of the parts' rows, and whether these are all that the parts hold."""
+        import pandas as pd
+
+        rows: list[dict[str, Any]] = []
+        tables: list[pd.DataFrame] = []
+        shared: dict[bytes, list[Any]] = {}
+        are_whole = True
+        for path in self._part_files():
+            found, is_whole = self._read(path)
+            rows += found
+            are_whole &= is_whole
+            if len(rows) >= CHUNK:
+                tables.append(_with_shared_lists(pd.DataFrame(rows), shared))
+                rows = []
+        if not tables:
+            return settled(pd.DataFrame(_last(rows))), are_whole
+        tables += [_with_shared_lists(pd.DataFrame(rows), shared)] * bool(rows)
+        mixed = _mixed(tables)
+        columns = list(dict.fromkeys(name for table in tables for name in table))
+        # Without the empty columns, of which pandas would make another type.
+        parts = [table.drop(columns=[n for n in mixed if n in table]).dropna(axis=1, how="all") for table in tables]
+        del tables
+        together = pd.concat(parts, ignore_index=True).reindex(columns=columns)
+        del parts
+        for name in mixed:  # each table has made numbers of its own values, as 3.0 of 3
+            values = [row.get(name) for path in self._part_files() for row in self._read(path)[0]]
+            together[name] = pd.Series(values, dtype=object)
+        return settled(last_rows(together)), are_whole
 
     def is_kept_table(self) -> bool:
         """Whether of the run only the table and the manifest were kept."""
@@ -460,6 +541,88 @@ REPAIR = "restore it, or move it away and give the run's command again, which ke
 def _last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The last row of every trial, oldest first."""
     return list({row["trial_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}.values())
+
+
+def last_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The last row of every trial, oldest first; the table itself where it is that, since a copy of a million rows is large."""
+    if not table["finished_at"].is_monotonic_increasing:
+        table = table.sort_values("finished_at", kind="stable", ignore_index=True)
+    return table if table["trial_id"].is_unique else table.drop_duplicates("trial_id", keep="last", ignore_index=True)
+
+
+def _mixed(tables: list[pd.DataFrame]) -> list[str]:
+    """The columns that are numbers in some tables, and something else in others."""
+    kinds: dict[str, set[bool]] = {}
+    for table in tables:
+        for name in table:
+            if table[name].notna().any():
+                kinds.setdefault(str(name), set()).add(table[name].dtype.kind in "iuf")
+    return [name for name, found in kinds.items() if len(found) > 1]
+
+
+def _with_shared_lists(table: pd.DataFrame, shared: dict[bytes, list[Any]]) -> pd.DataFrame:
+    """The same, with equal lists of texts or whole numbers, as a million trials have, in memory once."""
+    for name in [name for name in table if table[name].dtype == object]:
+        values = table[name].tolist()
+        if any(type(value) is list and value and type(value[0]) is not float for value in values):
+            table[name] = objects(_shared(value, shared) for value in values)
+    return table
+
+
+def _shared(value: Any, shared: dict[bytes, list[Any]]) -> Any:
+    try:
+        return shared.setdefault(orjson.dumps(value), value) if type(value) is list else value
+    except (TypeError, ValueError):
+        return value
+
+
+def objects(values: Iterable[Any]) -> np.ndarray:
+    """Values as an array of objects, whatever they are."""
+    return np.fromiter(values, dtype=object)
+
+
+def _of_parquet(content: bytes) -> pd.DataFrame:
+    """The table of a Parquet file, whose lists are Python's."""
+    import pandas as pd
+    from pyarrow import parquet, types
+
+    schema = parquet.read_schema(io.BytesIO(content))
+    lists = [field.name for field in schema if types.is_list(field.type)]
+    others = [name for name in schema.names if name not in lists]
+    table = pd.read_parquet(io.BytesIO(content), columns=others)
+    kept = parquet.read_table(io.BytesIO(content), columns=lists)
+    own = pd.DataFrame({name: _lists(kept[name]) for name in lists}, index=table.index, dtype=object)
+    return pd.concat([table, own], axis=1)[schema.names]
+
+
+def _lists(column: Any) -> np.ndarray:
+    """A column of an Arrow table as Python's lists, equal ones of texts or whole numbers in memory once."""
+    from pyarrow import types
+
+    shared: dict[tuple[Any, ...], list[Any]] = {}
+    found: list[Any] = []
+    is_shared = not types.is_floating(column.type.value_type)
+    for chunk in column.chunks:
+        values, ends = chunk.values.to_pylist(), chunk.offsets.to_numpy().tolist()
+        for start, end, missing in zip(ends, ends[1:], chunk.is_null().to_numpy(zero_copy_only=False), strict=False):
+            own = values[start:end]
+            found.append(None if missing else shared.setdefault(tuple(own), own) if is_shared else own)
+    return objects(found)
+
+
+def _is_kept_by_parquet(table: pd.DataFrame) -> bool:
+    """Whether a Parquet file holds the very values of a table: its lists are flat, and each column's of one type."""
+    for name in [name for name in table if table[name].dtype == object]:
+        values = [value for value in table[name].tolist() if value is not None and value == value]
+        kinds = set(map(type, values))
+        if kinds <= {str} or kinds <= {bool}:
+            continue
+        if kinds != {list}:
+            return False
+        inner = {*map(type, itertools.chain.from_iterable(values))} - {type(None)}
+        if not (inner <= {str} or inner <= {int} or inner <= {float} or inner <= {bool}):
+            return False
+    return True
 
 
 # Digits as 0, and what may stand before a number as a colon: to find whole numbers of so many digits that orjson rounds them.

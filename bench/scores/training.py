@@ -59,16 +59,17 @@ RECON_NMSE = declare(
 
 
 def ties(objectives: np.ndarray) -> np.ndarray:
-    """Which of several models fit as well as the best one, (n_models,) of truth values, by their `objectives` (n_models, n_blocks).
+    """Which of several models fit as well as the best one, (..., n_models) of truth values, by `objectives` (..., n_models, n_blocks).
 
     The difference of a model from the best is the mean of those on the blocks, whose scatter gives its standard error; with a single block
     only equals are ties. The lower objective is the better; what is not finite is no tie.
     """
-    means = np.nan_to_num(objectives.mean(axis=1), nan=np.inf)
-    differences = objectives - objectives[means.argmin()]
-    n_blocks = objectives.shape[1]
-    error = differences.std(axis=1, ddof=1) / np.sqrt(n_blocks) if n_blocks > 1 else np.zeros(len(means))
-    return differences.mean(axis=1) <= TIED * error
+    means = np.nan_to_num(objectives.mean(axis=-1), nan=np.inf)
+    best = means.argmin(axis=-1)[..., None, None]
+    differences = objectives - np.take_along_axis(objectives, best, axis=-2)
+    n_blocks = objectives.shape[-1]
+    error = differences.std(axis=-1, ddof=1) / np.sqrt(n_blocks) if n_blocks > 1 else np.zeros(means.shape)
+    return differences.mean(axis=-1) <= TIED * error
 
 
 def agreement(representations: Sequence[np.ndarray]) -> float:

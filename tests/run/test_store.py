@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.registry import UsageError
-from bench.run.store import INDEX, ROW, TRIAL, Store, settled, write_text
+from bench.run.store import COMPACTED, INDEX, ROW, TRIAL, Store, settled, write_text
+from bench.text import csv_text
 
 
 def row(trial_id, finished_at, status="ok", **more):
@@ -316,3 +317,103 @@ def test_rows_are_read_fast_as_they_are_read_with_care(tmp_path_factory, changes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bench.run.store.are_whole", lambda *_: False)
         assert repr(careful._read(path)) == repr(found) and careful.damages == store.damages
+
+
+class TestCompacted:
+    """The tables that stand for the parts for as long as these have not changed."""
+
+    OTHERS = {
+        "numbers": [0.1, None, 1e-7],
+        "counts": [1, 2, None],
+        "truths": [True, None, False],
+        "texts": ["a", None, "=1"],
+        "nothing": [None, None, None],
+        "scores": [[0.1, None], None, []],
+        "verdicts": [["yes", "no"], ["yes", "no"], None],
+        "sizes": [[1, 2], [1, 2], [0]],
+        "mixed": [1, "a", None],
+    }
+
+    @pytest.fixture
+    def store(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("bench.run.store.SETTLED_NS", 0)
+        store = Store(tmp_path)
+        for number, name in enumerate("abc"):
+            others = {key: values[number] for key, values in self.OTHERS.items()}
+            store.write_pack(name, [row(name, 3.0 - number, **others), row("twice", number)], {})
+        return store
+
+    def read(self, store, monkeypatch):
+        """The table, and how many parts were read for it."""
+        read, parts = Store._read, []
+        monkeypatch.setattr(Store, "_read", lambda own, path: parts.append(path) or read(own, path))
+        table = Store(store.folder).table()
+        monkeypatch.setattr(Store, "_read", read)
+        return table, len(parts)
+
+    def test_it_is_the_table_of_the_parts_and_these_are_not_read(self, store, monkeypatch):
+        of_parts, n_parts = self.read(store, monkeypatch)
+        assert n_parts == 3
+        store.compact()
+        found, n_parts = self.read(store, monkeypatch)
+        assert n_parts == 0
+        pd.testing.assert_frame_equal(found.fillna(np.nan), of_parts.fillna(np.nan))
+        assert csv_text(found) == csv_text(of_parts) == (store.folder / "trials.csv").read_text()
+
+    def test_a_report_under_the_lock_reads_the_parts_once(self, store, monkeypatch):
+        read, parts = Store._read, []
+        monkeypatch.setattr(Store, "_read", lambda own, path: parts.append(path) or read(own, path))
+        with store.lock():
+            store.table()
+            store.compact()
+            assert len(parts) == 3
+            store.write_pack("d", [row("d", 9.0)], {})
+            assert len(store.compact()) == 5
+        with store.lock():
+            times = (store.folder / "trials.csv").stat().st_mtime_ns
+            store.compact()
+        assert (store.folder / "trials.csv").stat().st_mtime_ns == times
+
+    @pytest.mark.parametrize("change", ["part", "new part", "no part", "table", "text", "mark", "rules"])
+    def test_after_any_change_the_parts_are_read_again(self, store, monkeypatch, change):
+        store.compact()
+        if change == "part":
+            store.write_pack("a", [row("a", 3.0), row("more", 4.0)], {})
+        elif change == "new part":
+            store.write_pack("d", [row("d", 4.0)], {})
+        elif change == "no part":
+            (store.parts / "a.jsonl").unlink()
+        elif change == "rules":
+            monkeypatch.setattr("bench.run.store.MAYBE", {})
+        else:
+            path = store.folder / {"table": "trials.parquet", "text": "trials.csv", "mark": COMPACTED}[change]
+            path.write_bytes(path.read_bytes()[:-1])
+        rows = Store(store.folder).rows()
+        table, n_parts = self.read(store, monkeypatch)
+        assert n_parts == len(list(store.parts.iterdir())) and table.trial_id.tolist() == [r["trial_id"] for r in rows]
+        store.compact()
+        assert self.read(store, monkeypatch)[1] == 0
+
+    def test_parts_that_were_just_written_or_are_damaged_are_read_again(self, store, monkeypatch):
+        monkeypatch.setattr("bench.run.store.SETTLED_NS", 10**12)
+        store.compact()
+        assert self.read(store, monkeypatch)[1] == 3
+        monkeypatch.setattr("bench.run.store.SETTLED_NS", 0)
+        with open(store.parts / "a.jsonl", "a") as file:
+            file.write("no JSON\n")
+        store.compact()
+        assert self.read(store, monkeypatch)[1] == 3
+
+    @pytest.mark.parametrize("value", [[1, 2.5], [[1.0]], {"a": 1}])
+    def test_values_that_a_file_of_tables_does_not_keep_are_read_from_the_parts(self, store, monkeypatch, value):
+        store.write_pack("d", [row("d", 4.0, odd=value)], {})
+        store.compact()
+        assert self.read(store, monkeypatch)[1] == 4
+
+    def test_many_rows_become_the_same_table_in_several_steps(self, store, monkeypatch):
+        whole = Store(store.folder).table()
+        monkeypatch.setattr("bench.run.store.CHUNK", 1)
+        found = Store(store.folder).table()
+        order = found.set_index("trial_id").loc[whole.trial_id].reset_index()[list(whole)]
+        assert csv_text(order) == csv_text(whole)
+        assert found.finished_at.is_monotonic_increasing and found.mixed.dropna().tolist() == ["a", "1"]

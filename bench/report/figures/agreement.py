@@ -16,6 +16,7 @@ from bench.report.texts import number
 from bench.scores import HEADLINE
 
 LEAST = 5  # trials of which a rank correlation means something
+MOST_SHAPES = 20_000  # more trials are pixels in every format: as shapes they would be too many for a reader's machine
 
 
 @page.printed
@@ -44,7 +45,10 @@ def _draw(rows: pd.DataFrame, shown: dict[str, Look], y_label: str, results: Res
     for label, look in shown.items():
         own = rows[rows["label"] == label]
         marker: Any = look.marker
-        axes.scatter(own["agreement"], own[HEADLINE], s=7, color=look.colour, marker=marker, alpha=0.6, linewidths=0)
+        axes.scatter(
+            own["agreement"], own[HEADLINE], s=7, color=look.colour, marker=marker, alpha=0.6, linewidths=0,
+            rasterized=len(rows) > MOST_SHAPES,
+        )  # fmt: skip
     axes.set(xlim=(low, 1.01), ylim=(low, 1.01), xlabel=results.scores["agreement"].axis, ylabel=y_label)
     figure.legend(loc="outside right upper", **legend(shown, with_lines=False))
     return figure

@@ -22,12 +22,11 @@ from matplotlib.patheffects import withStroke
 
 from bench.report import synergy
 from bench.report.figures import page
-from bench.report.figures.looks import facts, looks
-from bench.report.recovery import RECOVERED, own_promise
+from bench.report.figures.looks import looks
+from bench.report.recovery import RECOVERED, own_promises
 from bench.report.results import STRATUM, Results
 from bench.report.texts import number, seeds_text
 from bench.scores import HEADLINE
-from datasets.oracle import PROMISES
 
 MIN_CELL = (0.19, 0.15)  # inches: width and height of a cell that has room for its value
 MAX_HEIGHT = 0.2  # inches of a cell
@@ -91,12 +90,10 @@ def _dials(results: Results) -> list[page.Axis]:
 def _promised(results: Results, rows: pd.DataFrame, fields: Sequence[str]) -> pd.Series:
     """For each of `rows`, the fraction of latents that the assumptions of its method promise; NaN where that is not known."""
 
-    def fraction(trial: dict[Any, Any]) -> float:
-        found = own_promise(facts(results, trial["method"]), trial)
-        return np.nan if found is None else float(np.mean(found))
-
-    known = results.trials[["method", *(name for name in (*PROMISES, "change_rank") if name in results.trials)]]
-    shares = results.trials.assign(share=[fraction(trial) for trial in known.to_dict("records")])
+    known = own_promises(results.trials, results.methods)
+    shares = results.trials[["label", *fields]].assign(
+        share=[np.nan if p is None else float(np.mean(p)) for p in known]
+    )
     means = page.with_texts(shares, fields).groupby(["label", *fields])["share"].mean()
     return rows[["label", *fields]].merge(means.reset_index(), "left")["share"]
 

@@ -29,7 +29,7 @@ from matplotlib.ticker import NullLocator
 
 from bench.files import read_bytes
 from bench.registry import UsageError
-from bench.report.results import STRATUM, Results, summary
+from bench.report.results import STRATUM, Results, by_value, coded, summary
 from bench.report.texts import value_text
 from bench.run.store import write_atomically, write_text
 from bench.scores.statistics import interval_name
@@ -147,7 +147,7 @@ def with_short_paths(results: Results) -> Results:
     trials = results.trials
     found = {}
     for field in (*results.dataset_fields, *results.method_fields):
-        paths = {value for value in trials[field] if isinstance(value, str) and os.path.isabs(value)}
+        paths = {value for value in coded(trials[field])[1] if isinstance(value, str) and os.path.isabs(value)}
         if paths:
             found[field] = trials[field].replace(_short(paths))
     return results.replaced(trials.assign(**found)) if found else results
@@ -161,7 +161,7 @@ def with_plain_texts(results: Results) -> Results:
 
     trials = results.trials
     fields = ("method", "dataset", *results.dataset_fields, *results.method_fields)
-    texts = {field: trials[field].map(plain) for field in fields if trials[field].dtype.kind not in "biuf"}
+    texts = {field: by_value(trials[field], plain) for field in fields if trials[field].dtype.kind not in "biuf"}
     methods, datasets = ({plain(name): facts for name, facts in k.items()} for k in (results.methods, results.datasets))
     return dataclasses.replace(results, trials=trials.assign(**texts), methods=methods, datasets=datasets)
 
@@ -233,7 +233,7 @@ def panel_title(group: str, field: str, level: str) -> str:
 
 def with_texts(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
     """The same rows, with the values of `fields` as texts."""
-    return rows.assign(**{field: rows[field].map(value_text) for field in fields})
+    return rows.assign(**{field: by_value(rows[field], value_text) for field in fields})
 
 
 def points(results: Results, fields: Sequence[str], score: str) -> pd.DataFrame:

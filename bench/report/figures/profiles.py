@@ -48,8 +48,8 @@ def _shares(trials: pd.DataFrame, labels: Sequence[str], thresholds: np.ndarray)
     """One row per label and threshold: share, its interval's ends, and the number of seeds."""
     seeds = np.sort(trials["seed"].unique())
     shares = np.full((len(labels), len(seeds), len(thresholds)), np.nan)
-    for (label, seed), group in trials.groupby(["label", "seed"]):
-        scores = group["score"].to_numpy(float)[None, :]
+    for (label, seed), group in trials.groupby(["label", "seed"])["score"]:
+        scores = group.to_numpy(float)[None, :]
         place = labels.index(label), np.searchsorted(seeds, seed)
         shares[place] = statistics.performance_profile(scores, thresholds)
     mean, low, high, _ = statistics.mean_interval(shares, bounds=(0, 1))
