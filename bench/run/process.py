@@ -37,6 +37,7 @@ from bench.train.reporter import At, Clock, Lost, Progress, Reporter, Rows, Stat
 SECONDS_BETWEEN_LOOKS = 0.25  # at memory and clock
 SECONDS_BETWEEN_BEATS = 1.0  # so that who is far away knows that this process is there
 MEMORY_SHARE = 0.5  # of what is free when a pack starts: more, and it is ended before the system ends something else
+KEPT = 2**30  # bytes: a process that holds more after its task makes way for a new one, whatever has kept them
 SECONDS_TO_EXIT = 2.0
 CLOSED = 97  # exit code of a process that cannot say what it has
 
@@ -116,7 +117,7 @@ def _run(task: Task, state: Mapping[str, np.ndarray] | None) -> Iterator[Progres
                     part = dataclasses.replace(part, finished=part.finished | {row["trial_id"] for row in event.rows})
                 yield event
         finally:
-            if isinstance(end, Done) and not part.plugins:
+            if isinstance(end, Done) and not part.plugins and child.memory() < KEPT:
                 _idle.append(child)
             else:
                 child.end()
@@ -164,7 +165,7 @@ class _Child:
         """What the process says of a task, ending with `Done` or `_Ended`."""
         at = At(None)
         deadline, reason = float("inf"), ""
-        allowed = MEMORY_SHARE * free_memory() + self._memory()
+        allowed = MEMORY_SHARE * free_memory() + self.memory()
         last, beat = Progress(0.0), time.monotonic()
         try:
             self._pipe.send((task, state, dict(lost)))
@@ -196,7 +197,7 @@ class _Child:
                 self.end()
                 yield _Ended(OutOfTime(reason), at)
                 return
-            if self._memory() > allowed:
+            if self.memory() > allowed:
                 self.end()
                 text = f"it took more than {allowed / 2**30:.1f} GB of memory, half of what was free"
                 yield _Ended(LostProcess(text), at, is_too_large=True)
@@ -205,7 +206,8 @@ class _Child:
                 beat = time.monotonic()
                 yield last
 
-    def _memory(self) -> int:
+    def memory(self) -> int:
+        """Bytes that the process holds."""
         try:
             return psutil.Process(self._process.pid).memory_info().rss
         except psutil.Error:
