@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import glob
 import io
 import math
 import os
+import re
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
 from bench.machine import free_memory
@@ -35,6 +37,27 @@ KINDS = {
 def largest() -> int:
     """How many bytes one file may bring into memory: a quarter of what is free on this machine."""
     return int(SHARE * free_memory())
+
+
+def named_by(path: str) -> list[str]:
+    """The files that the value of a field names: one, several between commas, those that a pattern as "/data/*.csv" finds, in their order.
+
+    Where files came with a task, a pattern finds them. What is not there is named all the same.
+    """
+    found: list[str] = []
+    for part in [path] if _is_there(path) else path.split(","):
+        if _is_there(part) or not glob.has_magic(part):
+            found.append(part)
+        else:
+            try:
+                found += sorted({*glob.glob(part), *(name for name in given if PurePath(name).match(part))}) or [part]
+            except (ValueError, re.error):  # a null character, or a pattern that is none
+                found.append(part)
+    return list(dict.fromkeys(found))
+
+
+def _is_there(path: str) -> bool:
+    return path in given or os.path.exists(path)
 
 
 def open_file(path: Path | str) -> IO[bytes]:

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import functools
 import importlib
+import os
 import pkgutil
 import re
 import types
@@ -88,8 +89,8 @@ def field(
     """Declares a field of a dataclass that can be set from the command line.
 
     Its type is bool, int, float or str, or one of them or None, and the same for every method and data set that has a field of this
-    name. `low` and `high` are included in its range. A path becomes absolute, since a trial may run elsewhere than where the command
-    was given. `tune` says where a hyper-parameter search looks. `neutral` is the value at which a method's objective measures fit
+    name. `low` and `high` are included in its range. A path, or each of several between commas, becomes absolute, since a trial may run
+    elsewhere than where the command was given. `tune` says where a hyper-parameter search looks. `neutral` is the value at which a method's objective measures fit
     alone, as 0 for the weight of a penalty.
     """
     metadata = {"help": help, "low": low, "high": high, "choices": choices, "is_path": is_path}
@@ -190,7 +191,8 @@ class Entry:
         if value is None:
             return value
         if meta["is_path"]:
-            return str(Path(value).absolute()) if value else value
+            parts = [value] if os.path.exists(value) else value.split(",")
+            return ",".join(str(Path(part.strip()).absolute()) for part in parts) if value else value
         if meta["choices"] and value not in meta["choices"]:
             raise UsageError(f"{label}={value}: {nearest(str(value), meta['choices'])}")
         low, high = meta["low"], meta["high"]

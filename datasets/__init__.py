@@ -5,7 +5,9 @@ n_latents, number of domains) before anything is generated, and `generate(seed)`
 
 A generator may say more. `default_grid(fields)`, a static method, gives the settings of further fields that the cells of a run have where the
 user names none of these. `stratum`, a property, says in words where the data lie on the dials in `stratum_of`: verdicts and figures
-speak of each stratum.
+speak of each stratum. `notes`, a property, has sentences about the data that a command prints. `resplits`, a property, says that data
+seeds only split one data set anew, so that no interval or test may count them as independent; `replicates` is how many independent data
+sets there are, where seeds pick one of so many; `n_known` is how many latents are known, where these are fewer than are estimated.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ if TYPE_CHECKING:
     from datasets.latents import Sources
     from datasets.mixings import LayeredMixing, Mixing
 
-__all__ = ["DATA_VERSION", "Instance", "Seed", "Split", "datasets", "field", "register", "stream"]
+__all__ = ["DATA_VERSION", "Instance", "Seed", "Split", "datasets", "field", "number_of", "register", "stream"]
 
 DATA_VERSION = 2  # the data of a seed never change within a version; tests hold golden hashes of them
 
-datasets = Registry("data set", __name__, helpers=("columns", "latents", "mixings", "oracle", "splits", "support"))
+datasets = Registry(
+    "data set",
+    __name__,
+    helpers=("columns", "latents", "mixings", "oracle", "points", "roles", "splits", "support", "tables"),
+)
 register = datasets.register
 
 Seed = int | np.random.SeedSequence  # a whole number from 0, or what numpy makes of one
@@ -44,7 +50,9 @@ class Split:
 class Instance:
     """Holds one data set with its truth: three splits, the support of the mixing (n_observed, n_latents), and what made them.
 
-    In a user's own data support, sources and mixing may be None, and the splits' latents may have no columns.
+    In a user's own data support, sources and mixing may be None, and the splits' latents may have no columns, or fewer than are to be
+    estimated. `x_shape` is the shape of one point before it was flattened, as (3, 32, 32) of an image, and `labels` are those of the
+    domains, in their order; both are empty where there is nothing to say.
     """
 
     train: Split
@@ -54,6 +62,8 @@ class Instance:
     n_domains: int
     sources: Sources | None
     mixing: Mixing | LayeredMixing | None
+    x_shape: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def changing(self) -> np.ndarray | None:
@@ -62,6 +72,13 @@ class Instance:
             return None
         of_domain = np.stack([self.sources.mean, self.sources.std, self.sources.shape])
         return np.ptp(of_domain, axis=1).max(axis=0) > 0
+
+
+def number_of(seed: Seed) -> int:
+    """Returns the number of a data seed, which is the last of the key below the root seed that makes a sequence of it."""
+    if isinstance(seed, np.random.SeedSequence):
+        return int(seed.spawn_key[-1]) if seed.spawn_key else 0
+    return int(seed)
 
 
 def stream(seed: Seed, *key: int) -> np.random.Generator:

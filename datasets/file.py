@@ -1,97 +1,136 @@
-"""The data set `file`: a user's own data, from a file of arrays."""
+"""The data set `file`: a user's own data, from files of arrays or tables."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from bench.files import NoArrays, given, read_arrays
+from bench.files import given, named_by
 from bench.registry import UsageError
-from datasets import Instance, Seed, Split, field, register, stream
-from datasets.columns import is_constant, of_order_one, rounding
-
-HELD_OUT = 0.2  # part of the points in validation, and again in test
-MOST_HELD_OUT = 2000  # points of each
-FEWEST = 50  # points of the largest domain
+from datasets import Instance, Seed, Split, field, number_of, register
+from datasets.points import Points
+from datasets.roles import DEFAULTS, Roles, data_sets, listed
+from datasets.tables import of_frame
 
 
 @register("file", source="the user")
 @dataclass(frozen=True)
 class File:
-    """Arrays of an .npz file: `x` and `domain`, and where they are known `z` and `support`.
+    """Your own data: arrays of an .npz file by their names, or a table (.csv, .parquet) by the names of its columns.
 
-    x (n_samples, n_observed); domain (n_samples,), integers, any labels; z (n_samples, n_latents); support (n_observed, n_latents),
-    true where an observed variable depends on a latent: its shadows and twins are reported. x and z are centred and scaled by column.
-    A data seed decides which points are held out for validation and test. Scores that need what is absent are empty.
+    x are numbers, (n_samples, ...); images and the like are flattened. Domains are labels of any kind. z are known latents or factors,
+    no more than are estimated; an array z counts as the columns z_0, z_1, ... An array support (n_observed, number of known latents)
+    is true where an observed variable depends on a latent: its shadows and twins are reported. x and z are centred and scaled by column.
+    A data seed decides which points are held out for validation and test. Of several files, or several labels of `replicate`, which are
+    independent data sets, it picks one. Scores that need what is absent are empty.
     """
 
-    path: str = field("", help="the .npz file", is_path=True)
+    path: str = field("", help="an .npz, .csv or .parquet file; several as a.csv,b.csv or '*.csv'", is_path=True)
     n_latents: int | None = field(
         None, help="number of latents to estimate; none: as many as z has", low=1, high=10_000
     )
+    x: str | None = field(
+        DEFAULTS.x,
+        help="the observed variables, as a,b,c*; none: the array x, or all columns of numbers that are nothing else",
+    )
+    domain: str | None = field(DEFAULTS.domain, help="the domain; if there is none, all points are of one")
+    z: str | None = field(DEFAULTS.z, help="the known latents, as a,b,c*")
+    split: str | None = field(
+        DEFAULTS.split, help="which points are train, validation and test, in these words or as 0, 1 and 2"
+    )
+    group: str | None = field(DEFAULTS.group, help="what is held out as a whole, as a trial or a person")
+    replicate: str | None = field(DEFAULTS.replicate, help="what tells independent data sets apart")
 
     def __post_init__(self):
-        if self.path:
-            arrays = _read(self.path)
-            if self.n_latents is None and "z" not in arrays:
-                raise UsageError(f"{self.path} has no z; say how many latents to estimate with --set file.n_latents=N")
-            if self.n_latents is not None and "z" in arrays and arrays["z"].shape[1] != self.n_latents:
-                raise UsageError(f"{self.path} has {arrays['z'].shape[1]} latents in z, and n_latents={self.n_latents}")
-            support, expected = arrays.get("support"), self.shape[:2]
-            if support is not None and (support.shape != expected or not np.isin(support, (0, 1)).all()):
+        if not self.path:
+            return
+        for points in self._data_sets:
+            where, n_known, support = points.where, points.z.shape[1], points.support
+            if self.n_latents is None and not n_known:
+                raise UsageError(f"{where} has no z; say how many latents to estimate with --set file.n_latents=N")
+            if self.n_latents is not None and n_known > self.n_latents:
+                raise UsageError(f"{where} has {n_known} latents in z, and n_latents={self.n_latents}")
+            expected = (points.x.shape[1], n_known or self.n_latents)
+            if support is not None and (support.shape != expected or not ((support == 0) | (support == 1)).all()):
                 raise UsageError(
-                    f"{self.path}: support must be 0 or 1 of shape {expected}, and is {support.dtype} {support.shape}"
+                    f"{where}: support must be 0 or 1 of shape {expected}, and is {support.dtype} {support.shape}"
                 )
 
     @property
-    def _file(self) -> str:
+    def _read(self) -> tuple[tuple[Points, ...], tuple[str, ...], str]:
+        """The data sets, notes, and the fingerprint."""
         if not self.path:
-            raise UsageError("the data set file needs --set file.path=FILE.npz")
-        return self.path
+            raise UsageError("the data set file needs --set file.path=FILE, an .npz, .csv or .parquet file")
+        roles = Roles(**{each.name: getattr(self, each.name) for each in dataclasses.fields(Roles)})
+        paths = tuple(named_by(self.path))
+        return _read(paths, roles, tuple(map(_changed, paths)))
 
     @property
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return _read(self._file)
+    def _data_sets(self) -> tuple[Points, ...]:
+        return self._read[0]
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Gives (n_observed, n_latents, number of domains)."""
-        arrays = self._arrays
-        n_latents = self.n_latents or arrays["z"].shape[1]
-        return arrays["x"].shape[1], n_latents, int(arrays["domain"].max()) + 1
+        n_latents = self.n_latents or self.n_known
+        return self._data_sets[0].x.shape[1], n_latents, max(len(points.labels) for points in self._data_sets)
+
+    @property
+    def n_known(self) -> int:
+        """Gives the number of latents that are known."""
+        return self._data_sets[0].z.shape[1]
 
     @property
     def has_truth(self) -> bool:
-        """Says whether the latents are known."""
-        return "z" in self._arrays
+        """Says whether any latents are known."""
+        return self.n_known > 0
+
+    @property
+    def replicates(self) -> int:
+        """Gives the number of independent data sets, of which a data seed picks one."""
+        return len(self._data_sets)
+
+    @property
+    def resplits(self) -> bool:
+        """Says whether data seeds only split one data set anew."""
+        return self.replicates == 1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Says in sentences what was made of the files."""
+        return self._read[1]
 
     @property
     def fingerprint(self) -> str:
-        """Gives a hash of the file's content, which is part of a trial's identity."""
-        return _hash(self._file, _changed(self._file))
+        """Gives a hash of all that determines the data beside the seed, which is part of a trial's identity."""
+        return self._read[2]
 
     def generate(self, seed: Seed) -> Instance:
-        """Returns the points, split at random into train, validation and test."""
-        arrays = self._arrays
-        n = len(arrays["x"])
-        held_out = min(round(HELD_OUT * n), MOST_HELD_OUT)
-        order = stream(seed, 0).permutation(n)
-        z = arrays.get("z", np.zeros((n, 0), dtype=np.float32))
-        support = arrays["support"].astype(bool) if "support" in arrays else None
+        """Returns a data set, split into train, validation and test."""
+        points = self._data_sets[number_of(seed) % self.replicates]
         train, validation, test = (
-            Split(arrays["x"][rows], arrays["domain"][rows], z[rows])
-            for rows in np.split(order, [n - 2 * held_out, n - held_out])
+            Split(points.x[rows], points.domain[rows], points.z[rows]) for rows in points.parts(seed)
         )
-        return Instance(train, validation, test, support, self.shape[2], None, None)
+        support = None if points.support is None else points.support.astype(bool)
+        return Instance(
+            train, validation, test, support, self.shape[2], None, None, x_shape=points.x_shape, labels=points.labels
+        )
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
-    """Returns the checked arrays of a file: x and z in float32, domain counted from 0, support as it is. Raises UsageError."""
-    return _checked(path, _changed(path))
+def from_frame(frame: Any, **fields: Any) -> File:
+    """Returns the data set of a pandas frame, whose columns are those of a table, as `fields` of `File` say.
+
+    Its path names no file: what the frame held is kept in this process, and goes with trials to others. Raises UsageError for a frame that
+    no table can hold.
+    """
+    content = of_frame(frame)
+    path = str(Path(f"/frame-{hashlib.sha256(content).hexdigest()[:16]}.parquet").absolute())
+    given[path] = content
+    return File(path, **fields)
 
 
 def _changed(path: str) -> int:
@@ -105,69 +144,32 @@ def _changed(path: str) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _hash(path: str, changed: int) -> str:
-    arrays = sorted(_checked(path, changed).items())
-    content = [f"{name} {a.dtype} {a.shape}".encode() + a.tobytes() for name, a in arrays]
-    return hashlib.sha256(b"".join(content)).hexdigest()[:16]
-
-
-@functools.lru_cache(maxsize=8)
-def _checked(path: str, changed: int) -> dict[str, np.ndarray]:
-    arrays = load(path, required=("x", "domain"), optional=("z", "support"))
-    n = len(arrays["x"])
-    for name in {"x", "z"} & arrays.keys():
-        value = arrays[name]
-        if value.ndim != 2 or len(value) != n or value.shape[1] == 0 or not _is_real(value):
-            raise UsageError(
-                f"{path}: {name} must be numbers of shape ({n}, at least 1), and is {value.dtype} {value.shape}"
-            )
-        scaled = of_order_one(value)
-        if not np.isfinite(scaled).all():
-            raise UsageError(f"{path}: {name} holds values that are not finite, the first in row {_first_bad(scaled)}")
-        constant = is_constant(scaled, rounding(value.dtype))
-        if constant.any():
-            raise UsageError(f"{path}: column {int(np.argmax(constant))} of {name} is constant; leave it out")
-        # Centred before they lose digits: a column may be a time in seconds.
-        centred = scaled - scaled.mean(axis=0)
-        arrays[name] = (centred / np.abs(centred).max(axis=0)).astype(np.float32)
-    arrays["domain"] = domains_from_0(path, arrays["domain"], n)
-    if np.bincount(arrays["domain"]).max() < FEWEST:
-        raise UsageError(f"{path}: the largest domain has fewer than {FEWEST} points")
-    return arrays
-
-
-def load(path: str, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Returns arrays of an .npz file by name. Raises UsageError where the file or a required array is not there."""
-    try:
-        arrays = read_arrays(path, lambda name: name in (*required, *optional))
-    except OSError as error:
-        raise UsageError(f"{path} is not an .npz file that can be read ({error.strerror})") from None
-    except NoArrays as error:
-        raise UsageError(f"{path} is not an .npz file of plain arrays: {error}") from None
-    for name in required:
-        if name not in arrays:
-            may = f", and may have {' and '.join(optional)}" if optional else ""
-            raise UsageError(f"{path} has no array {name!r}; it needs {' and '.join(required)}{may}")
-    for name, value in arrays.items():
-        if value.ndim == 0:
-            raise UsageError(f"{path}: {name} is a single value, not an array")
-        if len(value) == 0:
-            raise UsageError(f"{path}: {name} has no rows")
-    return arrays
-
-
-def domains_from_0(path: str, domain: np.ndarray, n: int) -> np.ndarray:
-    """Returns labels of `n` points' domains, which are any integers, as numbers from 0. Raises UsageError for anything else."""
-    if domain.shape != (n,):
-        raise UsageError(f"{path}: domain must have shape ({n},), and has {domain.shape}")
-    if not _is_real(domain) or not np.isfinite(domain).all() or (domain != np.round(domain)).any():
-        raise UsageError(f"{path}: domain must be integers, and is {domain.dtype} with values like {domain[0]}")
-    return np.unique(domain, return_inverse=True)[1].astype(np.int64)
-
-
-def _is_real(value: np.ndarray) -> bool:
-    return np.issubdtype(value.dtype, np.number) and not np.issubdtype(value.dtype, np.complexfloating)
-
-
-def _first_bad(value: np.ndarray) -> int:
-    return int(np.argmax(~np.isfinite(value).all(axis=1)))
+def _read(
+    paths: tuple[str, ...], roles: Roles, changed: tuple[int, ...]
+) -> tuple[tuple[Points, ...], tuple[str, ...], str]:
+    """Returns the data sets in files, sentences about them, and a hash of their content. Raises UsageError."""
+    found: list[Points] = []
+    notes: list[str] = []
+    for path in paths:
+        own, said = data_sets(path, roles)
+        found += own
+        notes += said
+    for points in found[1:]:
+        for name in ("x", "z"):
+            widths = [getattr(each, name).shape[1] for each in (found[0], points)]
+            if widths[0] != widths[1]:
+                raise UsageError(
+                    f"{points.where}: {name} has {widths[1]} columns, and {widths[0]} in {found[0].where}; data seeds pick one of them, so "
+                    "they must be alike"
+                )
+    if len(found) > 1:
+        order = listed([points.where for points in found])
+        notes.append(f"data seeds 0 to {len(found) - 1} are independent data sets, in this order: {order}")
+    content = hashlib.sha256()
+    for points in found:
+        content.update(repr((points.x_shape, points.labels)).encode())
+        for name in ("x", "z", "domain", "split", "group", "support"):
+            value = getattr(points, name)
+            if value is not None:
+                content.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
+    return tuple(found), tuple(notes), content.hexdigest()[:16]

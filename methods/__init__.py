@@ -61,18 +61,22 @@ class Shape(NamedTuple):
 
 
 class DataFacts(NamedTuple):
-    """What is known of a data set before it is generated; `has_truth` says whether its latents are known."""
+    """What is known of a data set before it is generated.
+
+    `has_truth` says whether latents are known, and `n_known` how many, where these are fewer than are to be estimated.
+    """
 
     n_observed: int
     n_latents: int
     n_domains: int
     has_truth: bool = True
+    n_known: int | None = None
 
 
 class Batch(NamedTuple):
     """One model's batch: `x` (batch, n_observed), standardised; `u` (batch, n_domains), the domain one-hot; `z` true latents.
 
-    `z` is (batch, n_latents) only for a method with `sees_latents`; for every other it has no columns. `progress` is the fraction of
+    `z` is (batch, n_latents) only for a method with `sees_latents`, whose latents are those that are known; for every other it has no columns. `progress` is the fraction of
     the steps that is done, 1 where the objective is evaluated: for a loss that has a schedule. On a GPU it is a tensor of one number; a loss
     that branches on it is right there too, but its steps are not replayed as a CUDA graph.
     """
@@ -212,6 +216,8 @@ class AutoencoderMethod(TorchMethod):
     def skip(self, data: DataFacts) -> str | None:
         if self.start == "truth" and not data.has_truth:
             return "starts at the true latents, and the data have none"
+        if self.start == "truth" and data.n_known is not None:
+            return f"starts at the true latents, and of {data.n_latents} the data have {data.n_known}"
         return super().skip(data)
 
 

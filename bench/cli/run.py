@@ -11,6 +11,7 @@ from typing import Any
 from bench.cli import options
 from bench.plan.charts import charts_of, pack_charts
 from bench.plan.grid import parse_grid, parse_settings
+from bench.plan.identity import digest
 from bench.plan.packs import Pack, duration, expected_time, make_packs
 from bench.plan.profiles import PROFILES
 from bench.plan.shards import Shard, parse_shard
@@ -136,6 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         finished = store.finished(placement.time_limit)
         say(describe(request, finished, make_packs(request.trials, placement.device, arguments.plugins, finished)))
+        say("\n".join(notes(request.trials)))
         return 0
 
     from rich.console import Console
@@ -158,6 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
         note = f", {skipped} of them finished before" if skipped else ""
         where = f"{executors.choose(placement, packs)}, {placement.device}"
         console.print(f"run {request.name}: {len(request.trials)} trials{note}; {len(packs)} packs on {where}")
+        for note in notes(request.trials):
+            _say(console, note)
         is_ray = executors.choose(placement, packs) == "ray"
         pace = speed.pace(sum(pack.expected_s for pack in packs), options.n_workers(placement) if is_ray else 1)
         with stopping.listening(arguments.time_budget) as stop:
@@ -181,6 +185,12 @@ def run(arguments: argparse.Namespace) -> int:
         first = f" ({own[own.status == CRASHED].error.iloc[0]})" if n_crashed else ""
         _say(console, f"{n_crashed + n_absent} of {len(request.trials)} trials have no result{first}; {GOES_ON}")
     return 0 if (own.status == OK).any() and not n_crashed and not n_absent else 1
+
+
+def notes(trials: Sequence[Trial]) -> list[str]:
+    """What the data sets of `trials` say of themselves, a sentence each: what was made of a user's file."""
+    makers = {digest(trial.dataset_fields): trial for trial in trials if hasattr(datasets[trial.dataset].cls, "notes")}
+    return list(dict.fromkeys(note for trial in makers.values() for note in trial.make_dataset().notes))
 
 
 def _say(console: Any, text: str) -> None:

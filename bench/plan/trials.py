@@ -56,12 +56,16 @@ class Trial:
 def data_facts(dataset: Any) -> DataFacts:
     """What a data set says of itself before it is generated. The latents of all but a user's own file are known."""
     n_observed, n_latents, n_domains = dataset.shape
-    return DataFacts(n_observed, n_latents, n_domains, getattr(dataset, "has_truth", True))
+    has_truth, n_known = getattr(dataset, "has_truth", True), getattr(dataset, "n_known", n_latents)
+    n_fewer = n_known if has_truth and n_known < n_latents else None
+    return DataFacts(n_observed, n_latents, n_domains, has_truth, n_fewer)
 
 
-def model_shape(dataset: Any) -> Shape:
-    """What the models of a data set are built for."""
+def model_shape(dataset: Any, sees_latents: bool = False) -> Shape:
+    """What the models of a data set are built for. One that is trained on the true latents has as many as are known."""
     n_observed, n_latents, n_domains = dataset.shape
+    if sees_latents:
+        n_latents = data_facts(dataset).n_known or n_latents
     return Shape(n_observed, n_latents, math.ceil(n_domains / DOMAIN_STEP) * DOMAIN_STEP)
 
 
@@ -78,6 +82,8 @@ def plan(
     `axes` and `settings` are by owner, as `bench.plan.grid` gives them.
     """
     cells, added = plan_cells(dataset, axes, settings)
+    for cell in cells:
+        check_replicates(datasets[dataset].make(cell), n_seeds)
     n_trials = len(cells) * n_seeds * sum(math.prod(map(len, axes.get(name, {}).values())) for name in names)
     check_size(n_trials, "trials")
     variants = {name: _product(methods[name].defaults | settings.get(name, {}), axes.get(name, {})) for name in names}
@@ -123,6 +129,13 @@ def check_size(n: int, what: str) -> None:
     """Raises UsageError for a grid that nobody could wait for, before it is made."""
     if n > MAX_TRIALS:
         raise UsageError(f"this grid has {n} {what}, and may have at most {MAX_TRIALS}")
+
+
+def check_replicates(dataset: Any, n_seeds: int) -> None:
+    """Raises UsageError where data seeds pick one of several data sets, and there are more seeds: no two may count the same one."""
+    n = getattr(dataset, "replicates", 1)
+    if 1 < n < n_seeds:
+        raise UsageError(f"there are {n} independent data sets, one for each data seed: say --seeds {n}, or fewer")
 
 
 def _product(base: dict[str, Any], axes: dict[str, list]) -> list[dict[str, Any]]:

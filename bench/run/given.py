@@ -6,9 +6,8 @@ They travel once per run, as they are when it starts. Where a task runs, nothing
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
-from bench.files import given
+from bench.files import given, named_by, read_bytes
 from bench.plan.charts import ChartPack
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial
@@ -26,8 +25,9 @@ def contents(parts: Iterable[Pack | ChartPack]) -> dict[str, bytes]:
             if isinstance(each, Trial):
                 entries.append((methods[each.method], each.method_fields))
             for entry, fields in entries:
-                paths |= {fields[name] for name, field in entry.fields.items() if field.metadata["is_path"]}
-    return {path: Path(path).read_bytes() for path in paths if path}
+                named = {fields[name] for name, field in entry.fields.items() if field.metadata["is_path"]}
+                paths |= {path for names in named for path in named_by(names)}
+    return {path: read_bytes(path) for path in paths if path}
 
 
 def take(files: dict[str, bytes]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.files import NoArrays, read_arrays
 from bench.registry import UsageError
 from bench.scores.metrics import Encoded, checked
 from datasets.columns import of_order_one
-from datasets.file import domains_from_0, load
+from datasets.tables import labels
 
 FEWEST_POINTS = 50
 LARGEST, SMALLEST = 1e100, 1e-100  # between them, squares and sums can be held
@@ -18,11 +19,16 @@ def read(path: str) -> tuple[Encoded, Encoded]:
 
     Raises UsageError where the file or its arrays are not what `bench.scores.metrics.evaluate` needs.
     """
-    arrays = load(path, required=("z", "z_hat"), optional=("domain",))
+    arrays = _load(path)
     z, z_hat = (_in_range(arrays[name]) for name in ("z", "z_hat"))
     if len(z) != len(z_hat):
         raise UsageError(f"{path}: z and z_hat have {len(z)} and {len(z_hat)} rows")
-    domains = domains_from_0(path, arrays.get("domain", np.zeros(len(z), dtype=int)), len(z))
+    domain = arrays.get("domain", np.zeros(len(z), dtype=int))
+    if domain.shape != (len(z),):
+        raise UsageError(f"{path}: domain must have shape ({len(z)},), and has {domain.shape}")
+    domains = labels(domain)[0]
+    if (domains < 0).any():
+        raise UsageError(f"{path}: domain is missing in row {int(np.argmax(domains < 0))}")
     if len(z) < FEWEST_POINTS:
         raise UsageError(f"{path} has {len(z)} points; at least {FEWEST_POINTS} are needed")
     halves = np.array_split(np.random.default_rng(0).permutation(len(z)), 2)
@@ -31,6 +37,24 @@ def read(path: str) -> tuple[Encoded, Encoded]:
         return checked(validation, "validation"), checked(test, "test")
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _load(path: str) -> dict[str, np.ndarray]:
+    try:
+        arrays = read_arrays(path, lambda name: name in ("z", "z_hat", "domain"))
+    except OSError as error:
+        raise UsageError(f"{path} is not an .npz file that can be read ({error.strerror})") from None
+    except NoArrays as error:
+        raise UsageError(f"{path} is not an .npz file of plain arrays: {error}") from None
+    for name in ("z", "z_hat"):
+        if name not in arrays:
+            raise UsageError(f"{path} has no array {name!r}; it needs z and z_hat, and may have domain")
+    for name, value in arrays.items():
+        if value.ndim == 0:
+            raise UsageError(f"{path}: {name} is a single value, not an array")
+        if len(value) == 0:
+            raise UsageError(f"{path}: {name} has no rows")
+    return arrays
 
 
 def _in_range(values: np.ndarray) -> np.ndarray:

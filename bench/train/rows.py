@@ -59,6 +59,7 @@ def row(trial: Trial, slot: int, outcome: Outcome, shared: dict[str, Any]) -> di
     data |= {name: value for name, value in trial.dataset_fields.items() if value is not None or name not in SHAPE}
     result = {
         "has_truth": facts.has_truth,
+        "resplits": getattr(dataset, "resplits", False),
         "seed": trial.seed,
         "root_seed": trial.root_seed,
         "status": outcome.status,

@@ -74,14 +74,15 @@ def run(
             outcomes[index] = failure(error)
     if not instances:
         return outcomes, time.perf_counter() - start, 0.0
-    stack = Stack(method, model_shape(pack.trials[0].make_dataset()), jobs, device)
+    shape = model_shape(pack.trials[0].make_dataset(), method.sees_latents)
+    stack = Stack(method, shape, jobs, device)
     before_s = 0.0  # of training, in former processes
     if reporter.state is not None:
         try:
             stack.load_state_dict({name: torch.tensor(array) for name, array in reporter.state.items()})
             before_s = float(reporter.state[TRAINED_S])
         except Exception:  # it is of no such stack, which then begins anew
-            stack = Stack(method, model_shape(pack.trials[0].make_dataset()), jobs, device)
+            stack = Stack(method, shape, jobs, device)
     start = time.perf_counter() - before_s
     allowed = math.inf if time_limit is None else time_limit * len(instances)
     deadline = time.monotonic() + allowed - before_s

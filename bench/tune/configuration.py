@@ -34,7 +34,9 @@ def train(search: Search, fields: dict[str, Any], device: str) -> Iterator[dict[
             own = None if spec is None else chart.obtain(spec, device, {})
             jobs += jobs_of(trial, standardised(trial), REPLICATES, owner, own)
         first = group[0][1]
-        stacks.append((Stack(first.make_method(), model_shape(first.make_dataset()), jobs, device), trials))
+        method = first.make_method()
+        shape = model_shape(first.make_dataset(), method.sees_latents)
+        stacks.append((Stack(method, shape, jobs, device), trials))
     for rung in search.rungs:
         measured = []
         for stack, trials in stacks:
