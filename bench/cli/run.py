@@ -137,7 +137,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         finished = store.finished(placement.time_limit)
         say(describe(request, finished, make_packs(request.trials, placement.device, arguments.plugins, finished)))
-        say("\n".join(notes(request.trials)))
+        for note in notes(request.trials):
+            say(note)
         return 0
 
     from rich.console import Console
