@@ -7,6 +7,7 @@ import pytest
 from bench.plan import plugins
 from bench.train import chart, engine, maps
 
+long = pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="it takes long: LONG_TESTS=1 runs it")
 ROOT = Path(__file__).resolve().parent.parent
 CHEAP = {
     "chart.N_STARTS": 1,

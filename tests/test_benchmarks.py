@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks import device, engine
+from tests.conftest import long
 
 
 def die():
@@ -87,6 +88,7 @@ def test_the_engine_is_measured_beside_another_commit_and_its_matrix_products(ca
     assert 0 < float(found["part that bare products take"]) < 1
 
 
+@long
 def test_the_parts_of_a_job_share_its_time():
     job = "--grid domains=2 --grid violation=0 --grid steps=32 --profile quick --seeds 1 --executor serial --methods vae,pca"
     rows = engine.shares([*job.split(), "--start", "random", "--name", "shares"])

@@ -15,6 +15,7 @@ import pytest
 
 from bench import cli, machine
 from bench.run import doctor
+from tests.conftest import long
 from tests.run.test_ray_troubles import said
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,6 +164,7 @@ def cluster():
             head.wait()
 
 
+@long
 @pytest.mark.xdist_group("ray")
 def test_a_cluster_that_works_is_described(cluster, tmp_path):
     address, environment = cluster

@@ -1,10 +1,9 @@
 """A cluster of several hosts, made of namespaces: all rows arrive, whatever becomes of a host.
 
-The other hosts have neither the project, nor the folder of results, nor the user's files. The scenarios that take minutes run only where
-the environment has LONG_TESTS=1.
+The other hosts have neither the project, nor the folder of results, nor the user's files. They take minutes, and run only where the
+environment has LONG_TESTS=1.
 """
 
-import os
 import time
 
 import numpy as np
@@ -15,18 +14,18 @@ from bench import cli
 from bench.plan import plugins
 from bench.run.store import Store
 from tests import hosts
-from tests.conftest import FULL
+from tests.conftest import FULL, long
 from tests.plan.test_plugins import METHOD
 
 TIMING = ["train_s", "score_s", "chart_s", "finished_at"]
-WORDS = ["--plugin", "mine.py", "--dataset", "file", "--set", "file.path=data.npz", "--seeds", "3",
-         "--grid", "steps=4000", "--start", "random", "--methods", "ivae,vae,flow-vae,sparse-vae,projection", "--device", "cpu"]  # fmt: skip
+WORDS = ["--plugin", "mine.py", "--dataset", "file", "--set", "file.path=data.npz", "--seeds", "2",
+         "--grid", "steps=3000", "--start", "random", "--methods", "ivae,vae,flow-vae,sparse-vae,projection", "--device", "cpu"]  # fmt: skip
 
 pytestmark = [
     pytest.mark.skipif(bool(hosts.reason_not_to()), reason=hosts.reason_not_to() or "it can"),
     pytest.mark.xdist_group("hosts"),
+    long,
 ]
-slow = pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="it takes minutes: LONG_TESTS=1 runs it")
 
 
 def rows(folder, name):
@@ -63,26 +62,24 @@ def cluster(folder):
         found.end()
 
 
-def wait_until_it_trains(log, process, seconds=180):
-    """Until both hosts have said how far they are."""
+def wait_until_it_trains(cluster, host, process, log, seconds=180):
     until = time.monotonic() + seconds
-    while time.monotonic() < until and process.poll() is None:
-        if "2 running" in log.read_text():
-            return
-        time.sleep(0.5)
-    raise AssertionError(log.read_text())
+    while not cluster.trains(host):
+        assert process.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.2)
+    time.sleep(2)
 
 
 @pytest.mark.parametrize(
     "scenario",
-    ["killed", pytest.param("cut for 45 s", marks=slow), pytest.param("cut for ever", marks=slow)],
+    ["killed", "cut for 45 s", "cut for ever"],
 )
 def test_a_host_that_is_lost_costs_no_row_and_one_that_joins_is_used(scenario, cluster, folder, tmp_path):
     second = cluster.add()
     cluster.wait_for(2)
     log, name = tmp_path / "log", scenario.replace(" ", "-")
     process = cluster.start(*WORDS, "--ray-address", f"10.77.0.1:{hosts.PORT}", "--name", name, log=log)
-    wait_until_it_trains(log, process)
+    wait_until_it_trains(cluster, second, process, log)
     if scenario == "killed":
         cluster.kill(second)
     else:

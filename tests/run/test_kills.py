@@ -3,7 +3,6 @@
 It takes some ten minutes, and runs only where the environment has LONG_TESTS=1; `tests/cli/test_main_job.py` has one kill.
 """
 
-import os
 import random
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 
 from bench.run.store import Store
+from tests.conftest import long
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMING = ["train_s", "score_s", "chart_s", "finished_at"]
@@ -37,7 +37,7 @@ def rows(folder):
     return table.sort_values("trial_id").drop(columns=TIMING).reset_index(drop=True)
 
 
-@pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="it takes ten minutes: LONG_TESTS=1 runs it")
+@long
 @pytest.mark.parametrize("executor", ["serial", "ray"])
 def test_thirty_kills_lose_no_row_and_little_time(executor, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -16,6 +16,7 @@ from bench.run.placement import Placement
 from bench.run.store import Store
 from bench.train.data import standardised
 from datasets import datasets
+from tests.conftest import long
 from tests.packs import pack, watched
 
 pytestmark = pytest.mark.xdist_group("ray")  # one process, for one Ray session
@@ -122,6 +123,7 @@ DIES = {  # what its row says
     "much memory": ("crashed", "half of what was free"),
     "an endless loop": ("timed-out", ""),
 }
+OFTEN = ("os._exit", "monkeypatching")  # on Ray, without LONG_TESTS
 LIVES = ("chdir", "a deleted folder", "monkeypatching")
 
 
@@ -173,8 +175,12 @@ def _later():
     return [pack("ivae", n_seeds=2, start="random"), pack("pca", n_seeds=2)]
 
 
-@pytest.mark.parametrize("executor", ["serial", "ray"])
-@pytest.mark.parametrize("how", [*DIES, *LIVES])
+@pytest.mark.parametrize(
+    ("how", "executor"),
+    [(how, "serial") for how in (*DIES, *LIVES)]
+    + [(how, "ray") for how in OFTEN]
+    + [pytest.param(how, "ray", marks=long) for how in (*DIES, *LIVES) if how not in OFTEN],
+)
 def test_who_sabotages_has_a_row_that_says_so_and_all_others_are_as_if_nothing_was(
     how, executor, files, undisturbed, tmp_path, monkeypatch, request
 ):
