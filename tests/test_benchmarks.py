@@ -9,6 +9,8 @@ import pytest
 from benchmarks import device, engine
 from tests.conftest import long
 
+pytestmark = long
+
 
 def die():
     os._exit(3)
@@ -88,7 +90,6 @@ def test_the_engine_is_measured_beside_another_commit_and_its_matrix_products(ca
     assert 0 < float(found["part that bare products take"]) < 1
 
 
-@long
 def test_the_parts_of_a_job_share_its_time():
     job = "--grid domains=2 --grid violation=0 --grid steps=32 --profile quick --seeds 1 --executor serial --methods vae,pca"
     rows = engine.shares([*job.split(), "--start", "random", "--name", "shares"])

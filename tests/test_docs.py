@@ -13,12 +13,14 @@ import pandas as pd
 
 from bench.plan import plugins
 from methods import EstimatorMethod, TorchMethod, methods
+from tests.conftest import long
 from tests.packs import pack, rows_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
 
 
+@long
 def test_everything_on_the_page_about_adding_a_method_works_as_it_stands(tmp_path):
     skip = shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info")
     repository = shutil.copytree(ROOT, tmp_path / "repository", ignore=skip)

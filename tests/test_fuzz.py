@@ -33,8 +33,8 @@ from tests.simulated import simulated_run, simulated_trials
 CACHE = matplotlib.get_cachedir()  # not below the HOME of these tests
 ROOT = Path(__file__).resolve().parent.parent
 FULL = os.environ.get("FUZZ") == "full"
-COMMANDS, FILES, DAMAGES = (400, 100, 60) if FULL else (40, 30, 12)
-IN_A_PROCESS = 25 if FULL else 40  # every so many commands, one is run as a command
+COMMANDS, FILES, DAMAGES = (400, 100, 60) if FULL else (20, 20, 12)
+IN_A_PROCESS = 25 if FULL else 20  # every so many commands, one is run as a command
 SECONDS = 60  # that a case may take, on a machine that does other things too
 
 

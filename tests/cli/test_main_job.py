@@ -17,7 +17,7 @@ from bench.cli.run import usual_methods
 from bench.plan import plugins
 from bench.run.store import Store
 from methods import methods
-from tests.conftest import FULL
+from tests.conftest import FULL, long
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--grid", "domains=2,3", "--profile", "quick", "--grid", "steps=30"]
@@ -26,7 +26,9 @@ TIMING = ["train_s", "score_s", "chart_s", "finished_at"]
 pytestmark = pytest.mark.xdist_group("ray")  # one process, for one Ray session
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(
+    scope="session"
+)  # tests that share Ray's session come in an order of their own, between which a module's would end
 def serial_run(tmp_path_factory):
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("serial")
@@ -151,6 +153,7 @@ def test_report_draws_again_without_training(serial_run, monkeypatch, capsys):
     assert "synergy-vae" in capsys.readouterr().out
 
 
+@long
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     """A real SIGKILL of a real run: what was finished stays as it is, and the whole equals a run that was never killed."""
     command = [sys.executable, str(ROOT / "run_bench.py"), "--grid", "domains=2,3", "--methods", "ivae,pca", "--seeds", "2",

@@ -123,7 +123,12 @@ DIES = {  # what its row says
     "much memory": ("crashed", "half of what was free"),
     "an endless loop": ("timed-out", ""),
 }
-OFTEN = ("os._exit", "monkeypatching")  # on Ray, without LONG_TESTS
+OFTEN = {
+    ("a crash in C", "serial"),
+    ("an endless loop", "serial"),
+    ("monkeypatching", "serial"),
+    ("os._exit", "ray"),
+}  # without LONG_TESTS
 LIVES = ("chdir", "a deleted folder", "monkeypatching")
 
 
@@ -177,9 +182,11 @@ def _later():
 
 @pytest.mark.parametrize(
     ("how", "executor"),
-    [(how, "serial") for how in (*DIES, *LIVES)]
-    + [(how, "ray") for how in OFTEN]
-    + [pytest.param(how, "ray", marks=long) for how in (*DIES, *LIVES) if how not in OFTEN],
+    [
+        pytest.param(how, executor, marks=() if (how, executor) in OFTEN else long)
+        for how in (*DIES, *LIVES)
+        for executor in ("serial", "ray")
+    ],
 )
 def test_who_sabotages_has_a_row_that_says_so_and_all_others_are_as_if_nothing_was(
     how, executor, files, undisturbed, tmp_path, monkeypatch, request

@@ -1,6 +1,7 @@
 """What can keep Ray from working: each trouble is made here, Ray meets it, and what is said of it says what to do."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +88,8 @@ def test_a_temporary_path_too_long_for_a_socket_is_said_before_ray_starts_and_af
     monkeypatch.setenv(variable, str(long))
     with pytest.raises(UsageError, match=r"its sockets leave room for \d+: set RAY_TMPDIR"):
         ray_troubles.prepare(None)
-    assert said() == ray_troubles.temporary_trouble()
+    without = re.compile(r"for \d+")  # the room depends on the length of a process's number
+    assert without.sub("", said()) == without.sub("", ray_troubles.temporary_trouble())
     ray_troubles.prepare("10.0.0.1:6379")
 
 

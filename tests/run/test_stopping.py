@@ -15,6 +15,7 @@ from bench.run.placement import Placement
 from bench.run.stopping import Stop
 from bench.run.store import Store
 from bench.train import reporter
+from tests.conftest import long
 from tests.packs import pack
 from tests.train.test_reporter import TIMING
 
@@ -39,6 +40,7 @@ def run(store, stop=None, placement=None):
     return {row["trial_id"]: {k: v for k, v in row.items() if k not in TIMING} for row in store.rows()}
 
 
+@long
 def test_a_run_that_is_asked_to_stop_keeps_what_the_running_pack_has_and_goes_on_to_the_same_rows(tmp_path, soon):
     stop = Stop()
     timer = threading.Timer(2.0, stop.ask, ["enough"])
