@@ -50,7 +50,9 @@ def slurm(tmp_path):
         )
 
     def called(name):
-        return [words[1:] for line in calls.read_text().splitlines() if (words := shlex.split(line))[0] == name]
+        return [
+            words[1:] for line in calls.read_text().splitlines() if (words := shlex.split(line)) and words[0] == name
+        ]
 
     return start, called
 

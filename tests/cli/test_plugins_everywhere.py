@@ -61,7 +61,7 @@ def worst_latent(e):
 NAMES = ("my-neither", "my-changes", "my-sparsity", "my-both")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """The folder of a run of the plug-in's methods and one of ours, made by the command line; then the plug-in is forgotten."""
     folder = tmp_path_factory.mktemp("plugin")

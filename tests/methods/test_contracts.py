@@ -12,6 +12,7 @@ from bench.train.outcomes import KEPT_POINTS, Outcome
 from bench.train.pack import run_pack
 from datasets import datasets
 from methods import DataFacts, TorchMethod, methods
+from tests.conftest import long
 from tests.packs import SMALL_DATA, pack, rows_of
 
 ALWAYS = (
@@ -25,7 +26,20 @@ ALWAYS = (
 TORCH = [entry.name for entry in methods if issubclass(entry.cls, TorchMethod)]
 
 
-@pytest.fixture(params=methods.names())
+# One method of each make every time, and whatever a plugin has; the others, whose parts are those of these, with LONG_TESTS=1.
+EVERY_TIME = {"synergy-vae", "ivae", "synergy-gan", "domain-flow", "sparse-dependent-vae", "tcl", "supervised", "pca"}
+
+
+def often(names):
+    """`names` as parameters, of which some are tested on demand."""
+    own = [methods[name].cls.__module__.startswith("methods.") for name in names]
+    return [
+        pytest.param(name, marks=long if is_own and name not in EVERY_TIME else ())
+        for name, is_own in zip(names, own, strict=True)
+    ]
+
+
+@pytest.fixture(params=often(methods.names()))
 def name(request):
     return request.param
 
@@ -89,7 +103,7 @@ def test_a_method_leaves_its_data_alone_and_sees_no_truth_it_does_not_declare(na
         assert np.array_equal(shown[0], hidden[0])
 
 
-@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("name", often(TORCH))
 def test_training_lowers_a_torch_methods_objective(name):
     plain = {"start": "random"} if "start" in methods[name].fields else {}  # a chart would have done the training
     untrained, short = (rows_of(pack(name, steps=steps, **plain)) for steps in (0, 150))

@@ -19,6 +19,7 @@ from bench.tune.execution import Ledger
 from bench.tune.search import CHUNK, plan_rungs, plan_searches, tunable
 from bench.tune.summary import chosen
 from methods import methods
+from tests.conftest import long
 
 SMALL = {"steps": 128, "width": 8, "batch_size": 16}
 
@@ -227,6 +228,7 @@ def test_rules_choose_among_the_configurations_that_got_furthest():
 
 
 @pytest.mark.xdist_group("ray")
+@long
 def test_a_search_spends_the_same_on_every_method_leaves_what_it_promises_and_goes_on(
     ray_session, tmp_path, monkeypatch, capsys
 ):
