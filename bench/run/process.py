@@ -37,7 +37,9 @@ from bench.train.reporter import At, Clock, Lost, Progress, Reporter, Rows, Stat
 SECONDS_BETWEEN_LOOKS = 0.25  # at memory and clock
 SECONDS_BETWEEN_BEATS = 1.0  # so that who is far away knows that this process is there
 MEMORY_SHARE = 0.5  # of what is free when a pack starts: more, and it is ended before the system ends something else
-KEPT = 2**30  # bytes: a process that holds more after its task makes way for a new one, whatever has kept them
+KEPT = (
+    2**30
+)  # bytes: a process that has gained more since it was forked makes way for a new one, whatever has kept them
 SECONDS_TO_EXIT = 2.0
 CLOSED = 97  # exit code of a process that cannot say what it has
 
@@ -117,7 +119,7 @@ def _run(task: Task, state: Mapping[str, np.ndarray] | None) -> Iterator[Progres
                     part = dataclasses.replace(part, finished=part.finished | {row["trial_id"] for row in event.rows})
                 yield event
         finally:
-            if isinstance(end, Done) and not part.plugins and child.memory() < KEPT:
+            if isinstance(end, Done) and not part.plugins and child.gained() < KEPT:
                 _idle.append(child)
             else:
                 child.end()
@@ -157,6 +159,7 @@ class _Child:
         self._process = context.Process(target=_serve, args=(other, self._pipe, os.getpid()), daemon=True)
         self._process.start()
         other.close()
+        self._forked_with = self.memory()
 
     def is_alive(self) -> bool:
         return self._process.is_alive()
@@ -212,6 +215,10 @@ class _Child:
             return psutil.Process(self._process.pid).memory_info().rss
         except psutil.Error:
             return 0
+
+    def gained(self) -> int:
+        """Bytes that the process holds beside those it was forked with."""
+        return self.memory() - self._forked_with
 
     def _ended(self, at: At) -> _Ended:
         """How the process ended that says nothing any more."""

@@ -259,11 +259,6 @@ def fit(
     model_steps, usual = 0, max(1.0, len(data) * settings["steps"] * (WIDE_STARTS + model_starts()))
     held_out = {place: validation for place, (_, validation) in data.items()}
 
-    def job(place: int, start: int, is_projected: bool) -> Job:
-        points, (init_seed, noise_seed) = data[place][0], seeds[place](start)
-        begun = projections.least_folding(points.x, shape.n_latents, start, init_seed) if is_projected else None
-        return Job(points, init_seed, noise_seed, place, begun)
-
     def best(
         method: Autoencoder,
         places: Iterable[int],
@@ -275,7 +270,15 @@ def fit(
 
         They start from projections of the data, or else at random.
         """
-        jobs = [job(place, start, is_projected) for place in places for start in starts]
+        wanted = [(place, start, *seeds[place](start)) for place in places for start in starts]
+        begun: list[Projection | None] = [None] * len(wanted)
+        if is_projected:
+            searches = [projections.Search(data[place][0].x, start, seed) for place, start, seed, _ in wanted]
+            begun = projections.least_folding(searches, shape.n_latents)
+        jobs = [
+            Job(data[place][0], init_seed, noise_seed, place, own)
+            for (place, _, init_seed, noise_seed), own in zip(wanted, begun, strict=True)
+        ]
         found: dict[int, list[tuple[float, Any]]] = {}
         if not jobs:
             return found
@@ -321,28 +324,40 @@ def fit(
             facts[place] |= {"chart_met": place not in unmet}
             if place in wide:
                 facts[place] |= {"wide_nmse": _nmse(wide[place][0][1], *data[place])}
-    atlases = {}
-    for place in data:
-        if not found.get(place):
-            continue
-        least = found[place][0][0]
-        models = [model for error, model in found[place] if error <= least + SLACK]
-        facts[place]["chart_nmse"] = _nmse(models[0], *data[place])
-        charts = [_chart(model, data[place][0], seeds[place](0)[0], sees_latents) for model in models]
-        atlases[place] = Atlas(shape, settings["width"], settings["depth"], sees_latents, charts, facts[place])
-    for atlas in atlases.values():
-        atlas.facts["chart_s"] = (time.perf_counter() - begin) / len(data)
-    return atlases
+    models = {}
+    for place, rivals in found.items():
+        if rivals:
+            models[place] = [model for error, model in rivals if error <= rivals[0][0] + SLACK]
+            facts[place]["chart_nmse"] = _nmse(models[place][0], *data[place])
+    charts = _charts(models, data, [own(0)[0] for own in seeds], sees_latents)
+    seconds = {"chart_s": (time.perf_counter() - begin) / len(data)}
+    return {
+        place: Atlas(shape, settings["width"], settings["depth"], sees_latents, own, facts[place] | seconds)
+        for place, own in charts.items()
+    }
 
 
-def _chart(model: Any, points: Split, seed: int, sees_latents: bool) -> Chart:
-    """A trained autoencoder as a chart, which changes the model."""
-    weights, code = _scaled(model, points)
-    if sees_latents:
-        return Chart(weights, {}, {})
-    suited = {name: maps.suited(code, points.domains, model.decoder, own, seed) for name, own in CORNERS.items()}
-    known = {name: found for name, found in suited.items() if found is not None}
-    return Chart(weights, {name: own[0] for name, own in known.items()}, {name: own[1] for name, own in known.items()})
+def _charts(
+    models: Mapping[int, Sequence[Any]],
+    data: Mapping[int, tuple[Split, Split]],
+    seeds: Sequence[int],
+    sees_latents: bool,
+) -> dict[int, list[Chart]]:
+    """Trained autoencoders of each data set as charts, which changes them."""
+    owners = [place for place, own in models.items() for _ in own]
+    scaled = [_scaled(model, data[place][0]) for place, own in models.items() for model in own]
+    charts = [Chart(weights, {}, {}) for weights, _ in scaled]
+    if not sees_latents:
+        decoders = [model.decoder for own in models.values() for model in own]
+        codes = [
+            maps.Code(code, data[place][0].domains, decoder, seeds[place])
+            for place, (_, code), decoder in zip(owners, scaled, decoders, strict=True)
+        ]
+        for name, assumed in CORNERS.items():
+            for chart, found in zip(charts, maps.suited(codes, assumed), strict=True):
+                if found is not None:
+                    chart.maps[name], chart.costs[name] = found
+    return {place: [chart for chart, owner in zip(charts, owners, strict=True) if owner == place] for place in models}
 
 
 def _is_lossless(

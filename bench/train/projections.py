@@ -6,6 +6,7 @@ first steps on many data sets, from nearly all starts; from a projection that fo
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ KINDS = (
 LINKS = 12  # neighbours among the points, along which an orientation is handed on
 N_STARTS, N_STEPS, RATE = 4, 40, 0.2  # of the search for a projection
 SHARPNESS = 4.0  # of the cost of a fold
+TOGETHER = 8  # searches at once
 
 
 class Projection(NamedTuple):
@@ -34,56 +36,107 @@ class Projection(NamedTuple):
     decoder: Tensor
 
 
-def least_folding(x: np.ndarray, n: int, kind: int, seed: int) -> Projection | None:
-    """A projection of `x` (n_samples, n_observed), which has mean 0, to `n` numbers of variance 1 that are not correlated; None if there is none to seek.
+class Search(NamedTuple):
+    """What a projection is sought for: data `x` (n_samples, n_observed) of mean 0. `kind` chooses among `KINDS`; `seed` sets the starts."""
+
+    x: np.ndarray
+    kind: int
+    seed: int
+
+
+def least_folding(searches: Sequence[Search], n: int) -> list[Projection | None]:
+    """For each search a projection to `n` numbers of variance 1 that are not correlated; None where there is none to seek.
 
     T_p, an orthonormal basis of the tangent space at point p, are the n greatest principal axes of its neighbours. All are oriented alike,
     by handing the orientation on along a minimum spanning tree of the points (as surfaces are reconstructed: Hoppe et al. 1992), so that
     where the projection P does not fold, d_p = det(P T_p) / det(P C P')^(1/2), C the covariance of the data, has one sign. Least is the mean of
-    -log softplus(SHARPNESS * d_p / mean |d|), by Adam, of several random starts the best. `kind` chooses among `KINDS`.
+    -log softplus(SHARPNESS * d_p / mean |d|), by Adam, of several random starts the best.
+
+    Searches are made together, since most of what one alone takes is the overhead of small operations; each finds what it would find alone.
     """
-    n_samples, n_observed = x.shape
-    n_neighbours, exponent = KINDS[kind % len(KINDS)]
-    data = torch.as_tensor(x, dtype=torch.float64)
+    begun = {place: start for place, search in enumerate(searches) if (start := _begin(search, n)) is not None}
+    found: list[Projection | None] = [None] * len(searches)
+    for same in _alike(begun):
+        bases, costs = _turned([begun[place] for place in same])
+        for place, own, cost in zip(same, bases, costs, strict=True):
+            if cost.isfinite().any():
+                found[place] = _projection(own[cost.argmin()] @ begun[place].metric.T, begun[place].data, n)
+    return found
+
+
+class _Begun(NamedTuple):
+    data: Tensor
+    metric: Tensor  # (n_observed, n_observed)
+    tangents: Tensor  # (n_used, n_observed, n)
+    covariance: Tensor
+    bases: Tensor  # (N_STARTS, n, n_observed)
+
+
+def _begin(search: Search, n: int) -> _Begun | None:
+    n_samples, n_observed = search.x.shape
+    n_neighbours, exponent = KINDS[search.kind % len(KINDS)]
+    data = torch.as_tensor(search.x, dtype=torch.float64)
     found = nets.white_axes(data)
     if n_observed <= n or n_samples <= n_neighbours or found is None or not found[1].isfinite().all():
         return None
     axes, scales = found
     metric = axes * scales**exponent
     points = data @ metric
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(search.seed)
     chosen = torch.randperm(n_samples, generator=generator)[:POINTS]
     tangents = oriented(_tangents(points, points[chosen], n_neighbours, n), points[chosen])[:USED]
-    covariance = torch.cov(points.T)
     bases = torch.linalg.qr(torch.randn(N_STARTS, n_observed, n, generator=generator, dtype=torch.float64))[0].mT
-    bases = bases.clone().requires_grad_()
+    return _Begun(data, metric, tangents, torch.cov(points.T), bases)
+
+
+def _alike(begun: Mapping[int, _Begun]) -> Iterator[list[int]]:
+    """The searches in groups of one shape, none so large that it does not fit a processor's cache."""
+    groups: dict[torch.Size, list[int]] = {}
+    for place, start in begun.items():
+        groups.setdefault(start.tangents.shape, []).append(place)
+    for group in groups.values():
+        for at in range(0, len(group), TOGETHER):
+            yield group[at : at + TOGETHER]
+
+
+def _turned(searches: Sequence[_Begun]) -> tuple[Tensor, Tensor]:
+    """The bases (n_searches, N_STARTS, n, n_observed) at the end of the search, and their costs (n_searches, N_STARTS)."""
+    n_points, n_observed, n = searches[0].tangents.shape
+    tangents = torch.stack([own.tangents for own in searches]).transpose(1, 2).reshape(len(searches), n_observed, -1)
+    covariances = torch.stack([own.covariance for own in searches])[:, None]
+    bases = torch.stack([own.bases for own in searches]).requires_grad_()
     optimiser = torch.optim.Adam([bases], lr=RATE)
 
     def cost() -> Tensor:
-        volumes = torch.linalg.det(torch.einsum("sim,pmj->spij", bases, tangents))
-        volumes = volumes / torch.linalg.det(bases @ covariance @ bases.mT).sqrt()[:, None]
-        scale = volumes.detach().abs().mean(1, keepdim=True)
+        projected = (bases.flatten(1, 2) @ tangents).view(len(searches), N_STARTS, n, n_points, n)
+        volumes = torch.linalg.det(projected.transpose(2, 3))
+        volumes = volumes / torch.linalg.det(bases @ covariances @ bases.mT).sqrt()[..., None]
+        scale = volumes.detach().abs().mean(-1, keepdim=True)
         # Far behind, its logarithm would be infinite.
-        return -torch.nn.functional.softplus((SHARPNESS * volumes / scale).clamp(min=-100)).log().mean(1)
+        return -torch.nn.functional.softplus((SHARPNESS * volumes / scale).clamp(min=-100)).log().mean(-1)
 
     for _ in range(N_STEPS):
         optimiser.zero_grad()
         cost().sum().backward()
         optimiser.step()
-    costs = cost().detach().nan_to_num(torch.inf)
-    best = bases[costs.argmin()].detach() @ metric.T
-    code = data @ best.T
+    return bases.detach(), cost().detach().nan_to_num(torch.inf)
+
+
+def _projection(basis: Tensor, data: Tensor, n: int) -> Projection | None:
+    """The projection of `data` along `basis` (n, n_observed), its code made white; None if the data have fewer than n dimensions."""
+    code = data @ basis.T
     factor, failed = torch.linalg.cholesky_ex(torch.cov(code.T).reshape(n, n))
-    if failed or not costs.isfinite().any():  # the data have fewer than n dimensions
+    if failed:
         return None
     white = torch.linalg.inv(factor)
     decoder = torch.linalg.lstsq(code @ white.T, data).solution.T
-    return Projection((white @ best).float(), decoder.float())
+    return Projection((white @ basis).float(), decoder.float())
 
 
 def _tangents(points: Tensor, at: Tensor, n_neighbours: int, n: int) -> Tensor:
     """Orthonormal bases (n_at, n_observed, n) of what the nearest of `points` to each of `at` span most."""
-    near = torch.cdist(at.float(), points.float()).topk(n_neighbours, largest=False)[1]
+    distances = torch.cdist(at.float(), points.float())
+    near = torch.as_tensor(np.argpartition(distances.numpy(), n_neighbours - 1)[:, :n_neighbours])
     centred = points[near] - points[near].mean(1, keepdim=True)
     return torch.linalg.eigh(centred.mT @ centred)[1][:, :, -n:]
 

@@ -16,6 +16,11 @@ def _(full_charts):
     """The searches for maps are those of a run."""
 
 
+def suited(points, domains, decoder, assumed, seed):
+    (found,) = maps.suited([maps.Code(points, domains, decoder, seed)], assumed)
+    return found
+
+
 def linear_decoder(matrix):
     decoder = nets.MLP(matrix.shape[1], matrix.shape[0], 8, 1)
     torch.nn.init.zeros_(decoder.network[-1].bias)
@@ -44,7 +49,7 @@ def test_changes_find_the_map_that_is_diagonal_in_every_domain(n_domains):
     z, domains = changing_latents(rng, SCALES[:n_domains])
     mixing = rng.normal(size=(3, 3))
     code = z @ mixing.T
-    found, cost = maps.suited(code, domains, linear_decoder(np.eye(3)), {CHANGES}, 0)
+    found, cost = suited(code, domains, linear_decoder(np.eye(3)), {CHANGES}, 0)
     assert is_a_scaled_permutation(found @ mixing, 0.15)
     np.testing.assert_allclose((code @ found.T).std(axis=0), 1)
     covariances = np.stack([np.cov(code[domains == u].T) for u in range(n_domains)])
@@ -58,7 +63,7 @@ def test_sparsity_finds_the_map_with_the_least_edges():
     rng = np.random.default_rng(1)
     mixing = rng.normal(size=(3, 3))
     code = rng.normal(size=(1000, 3)) @ mixing.T
-    found, cost = maps.suited(code, np.zeros(1000, int), linear_decoder(SPARSE @ np.linalg.inv(mixing)), {SPARSITY}, 0)
+    found, cost = suited(code, np.zeros(1000, int), linear_decoder(SPARSE @ np.linalg.inv(mixing)), {SPARSITY}, 0)
     assert is_a_scaled_permutation(found @ mixing, 0.1)
     assert cost == pytest.approx(np.abs(SPARSE @ np.linalg.inv(found @ mixing)).sum(), rel=0.02)
 
@@ -71,7 +76,7 @@ def test_both_find_what_one_of_them_alone_does_not():
     mixing = rng.normal(size=(3, 3))
     decoder = linear_decoder(twins @ np.linalg.inv(mixing))
     is_right = {
-        assumed: is_a_scaled_permutation(maps.suited(z @ mixing.T, domains, decoder, set(assumed), 0)[0] @ mixing, 0.2)
+        assumed: is_a_scaled_permutation(suited(z @ mixing.T, domains, decoder, set(assumed), 0)[0] @ mixing, 0.2)
         for assumed in ((CHANGES,), (SPARSITY,), (CHANGES, SPARSITY))
     }
     assert list(is_right.values()) == [False, False, True]
@@ -80,9 +85,7 @@ def test_both_find_what_one_of_them_alone_does_not():
 def test_independence_alone_is_found_by_ica():
     rng = np.random.default_rng(3)
     mixing = rng.normal(size=(3, 3))
-    found, _ = maps.suited(
-        rng.laplace(size=(4000, 3)) @ mixing.T, np.zeros(4000, int), linear_decoder(np.eye(3)), set(), 0
-    )
+    found, _ = suited(rng.laplace(size=(4000, 3)) @ mixing.T, np.zeros(4000, int), linear_decoder(np.eye(3)), set(), 0)
     assert is_a_scaled_permutation(found @ mixing, 0.1)
 
 
@@ -90,10 +93,29 @@ def test_changes_have_no_map_without_two_domains_of_enough_points():
     code = np.random.default_rng(4).normal(size=(100, 3))
     few = np.repeat([0, 1], [97, 3])
     decoder = linear_decoder(np.eye(3))
-    assert maps.suited(code, np.zeros(100, int), decoder, {CHANGES}, 0) is None
-    assert maps.suited(code, few, decoder, {CHANGES}, 0) is None
-    alone, both = (maps.suited(code, few, decoder, assumed, 0) for assumed in ({SPARSITY}, {SPARSITY, CHANGES}))
+    assert suited(code, np.zeros(100, int), decoder, {CHANGES}, 0) is None
+    assert suited(code, few, decoder, {CHANGES}, 0) is None
+    alone, both = (suited(code, few, decoder, assumed, 0) for assumed in ({SPARSITY}, {SPARSITY, CHANGES}))
     np.testing.assert_array_equal(alone[0], both[0])
+
+
+@pytest.mark.parametrize("assumed", [{CHANGES}, {SPARSITY}, {CHANGES, SPARSITY}])
+def test_a_map_is_what_it_would_be_alone(assumed):
+    """Whatever is sought with it: codes of fewer points, of fewer domains, of one domain, or whose decoder is no use."""
+    rng = np.random.default_rng(5)
+    codes = [
+        maps.Code(*changing_latents(rng, SCALES[:2]), linear_decoder(SPARSE), 0),
+        maps.Code(*changing_latents(rng, SCALES), linear_decoder(SPARSE @ rng.normal(size=(3, 3))), 1),
+        maps.Code(*changing_latents(rng, SCALES[:3], n=30), linear_decoder(SPARSE), 2),
+        maps.Code(rng.normal(size=(500, 3)), np.zeros(500, int), linear_decoder(SPARSE), 3),
+        maps.Code(*changing_latents(rng, SCALES[:2]), linear_decoder(np.nan * SPARSE), 4),
+    ]
+    for code, found in zip(codes, maps.suited(codes, assumed), strict=True):
+        alone = suited(*code[:3], assumed, code.seed)
+        assert (alone is None) == (found is None)
+        if found is not None:
+            np.testing.assert_allclose(found[0], alone[0], rtol=1e-3, atol=1e-3)
+            assert found[1] == pytest.approx(alone[1], rel=1e-5)
 
 
 def test_random_maps_are_rotations_and_differ_by_their_seed():

@@ -19,6 +19,11 @@ def surface(bend=3.0, n=2000, seed=0):
     return b, x - x.mean(0), turn
 
 
+def least_folding(x, n, kind, seed):
+    (found,) = projections.least_folding([projections.Search(x, kind, seed)], n)
+    return found
+
+
 def exact_tangents(b, turn, bend=3.0):
     zero = np.zeros_like(b)
     return turn @ np.stack([np.stack([zero + 1, zero, zero], 1), np.stack([zero, zero + 0.3, 2 * bend * b], 1)], 2)
@@ -35,7 +40,7 @@ def test_a_bent_surface_is_seen_from_where_it_does_not_fold(kind):
     b, x, turn = surface()
     principal = np.linalg.eigh(np.cov(x.T))[1][:, -2:].T
     assert folded(principal, b, turn) > 0.4
-    found = projections.least_folding(x, 2, kind, seed=0)
+    found = least_folding(x, 2, kind, seed=0)
     encoder = found.encoder.double().numpy()
     assert folded(encoder, b, turn) < 0.02
     code = x @ encoder.T
@@ -46,8 +51,21 @@ def test_a_bent_surface_is_seen_from_where_it_does_not_fold(kind):
 
 def test_it_follows_from_its_seed():
     x = surface()[1]
-    one, same, other = (projections.least_folding(x, 2, 0, seed).encoder for seed in (0, 0, 1))
+    one, same, other = (least_folding(x, 2, 0, seed).encoder for seed in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_a_projection_is_what_it_would_be_alone():
+    """Whatever is sought with it: fewer points, so few that there is none to seek, or points that are not finite."""
+    samples = [surface(seed=seed, n=n)[1] for seed, n in [(0, 2000), (1, 2000), (2, 300), (3, 50), (4, 2000)]]
+    samples[4][0] = np.nan
+    searches = [projections.Search(x, place, place) for place, x in enumerate(samples)]
+    for search, found in zip(searches, projections.least_folding(searches, 2), strict=True):
+        alone = least_folding(search.x, 2, search.kind, search.seed)
+        assert (alone is None) == (found is None)
+        if found is not None:
+            torch.testing.assert_close(found.encoder, alone.encoder, atol=1e-4, rtol=1e-4)
+    assert [own is None for own in projections.least_folding(searches, 2)] == [False, False, False, True, True]
 
 
 def test_tangents_are_oriented_alike_whatever_signs_they_come_with():
@@ -71,13 +89,13 @@ def test_tangents_are_oriented_alike_whatever_signs_they_come_with():
     ids=["no axis to spare", "few points", "not finite", "constant", "fewer dimensions"],
 )
 def test_sometimes_there_is_none_to_seek(x, n):
-    assert projections.least_folding(x, n, 0, 0) is None
+    assert least_folding(x, n, 0, 0) is None
 
 
 def test_a_chart_that_adopts_a_projection_encodes_and_decodes_as_it_does():
     x = surface()[1]
     method = Autoencoder(width=4, depth=1)
-    found = projections.least_folding(x, 2, 0, seed=0)
+    found = least_folding(x, 2, 0, seed=0)
     points = torch.as_tensor(x, dtype=torch.float32)
     model = method.build(Shape(3, 2, 1))
     method.prepare(model, points)
@@ -92,7 +110,7 @@ def test_a_chart_that_adopts_a_projection_encodes_and_decodes_as_it_does():
 def test_a_huge_outlier_leaves_a_finite_projection():
     x = surface()[1]
     x[0] *= 1e6
-    found = projections.least_folding(x - x.mean(0), 2, 0, seed=0)
+    found = least_folding(x - x.mean(0), 2, 0, seed=0)
     assert found is None or found.encoder.isfinite().all()
 
 
@@ -103,7 +121,9 @@ def test_a_fit_has_projections_in_odd_rounds_alone_and_none_for_the_autoencoder_
     monkeypatch.setattr(chart, "ROUNDS", 3)
     monkeypatch.setattr(chart, "_is_lossless", lambda *_: False)
     monkeypatch.setattr(
-        projections, "least_folding", lambda x, n, kind, seed: asked.append((kind, seed)) or seek(x, n, kind, seed)
+        projections,
+        "least_folding",
+        lambda searches, n: asked.extend((own.kind, own.seed) for own in searches) or seek(searches, n),
     )
     monkeypatch.setattr(
         Autoencoder, "adopt", lambda self, model, start: adopted.append(self.spare_units) or adopt(self, model, start)
