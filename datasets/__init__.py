@@ -39,11 +39,17 @@ Seed = int | np.random.SeedSequence  # a whole number from 0, or what numpy make
 
 @dataclass(frozen=True)
 class Split:
-    """Holds the points of one split: `x` (n_samples, n_observed), `domains` (n_samples,) from 0, `z` (n_samples, n_latents)."""
+    """Holds the points of one split: `x` (n_samples, n_observed), `domains` (n_samples,) from 0, `z` (n_samples, n_latents).
+
+    Real data have no true latents, but may have known factors, which serve scoring alone: `content`, a class (n_samples,) from 0, and the
+    values of `style` (n_samples, n_styles), which the domain decides.
+    """
 
     x: np.ndarray
     domains: np.ndarray
     z: np.ndarray
+    content: np.ndarray | None = None
+    style: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
