@@ -60,6 +60,16 @@ def _is_there(path: str) -> bool:
     return path in given or os.path.exists(path)
 
 
+def changed(path: str) -> int:
+    """When a file was last written, in ns; 0 for one that came with a task. Raises OSError if it is not there."""
+    if path in given:
+        return 0
+    try:
+        return os.stat(path).st_mtime_ns
+    except ValueError as error:  # a name with a null character
+        raise OSError(errno.EINVAL, str(error), path) from None
+
+
 def open_file(path: Path | str) -> IO[bytes]:
     """Opens a file to be read. Raises OSError for what is not there or no file: a pipe or a device would be waited for, or never end."""
     if str(path) in given:

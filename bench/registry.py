@@ -83,6 +83,7 @@ def field(
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
     is_path: bool = False,
+    holds: str = "",
     tune: Space | None = None,
     neutral: Any = None,
 ) -> Any:
@@ -90,10 +91,10 @@ def field(
 
     Its type is bool, int, float or str, or one of them or None, and the same for every method and data set that has a field of this
     name. `low` and `high` are included in its range. A path, or each of several between commas, becomes absolute, since a trial may run
-    elsewhere than where the command was given. `tune` says where a hyper-parameter search looks. `neutral` is the value at which a method's objective measures fit
+    elsewhere than where the command was given; a path to a folder `holds` the files of a pattern. `tune` says where a hyper-parameter search looks. `neutral` is the value at which a method's objective measures fit
     alone, as 0 for the weight of a penalty.
     """
-    metadata = {"help": help, "low": low, "high": high, "choices": choices, "is_path": is_path}
+    metadata = {"help": help, "low": low, "high": high, "choices": choices, "is_path": is_path, "holds": holds}
     return dataclasses.field(default=default, metadata=metadata | {"tune": tune, "neutral": neutral})
 
 

@@ -30,7 +30,7 @@ DATA_VERSION = 2  # the data of a seed never change within a version; tests hold
 datasets = Registry(
     "data set",
     __name__,
-    helpers=("columns", "latents", "mixings", "oracle", "points", "roles", "splits", "support", "tables"),
+    helpers=("columns", "digits", "latents", "mixings", "oracle", "points", "roles", "splits", "support", "tables"),
 )
 register = datasets.register
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.files import given, named_by
+from bench.files import changed, given, named_by
 from bench.registry import UsageError
 from datasets import Instance, Seed, Split, field, number_of, register
 from datasets.points import Points
@@ -135,11 +135,9 @@ def from_frame(frame: Any, **fields: Any) -> File:
 
 def _changed(path: str) -> int:
     """Says when a file was last written, in ns. Raises UsageError if it is not there."""
-    if path in given:
-        return 0
     try:
-        return Path(path).stat().st_mtime_ns
-    except (OSError, ValueError):
+        return changed(path)
+    except OSError:
         raise UsageError(f"there is no file {path!r}") from None
 
 

@@ -20,13 +20,13 @@ from bench.registry import CORNERS, ROLES, Entry, Facts, UsageError
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
 from bench.run.store import Store, flaw, last_rows, objects, settled
-from bench.scores import HEADLINE, SCORES, Score, metrics, training
+from bench.scores import HEADLINE, SCORES, Score, factors, metrics, training
 from bench.scores.statistics import mean_interval
 from bench.statuses import FAILURES, OK
 from datasets import datasets
 from datasets.oracle import PROMISES
 
-assert metrics and training, "imported for the scores that they declare"
+assert metrics and training and factors, "imported for the scores that they declare"
 
 ORACLE, START = "oracle", "start"  # the role of trials that start at the truth, and the field that says so
 HEADLINE_NAME = SCORES[HEADLINE].axis.removesuffix(", test")

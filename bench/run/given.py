@@ -25,9 +25,11 @@ def contents(parts: Iterable[Pack | ChartPack]) -> dict[str, bytes]:
             if isinstance(each, Trial):
                 entries.append((methods[each.method], each.method_fields))
             for entry, fields in entries:
-                named = {fields[name] for name, field in entry.fields.items() if field.metadata["is_path"]}
-                paths |= {path for names in named for path in named_by(names)}
-    return {path: read_bytes(path) for path in paths if path}
+                for name, field in entry.fields.items():
+                    if field.metadata["is_path"] and fields[name]:
+                        pattern = field.metadata["holds"]
+                        paths |= set(named_by(f"{fields[name]}/{pattern}" if pattern else fields[name]))
+    return {path: read_bytes(path) for path in paths}
 
 
 def take(files: dict[str, bytes]) -> None:

@@ -13,7 +13,11 @@ from typing import Any
 
 from bench.registry import UsageError
 
-OWN = ("bench.scores.metrics", "bench.scores.training")  # the modules that declare this project's scores
+OWN = (
+    "bench.scores.metrics",
+    "bench.scores.training",
+    "bench.scores.factors",
+)  # the modules that declare this project's scores
 HEADLINE = "mcc_spearman"  # methods are ranked by it
 TABLES = ("terminal", "paper", "trials")  # the narrow ones: terminal and Markdown, LaTeX, single trials in report.html
 

@@ -520,9 +520,15 @@ def _gain(value: float | None, chance: float | None) -> float | None:
 
 
 def _kernel_r2(validation: Encoded, test: Encoded) -> float:
+    predicted = kernel_predictions(validation, test)
+    return 0.0 if predicted is None else float(_r2(test.z, predicted, test).mean())
+
+
+def kernel_predictions(validation: Encoded, test: Encoded) -> np.ndarray | None:
+    """What the probe of r2_block predicts of `z` on test, (n_samples, n_latents), from checked splits; None if no estimate varies."""
     varies = ~is_constant(validation.z_hat, _rounding(validation)[1])
     if not varies.any():
-        return 0.0
+        return None
     fitted = validation.z_hat[:, varies]
     inputs, inputs_test = (_normal_scores(fitted, split.z_hat[:, varies]) for split in (validation, test))
     rows = _spread_over_domains(validation.domains, KERNEL_CHOICE_POINTS)
@@ -536,7 +542,7 @@ def _kernel_r2(validation: Encoded, test: Encoded) -> float:
         factor = cho_factor(gram, check_finite=False)
         latents = ridges == ridge
         weights[:, latents] = cho_solve(factor, (targets - mean)[:, latents], check_finite=False)
-    return float(_r2(test.z, _gaussian_kernel(inputs_test, inputs, bandwidth) @ weights + mean, test).mean())
+    return _gaussian_kernel(inputs_test, inputs, bandwidth) @ weights + mean
 
 
 def _spread_over_domains(domains: np.ndarray, most: int) -> np.ndarray:

@@ -10,9 +10,13 @@ import numpy as np
 
 from bench.plan.identity import data_seed
 from bench.plan.trials import Trial, data_facts, fingerprint
+from bench.scores.factors import Judge
 from bench.train.errors import NotApplicable
 from datasets import Instance, oracle
 from datasets.columns import is_constant
+
+KEPT = 2**29  # bytes of observed variables
+_kept: dict[tuple[Any, int, int, str | None], Instance] = {}
 
 
 def standardised(trial: Trial) -> Instance:
@@ -32,17 +36,43 @@ def verdicts(trial: Trial) -> dict[str, Any]:
         return {}
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=2048)
 def _oracle(dataset: Any, root_seed: int, seed: int, content: str | None) -> dict[str, Any]:
     return oracle.columns(generated(dataset, root_seed, seed, content))
 
 
-@functools.lru_cache(maxsize=64)
 def generated(dataset: Any, root_seed: int, seed: int, content: str | None) -> Instance:
     """The instance of a seed, each observed variable standardised by its training mean and standard deviation.
 
-    `content` is the fingerprint of a user's file, here so that a file that changed is read again.
+    `content` is the fingerprint of a user's file, here so that a file that changed is read again. Those that were last asked for are kept.
     """
+    key = (dataset, root_seed, seed, content)
+    if key not in _kept:
+        _kept[key] = _generated(dataset, root_seed, seed)
+        while len(_kept) > 1 and sum(map(_bytes, _kept.values())) > KEPT:
+            del _kept[next(iter(_kept))]
+    _kept[key] = _kept.pop(key)  # the last one asked for comes last
+    return _kept[key]
+
+
+def judge(trial: Trial) -> Judge | None:
+    """The judge of the trial's data, trained on their known factors; None where these are not known."""
+    instance = generated(trial.make_dataset(), trial.root_seed, trial.seed, fingerprint(trial))
+    if instance.train.content is None:
+        return None
+    return _judge(trial.make_dataset(), trial.root_seed, trial.seed, fingerprint(trial))
+
+
+@functools.lru_cache(maxsize=16)
+def _judge(dataset: Any, root_seed: int, seed: int, content: str | None) -> Judge:
+    return Judge(generated(dataset, root_seed, seed, content).train, dataset.shape[2])
+
+
+def _bytes(instance: Instance) -> int:
+    return sum(split.x.nbytes for split in (instance.train, instance.validation, instance.test))
+
+
+def _generated(dataset: Any, root_seed: int, seed: int) -> Instance:
     instance = dataset.generate(data_seed(root_seed, seed))
     mean, std = scale(instance.train.x)
     splits = {

@@ -266,6 +266,18 @@ class Stack:
         with _left_alone(latents, "decode"):
             return self._map(self.method.decode)(self._state, latents).cpu().numpy()
 
+    def decoder(self, position: int) -> Callable[[np.ndarray], np.ndarray]:
+        """What maps estimates (n_samples, n_estimated) of one model to x (n_samples, n_observed), in the method's own decoder."""
+        model = self.model(position)
+
+        @torch.no_grad()
+        def decode(z: np.ndarray) -> np.ndarray:
+            found = self.method.decode(model, torch.as_tensor(z, device=next(model.parameters()).device))
+            assert found is not None, "asked only of a method with a decoder"
+            return found.cpu().numpy()
+
+        return decode
+
     @torch.no_grad()
     def jacobian_strength(self, z: np.ndarray) -> np.ndarray | None:
         """E |dx_k/dz_i| * std(z_i) of each model's decoder, (n_models, n_observed, n_estimated), if the method has one.

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.plan.trials import Trial, model_shape
 from bench.train import encodings
-from bench.train.data import standardised
+from bench.train.data import judge, standardised
 from bench.train.errors import BrokenContract
 from bench.train.outcomes import Outcome, failure, scored
 from bench.train.reporter import Reporter
@@ -48,7 +48,7 @@ def estimate(
             trained = time.perf_counter()
             for encoding, split in ((validation, instance.validation), (test, instance.test)):
                 encodings.check(encoding, len(split.x))
-            outcome = scored(instance, validation, test, {})
+            outcome = scored(instance, validation, test, {}, judge=judge(trial))
         return Estimated(outcome, trained - start, time.perf_counter() - trained)
     except BaseException as error:
         return Estimated(failure(error), time.perf_counter() - start, 0.0)

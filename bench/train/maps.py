@@ -20,6 +20,7 @@ from methods import nets
 
 N_STARTS, N_STEPS, RATE = 16, 60, 0.15  # of the search for a map
 POINTS = 128  # of the code, at which the sparsity of a map is measured
+ICA_POINTS = 2500  # of the code, from which ICA is learned: a start need not be exact
 WEIGHT = 0.1  # of sparsity beside changes
 TOGETHER = 8  # searches at once
 
@@ -141,10 +142,13 @@ def _padded(values: torch.Tensor, length: int) -> torch.Tensor:
 
 
 def _independent(code: Code) -> np.ndarray:
+    rows = torch.randperm(len(code.points), generator=torch.Generator().manual_seed(code.seed))[:ICA_POINTS]
     with warnings.catch_warnings():
         # A start need not have converged.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        ica = FastICA(whiten="unit-variance", max_iter=500, random_state=code.seed % 2**32).fit(code.points)
+        ica = FastICA(whiten="unit-variance", max_iter=500, random_state=code.seed % 2**32).fit(
+            code.points[rows.numpy()]
+        )
     return _scaled(ica.components_, code.points)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 
 from bench import statuses
-from bench.scores import metrics
+from bench.scores import factors, metrics
+from bench.scores.factors import Judge
 from bench.train import errors
+from bench.train.pictures import pictures
 from datasets import Instance
 
 KEPT_POINTS = 500  # test points whose latents are kept beside the rows
@@ -42,10 +45,13 @@ def scored(
     test: np.ndarray,
     scores: dict[str, Any],
     strength: np.ndarray | None = None,
+    judge: Judge | None = None,
+    decode: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Outcome:
     """The outcome of estimates (n_samples, n_estimated) of two splits, which were checked; `scores` are those that are known already.
 
-    `strength` (n_observed, n_estimated) is that of the decoder's edges, if there is a decoder.
+    `strength` (n_observed, n_estimated) is that of the decoder's edges, if there is a decoder; `decode` maps estimates (n_samples,
+    n_estimated) to x. `judge` is that of the data's factors, where these are known.
     """
     scores = dict(scores)
     kept = {"z_hat": test, "z": instance.test.z, "domains": instance.test.domains}
@@ -65,6 +71,11 @@ def scored(
         found, wrong = evaluation.scores()
         scores |= found
         kept["match"] = np.array([evaluation.estimate_of.get(i, -1) for i in range(instance.test.z.shape[1])])
+    if judge is not None:
+        scores |= factors.factor_scores(instance, validation, test, judge, decode)
+        if decode is not None and instance.x_shape:
+            style = factors.is_style(validation, instance.validation.domains)
+            kept |= pictures(instance, test, style, decode)
     return Outcome(statuses.OK, "; ".join(wrong) or None, scores, kept)
 
 

@@ -104,5 +104,8 @@ def _finished(
         has_data = slot not in reporter.lost or not reporter.lost[slot].makes_data
         of_data = verdicts(trial) if has_data else {}
         rows.append(row(trial, slot, outcome, shared | {"train_s": train_s, "score_s": score_s}) | of_data)
-        latents |= {f"{trial.trial_id}.{key}": array.astype(np.float32) for key, array in outcome.latents.items()}
+        latents |= {
+            f"{trial.trial_id}.{key}": array if array.dtype == np.uint8 else array.astype(np.float32)
+            for key, array in outcome.latents.items()
+        }
     return Finished(rows, latents)

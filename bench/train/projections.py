@@ -17,7 +17,11 @@ from torch import Tensor
 
 from methods import nets
 
-POINTS, USED = 1000, 500  # at which the data's tangent spaces are estimated, and of which the search makes use
+CLOUD, POINTS, USED = (
+    5000,
+    1000,
+    500,
+)  # points, those at which tangent spaces are estimated, and of which the search makes use
 KINDS = (
     (60, 0.25),
     (120, 0.5),
@@ -83,8 +87,9 @@ def _begin(search: Search, n: int) -> _Begun | None:
     metric = axes * scales**exponent
     points = data @ metric
     generator = torch.Generator().manual_seed(search.seed)
-    chosen = torch.randperm(n_samples, generator=generator)[:POINTS]
-    tangents = oriented(_tangents(points, points[chosen], n_neighbours, n), points[chosen])[:USED]
+    cloud = points[torch.randperm(n_samples, generator=generator)[:CLOUD]]
+    at = cloud[:POINTS]
+    tangents = oriented(_tangents(cloud, at, n_neighbours, n), at)[:USED]
     bases = torch.linalg.qr(torch.randn(N_STARTS, n_observed, n, generator=generator, dtype=torch.float64))[0].mT
     return _Begun(data, metric, tangents, torch.cov(points.T), bases)
 

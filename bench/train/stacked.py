@@ -17,7 +17,7 @@ from bench.plan.trials import Trial, model_shape
 from bench.scores.training import agreement, reconstruction_error, ties
 from bench.train import chart, encodings, race
 from bench.train.chart import Atlas
-from bench.train.data import standardised
+from bench.train.data import judge, standardised
 from bench.train.engine import Job, Stack
 from bench.train.errors import OutOfTime
 from bench.train.outcomes import Outcome, failure, scored, sparse_support
@@ -166,7 +166,6 @@ def _scored(
     method = stack.method
     encoded = encodings.encode(stack, [instances[index] for index in stack.owners], ["validation", "test"])
     decoded = stack.decode(encoded["test"])
-    # A read-out makes other estimates of those that the decoder takes.
     is_wanted = not method.has_readout and any(sparse_support(instances[index]) is not None for index in stack.owners)
     strength = stack.jacobian_strength(encoded["test"]) if is_wanted else None
     outcomes = []
@@ -180,7 +179,10 @@ def _scored(
             with reporter.at(index):
                 own = encodings.estimates(method, encoded, slot, instance, trials[index].init_seed())
                 own_strength = None if strength is None else strength[slot]
-                outcome = scored(instance, own["validation"], own["test"], scores, own_strength)
+                # A read-out makes other estimates of those that the decoder takes.
+                decode = None if decoded is None or method.has_readout else stack.decoder(slot)
+                of_factors = judge(trials[index])
+                outcome = scored(instance, own["validation"], own["test"], scores, own_strength, of_factors, decode)
             outcome.facts = facts
             outcomes.append(outcome)
         except BaseException as error:  # this trial cannot be scored; its neighbours can

@@ -43,19 +43,24 @@ class TestDatasets:
         trials = [Trial(entry.name, self.fields, "identity", {}, seed, 0) for seed in range(2)]
         for found in rows_of(Pack(tuple(trials))):
             assert found["status"] == "ok", found["error"]
-            assert 0 < found["mcc_spearman"] <= 1 and found["dataset"] == entry.name
+            score = "mcc_spearman" if found["has_truth"] else "content_from_content"
+            assert 0 < found[score] <= 1 and found["dataset"] == entry.name
             assert (found["n_observed"], found["n_latents"], found["domains"]) == entry.make(self.fields).shape
             assert found["promised_both"] is None or len(found["promised_both"]) == found["n_latents"]
 
     def test_splits_have_the_declared_shapes_and_are_finite(self, entry):
         instance = self.instance(entry)
-        n_observed, n_latents, n_domains = entry.make(self.fields).shape
-        assert instance.support.shape == (n_observed, n_latents) and instance.n_domains == n_domains
+        made = entry.make(self.fields)
+        n_observed, n_latents, n_domains = made.shape
+        n_known = getattr(made, "n_known", n_latents)
+        assert instance.support is None or instance.support.shape == (n_observed, n_latents)
+        assert instance.n_domains == n_domains
         for split in (instance.train, instance.validation, instance.test):
             n = len(split.x)
-            assert split.x.shape == (n, n_observed) and split.z.shape == (n, n_latents) and split.domains.shape == (n,)
+            assert split.x.shape == (n, n_observed) and split.z.shape == (n, n_known) and split.domains.shape == (n,)
             assert np.isfinite(split.x).all() and np.isfinite(split.z).all()
             assert set(np.unique(split.domains)) == set(range(n_domains))
+            assert split.content is None or split.content.shape == (n,) and len(split.style) == n
 
     def test_a_seed_gives_the_same_data_and_another_gives_others(self, entry):
         first, again, other = self.instance(entry), self.instance(entry), self.instance(entry, seed=1)
@@ -80,7 +85,7 @@ class TestDatasets:
 
     def test_splits_share_no_point(self, entry):
         instance = self.instance(entry)
-        rows = [{row.tobytes() for row in s.z} for s in (instance.train, instance.validation, instance.test)]
+        rows = [{row.tobytes() for row in s.x} for s in (instance.train, instance.validation, instance.test)]
         assert not rows[0] & rows[1] and not rows[0] & rows[2] and not rows[1] & rows[2]
 
 

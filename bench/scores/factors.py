@@ -1,0 +1,258 @@
+"""How well content and style are told apart, where data have no true latents but known factors: leakage, style, swaps.
+
+The estimated latents are split into a style block, those whose distribution changes between domains, and a content block, the rest; from
+the estimates alone, never from the factors. Probes are fitted on validation and scored on test. A judge, which is trained on the images of
+the training part, says what is seen in what a decoder makes of swapped blocks. Beside each score stand its chance and its ceiling.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import balanced_accuracy_score
+
+from bench.scores import Score, declare
+from bench.scores.metrics import Encoded, checked, kernel_predictions
+from datasets import Instance, Split
+
+BINS = 10  # of a latent's values, by its quantiles
+CHANGED = 0.05  # of the entropy of the domain: a latent that says more of it is style
+N_AXES, N_UNITS, N_EPOCHS = 60, 256, 60  # of the judge: principal axes of an image, hidden units, passes over the data
+SOURCE = "after Li et al. 2025, section 6; the scores are this project's"
+SWAP_SEED = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a judge sees in images: content (n_samples,), styles (n_samples, n_styles), domains (n_samples,)."""
+
+    content: np.ndarray
+    style: np.ndarray
+    domains: np.ndarray
+
+
+class Judge:
+    """Predicts content, styles and domain of an image: a network with one hidden layer on the principal axes, least squares.
+
+    One output per class and domain, of which the greatest is meant; a style that a point does not have is taken to be average in training.
+    """
+
+    def __init__(self, train: Split, n_domains: int, seed: int = 0):
+        from sklearn.decomposition import PCA
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.neural_network import MLPRegressor
+
+        assert train.content is not None and train.style is not None, "a judge is trained on known factors"
+        self.n_classes, self.n_domains = int(train.content.max()) + 1, n_domains
+        self.mean, self.std = np.nanmean(train.style, axis=0), np.nanstd(train.style, axis=0) + 1e-9
+        targets = [
+            np.eye(self.n_classes)[train.content],
+            np.eye(n_domains)[train.domains],
+            np.nan_to_num((train.style - self.mean) / self.std),
+        ]
+        n_axes = min(N_AXES, *train.x.shape)
+        self.axes = PCA(n_axes, whiten=True, svd_solver="randomized", random_state=seed).fit(train.x)
+        self.network = MLPRegressor(hidden_layer_sizes=(N_UNITS,), max_iter=N_EPOCHS, tol=0, alpha=1e-3, random_state=seed)
+        with warnings.catch_warnings():
+            # It trains for so many passes, and need not converge.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.network.fit(self.axes.transform(train.x), np.concatenate(targets, axis=1))
+
+    def __call__(self, x: np.ndarray) -> Seen:
+        found = self.network.predict(self.axes.transform(x))
+        content, domains, style = np.split(found, [self.n_classes, self.n_classes + self.n_domains], axis=1)
+        return Seen(content.argmax(1), style * self.std + self.mean, domains.argmax(1))
+
+
+def is_style(z_hat: np.ndarray, domains: np.ndarray) -> np.ndarray:
+    """Which estimated latents change between domains, (n_estimated,) of truth values.
+
+    Those whose mutual information with the domain is more than `CHANGED` of the domain's entropy, by the counts in `BINS` quantile bins, less
+    what independent ones have on average, (bins - 1) (domains - 1) / (2 n_samples) nats (Miller 1955).
+    """
+    _, own = np.unique(domains, return_inverse=True)
+    n_domains = own.max() + 1
+    shares = np.bincount(own) / len(own)
+    entropy = -(shares * np.log(shares)).sum()
+    found = np.zeros(z_hat.shape[1], bool)
+    if n_domains < 2:
+        return found
+    for latent, values in enumerate(z_hat.T):
+        inner = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
+        bins = np.searchsorted(inner, values)
+        joint = np.bincount(bins * n_domains + own, minlength=(len(inner) + 1) * n_domains).reshape(
+            -1, n_domains
+        ) / len(own)
+        rows = joint.sum(1, keepdims=True)
+        positive = joint > 0
+        information = (joint[positive] * np.log((joint / (rows * shares + (rows == 0)))[positive])).sum()
+        bias = ((rows > 0).sum() - 1) * (n_domains - 1) / (2 * len(own))
+        found[latent] = information - bias > CHANGED * entropy
+    return found
+
+
+def swapped(z_hat: np.ndarray, style: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates (n_samples, n_estimated) with the style block of another point, and which one, (n_samples,)."""
+    other = np.random.default_rng(SWAP_SEED).permutation(len(z_hat))
+    return np.where(style, z_hat[other], z_hat), other
+
+
+def factor_scores(
+    instance: Instance,
+    validation: np.ndarray,
+    test: np.ndarray,
+    judge: Judge,
+    decode: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> dict[str, float]:
+    """The scores of this module of estimates (n_samples, n_estimated) on two splits; those of swaps need `decode`."""
+    fitted, scored = instance.validation, instance.test
+    assert scored.content is not None and scored.style is not None, "factors are known here"
+    style = is_style(validation, fitted.domains)
+    blocks = {"content": ~style, "style": style}
+    found: dict[str, float] = {"n_changing": float(style.sum())}
+    for name, own in blocks.items():
+        for factor in ("content", "domain"):
+            found[f"{factor}_from_{name}"] = _accuracy(factor, fitted, scored, validation[:, own], test[:, own])
+        found[f"style_from_{name}"] = _style_r2(fitted, scored, validation[:, own], test[:, own])
+    seen = judge(scored.x)
+    found |= {
+        "content_ceiling": balanced_accuracy_score(scored.content, seen.content),
+        "domain_ceiling": balanced_accuracy_score(scored.domains, seen.domains),
+        "style_ceiling": r2_of(scored.style, seen.style),
+        "content_chance": 1 / len(np.unique(scored.content)),
+        "domain_chance": 1 / len(np.unique(scored.domains)),
+    }
+    if decode is not None:
+        mixed, other = swapped(test, style)
+        seen = judge(decode(mixed))
+        found |= {
+            "swap_content": balanced_accuracy_score(scored.content, seen.content),
+            "swap_domain": balanced_accuracy_score(scored.domains[other], seen.domains),
+            "swap_style": r2_of(scored.style[other], seen.style),
+        }
+    return {name: float(value) for name, value in found.items()}
+
+
+def _accuracy(factor: str, fitted: Split, scored: Split, inputs: np.ndarray, inputs_test: np.ndarray) -> float:
+    """Balanced accuracy of content or domain by the probe; chance for a block without latents."""
+    classes, truth = ((s.content, s.domains)[factor == "domain"] for s in (fitted, scored))
+    assert classes is not None and truth is not None
+    n_classes = max(classes.max(), truth.max()) + 1
+    predicted = _probed(np.eye(n_classes)[classes], inputs, inputs_test, fitted.domains)
+    with_points = np.unique(truth)
+    if predicted is None:
+        return 1 / len(with_points)
+    return balanced_accuracy_score(truth, with_points[predicted[:, with_points].argmax(1)])
+
+
+def _style_r2(fitted: Split, scored: Split, inputs: np.ndarray, inputs_test: np.ndarray) -> float:
+    """Mean R^2 over styles by the probe, each on the points that have it; 0 for a block without latents."""
+    assert fitted.style is not None and scored.style is not None
+    found = []
+    for own, truth in zip(fitted.style.T, scored.style.T, strict=True):
+        known, kept = ~np.isnan(own), ~np.isnan(truth)
+        predicted = _probed(own[known, None], inputs[known], inputs_test[kept], fitted.domains[known])
+        found.append(0.0 if predicted is None else r2_of(truth[kept, None], predicted))
+    return float(np.mean(found))
+
+
+def r2_of(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """R^2 of `predicted` (n_samples, n_columns), mean over columns; of each, the points count whose truth is not NaN."""
+    residual = np.nansum((truth - predicted) ** 2, axis=0)
+    total = np.nansum((truth - np.nanmean(truth, axis=0)) ** 2, axis=0)
+    return float(np.mean(1 - residual / total))
+
+
+def _probed(targets: np.ndarray, inputs: np.ndarray, inputs_test: np.ndarray, domains: np.ndarray) -> np.ndarray | None:
+    """Predictions on test of the probe of r2_block; None where no input varies."""
+    if not inputs.shape[1]:
+        return None
+    nowhere = np.zeros((len(inputs_test), targets.shape[1]))
+    fitted = checked(Encoded(targets, inputs, domains), "validation")
+    applied = checked(Encoded(nowhere, inputs_test, np.zeros(len(nowhere), int)), "test")
+    return kernel_predictions(fitted, applied)
+
+
+CONTENT = "the content block, the estimates that do not change between domains"
+STYLE = "the style block, those whose distribution changes between domains"
+PROBED = "Balanced accuracy on test of the {of} told from {block}, by the probe of r2_block fitted on validation, one output per class."
+R2 = "R^2 on test of the known styles from {block}, mean over styles, each on the points that have it, by the probe of r2_block."
+JUDGE = "a network with one hidden layer of 256 units on 60 principal axes, trained on the training images"
+SWAP = (
+    "In what the decoder makes of the content block of one test point and the style block of another, {what}, as the judge sees it: "
+    + JUDGE
+    + "."
+)
+DECLARED = {
+    "n_changing": (
+        ("Blocks", "n changing"),
+        "Latents in the style block",
+        "How many estimates are style: their mutual information with the domain, in ten quantile bins on validation and less its bias, is more "
+        "than a twentieth of the domain's entropy. The others are content.",
+    ),
+    "content_from_content": (
+        ("Content from", "content"),
+        "Accuracy of the content from its block",
+        PROBED.format(of="content", block=CONTENT),
+    ),
+    "content_from_style": (
+        ("Content from", "style"),
+        "Accuracy of the content from the style block",
+        PROBED.format(of="content", block=STYLE),
+    ),
+    "domain_from_content": (
+        ("Domain from", "content"),
+        "Accuracy of the domain from the content block",
+        PROBED.format(of="domain", block=CONTENT),
+    ),
+    "domain_from_style": (
+        ("Domain from", "style"),
+        "Accuracy of the domain from the style block",
+        PROBED.format(of="domain", block=STYLE),
+    ),
+    "style_from_content": (
+        ("Style from", "content"),
+        "$R^2$ of the styles from the content block",
+        R2.format(block=CONTENT),
+    ),
+    "style_from_style": (("Style from", "style"), "$R^2$ of the styles from their block", R2.format(block=STYLE)),
+    "swap_content": (
+        ("Swap", "content"),
+        "Accuracy of the content after a swap",
+        SWAP.format(what="the balanced accuracy of the first point's content"),
+    ),
+    "swap_style": (
+        ("Swap", "style"),
+        "$R^2$ of the styles after a swap",
+        SWAP.format(what="R^2 of the second point's styles"),
+    ),
+    "swap_domain": (
+        ("Swap", "domain"),
+        "Accuracy of the domain after a swap",
+        SWAP.format(what="the balanced accuracy of the second point's domain"),
+    ),
+    "content_chance": (None, "Accuracy of the content by chance", "One over the number of classes on test."),
+    "domain_chance": (None, "Accuracy of the domain by chance", "One over the number of domains on test."),
+    "content_ceiling": (
+        None,
+        "Accuracy of the content from the image",
+        "Balanced accuracy on test of the content in real images, by the judge: " + JUDGE + ".",
+    ),
+    "domain_ceiling": (None, "Accuracy of the domain from the image", "The same of the domain."),
+    "style_ceiling": (
+        None,
+        "$R^2$ of the styles from the image",
+        "R^2 on test of the styles in real images, by the judge.",
+    ),
+}
+for _name, (_heading, _axis, _definition) in DECLARED.items():
+    _is_r2 = _axis.startswith("$R^2$")
+    _tables = frozenset({"terminal", "paper"} if _heading else ())
+    declare(
+        Score(
+            _name, _definition, SOURCE, _heading, _axis, _tables, bounded=_name != "n_changing", non_negative=not _is_r2
+        )
+    )
