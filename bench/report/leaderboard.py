@@ -80,12 +80,12 @@ def _table(results: Results) -> pd.DataFrame:
     rows["comparable"] = rows["n_ok"] == rows["n_trials"].max()
     reasons = {label: _reason(group) for label, group in trials[results.failed].groupby("label")}
     rows["reason"] = rows["label"].map(reasons)
-    for score in shown.values():
-        rows[f"{score.name}_best"] = _best(rows, score)
-        rows[f"{score.name}_tied"] = _tied(rows, results, score)
+    best = {f"{score.name}_best": _best(rows, score) for score in shown.values()}
+    tied = {f"{score.name}_tied": _tied(rows, results, score) & ~best[f"{score.name}_best"] for score in shown.values()}
     ranked = rows[HEADLINE].where(rows["role"] == "method").rank(method="min", ascending=False)
-    rows.insert(0, "rank", ranked.astype("Int64"))
-    rows["order"] = rows["role"].map(ROLES.index)
+    flags = [pd.Series(flag, name=name) for name, flag in (best | tied).items()]
+    order = rows["role"].map(ROLES.index).rename("order")
+    rows = pd.concat([ranked.astype("Int64").rename("rank"), rows, *flags, order], axis=1)
     rows = rows.sort_values(["order", HEADLINE, "label"], ascending=[True, False, True])
     return rows.drop(columns="order").reset_index(drop=True)
 
@@ -96,7 +96,7 @@ def _best(rows: pd.DataFrame, score: Score) -> pd.Series:
 
 
 def _tied(rows: pd.DataFrame, results: Results, score: Score) -> pd.Series:
-    """Which methods are not the best, and not told from it by the paired difference on the data seeds and cells of both."""
+    """Which methods are not told from the best by the paired difference on the data seeds and cells of both."""
     own = results.trials[results.trials["role"] == "method"]
     if rows.loc[rows["role"] == "method", score.name].isna().all():
         return pd.Series(False, rows.index)
@@ -106,7 +106,7 @@ def _tied(rows: pd.DataFrame, results: Results, score: Score) -> pd.Series:
     difference = mean_along(found.values[first] - found.values, -1)
     p = mean_interval(np.delete(difference, first, axis=0)).p.ravel()
     tied = dict(zip(np.delete(found.labels, first), holm(p) >= 1 - LEVEL, strict=True))
-    return rows["label"].map(lambda label: bool(tied.get(label, False))) & ~rows[f"{score.name}_best"]
+    return rows["label"].map(lambda label: bool(tied.get(label, False)))
 
 
 def _reason(failed: pd.DataFrame) -> str:

@@ -233,11 +233,13 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (
     rows["n_ok"] = ok.groupby(group).sum()
     rows["n_failed"] = failed.groupby(group).sum()
     rows["n_not_applicable"] = rows["n_trials"] - rows["n_ok"] - rows["n_failed"]
+    parts = [rows]
     for score in scores:
         by_seed = trials[score.name].where(ok).groupby([group, trials["seed"]]).mean().unstack()
         mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T, bounds=score.range)
-        rows[[score.name, f"{score.name}_low", f"{score.name}_high"]] = np.stack([mean, low, high], axis=1)
-    return rows.reset_index(drop=True)
+        of_score = {score.name: mean, f"{score.name}_low": low, f"{score.name}_high": high}
+        parts.append(pd.DataFrame(of_score, index=rows.index))
+    return pd.concat(parts, axis=1).reset_index(drop=True)
 
 
 class ScoreArray(NamedTuple):
@@ -441,14 +443,24 @@ def latest(trials: pd.DataFrame, fields: Collection[str]) -> pd.DataFrame:
     return trials[~repeated].reset_index(drop=True) if repeated.any() else trials.reset_index(drop=True)
 
 
+def pictured(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
+    """What `Store.latents` has, by label, of one seed of one cell of images whose factors are known, and in words of which."""
+    return _example(results, results.ok & results.trials["swap_content"].notna())
+
+
 def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
     """What `Store.latents` has, by label, of one seed of one cell, and in words of which: the one most methods finished, then the first.
 
     Latents that cannot be read are left out, and noted in the damages of their run.
     """
+    return _example(results, results.ok & results.trials.has_truth.eq(True))
+
+
+def _example(results: Results, wanted: pd.Series) -> tuple[dict[str, dict[str, np.ndarray]], str]:
+    """The same of the trials that are `wanted`, boolean."""
     trials = results.trials
     kept = [name for name, store in results.stores.items() if not store.is_kept_table()]
-    done = trials[results.ok & trials.has_truth.eq(True) & (trials.run.isin(kept) if kept else False)]
+    done = trials[wanted & (trials.run.isin(kept) if kept else False)]
     if done.empty:
         return {}, ""
     place = done.groupby([*results.dataset_fields, "dataset", "root_seed", "seed"], dropna=False).ngroup()

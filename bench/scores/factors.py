@@ -55,7 +55,9 @@ class Judge:
         ]
         n_axes = min(N_AXES, *train.x.shape)
         self.axes = PCA(n_axes, whiten=True, svd_solver="randomized", random_state=seed).fit(train.x)
-        self.network = MLPRegressor(hidden_layer_sizes=(N_UNITS,), max_iter=N_EPOCHS, tol=0, alpha=1e-3, random_state=seed)
+        self.network = MLPRegressor(
+            hidden_layer_sizes=(N_UNITS,), max_iter=N_EPOCHS, tol=0, alpha=1e-3, random_state=seed
+        )
         with warnings.catch_warnings():
             # It trains for so many passes, and need not converge.
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -19,7 +19,7 @@ from tests.conftest import long
 ROOT = Path(__file__).resolve().parents[2]
 TIMING = ["train_s", "score_s", "chart_s", "finished_at"]
 KILLS = 30
-WORDS = ["--grid", "domains=2,3", "--grid", "violation=0", "--seeds", "4", "--grid", "steps=12000",
+WORDS = ["--grid", "domains=2,3", "--grid", "violation=0", "--seeds", "4", "--grid", "steps=4000",
          "--methods", "synergy-vae,flow-vae,ivae,fastica,pca", "--name", "run"]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_thirty_kills_lose_no_row_and_little_time(executor, tmp_path):
         process, begun = command(killed, executor), time.monotonic()
         # Long enough for a state to be kept now and then, and some too short for anything.
         try:
-            process.wait(timeout=draw.uniform(2, 60))
+            process.wait(timeout=draw.uniform(2, 40))
             break  # it was done before it could be killed so often
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)

@@ -17,16 +17,17 @@ from bench.report.figures.latents import recovered_latents, recovered_support
 from bench.report.figures.lines import score_lines
 from bench.report.figures.maps import phase_diagram, promise_map, synergy_map
 from bench.report.figures.page import WIDTH, setting, with_plain_texts, with_short_paths
+from bench.report.figures.pictures import swap_grids, traversals
 from bench.report.figures.profiles import performance_profiles
 from bench.report.figures.promises import recovery_by_promise
 from bench.report.figures.ranks import critical_difference
-from bench.report.results import Results, example
+from bench.report.results import Results, example, pictured
 from bench.run.store import write_bytes
 from bench.scores import HEADLINE
 
 __all__ = [
     "WIDTH", "Drawn", "Page", "agreement_and_score", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
-    "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "score_lines", "setting", "synergy_map",
+    "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "score_lines", "setting", "swap_grids", "synergy_map", "traversals",
 ]  # fmt: skip
 
 
@@ -52,7 +53,9 @@ class Drawn(NamedTuple):
 def draw_all(results: Results, folder: str | Path, style: str | Path | None = None) -> Drawn:
     """Every figure that `results` allow. `style` is a matplotlib style, by name or file, for what is not decided here."""
     results = with_plain_texts(with_short_paths(results))
-    if not (results.ok & results.trials[HEADLINE].notna()).any():
+    images, of_images = pictured(results)
+    has_scores = bool((results.ok & results.trials[HEADLINE].notna()).any())
+    if not has_scores and not images:
         return Drawn([], ["No figure is drawn, since no trial has a score."])
     draws = [score_lines, synergy_map, critical_difference, performance_profiles, recovery_by_promise, cost_and_score]
     draws.append(agreement_and_score)
@@ -60,9 +63,11 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
         draws.insert(1, phase_diagram)
     kept, where = example(results)
     with tempfile.TemporaryDirectory() as own:
-        paths = [path for draw in draws for path in draw(results, own, style=style)]
+        paths = [path for draw in draws * has_scores for path in draw(results, own, style=style)]
         for draw in (recovered_latents, recovered_support):
             paths += draw(results, kept, where, own, style=style)
+        for draw in (swap_grids, traversals):
+            paths += draw(results, images, of_images, own, style=style)
         contents = {path.name: path.read_bytes() for path in paths}
     for name, content in contents.items():
         write_bytes(Path(folder) / name, content)
@@ -72,4 +77,4 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
         if path.suffix == ".svg"
     ]
     note = "The figures of single trials are not drawn, since no latents of these trials are kept that can be read."
-    return Drawn([Path(folder) / name for name in contents], [] if kept else [note], pages)
+    return Drawn([Path(folder) / name for name in contents], [] if kept or images else [note], pages)
