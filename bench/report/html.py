@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 from bench.report import leaderboard
 from bench.report import pairs as comparisons
 from bench.report.figures import Drawn, Page
-from bench.report.results import Results, summary
+from bench.report.results import Results, is_resplit, summary
 from bench.report.texts import number, place_text, seconds_text, value_text, with_interval
 from bench.run.store import write_text
 from bench.scores import HEADLINE, Score
@@ -57,10 +57,10 @@ def write(
         name=results.manifest["name"],
         extent=_extent(results),
         verdicts=list(verdicts),
-        notes=[*_notes(boards, results), leaderboard.TIES, *drawn.notes, *results.damages],
+        notes=[*_notes(boards, results), leaderboard.ties(results), *drawn.notes, *results.damages],
         board=_board(pd.concat(boards.values(), ignore_index=True), results, by),
         pairs=comparisons.texts(pairs),
-        pairs_meaning=comparisons.MEANING,
+        pairs_meaning=comparisons.meaning(results),
         figures=[_figure(page) for page in _ordered(drawn.pages)],
         cells=_cells(results),
         headline=_heading(results.scores[HEADLINE]),
@@ -78,9 +78,10 @@ def write(
 def _extent(results: Results) -> str:
     trials, varying = results.trials, results.cells
     n_cells = len(trials[varying].drop_duplicates()) if varying else 1
+    seeds = "re-splits of one data set" if is_resplit(trials) else "data seeds"
     return (
         f"{len(trials)} trials ({int(results.failed.sum())} failed): {trials['label'].nunique()} methods, floors and ceilings on "
-        f"{n_cells} cells, {trials['seed'].nunique()} data seeds; last run {results.manifest['commands'][-1]['started_at'][:10]}."
+        f"{n_cells} cells, {trials['seed'].nunique()} {seeds}; last run {results.manifest['commands'][-1]['started_at'][:10]}."
     )
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
 from bench.registry import ROLES
-from bench.report.results import HEADLINE_NAME, Results, score_array, summary
+from bench.report.results import HEADLINE_NAME, SPREAD, Results, is_resplit, score_array, summary
 from bench.report.texts import number, place_text, seconds_text, seeds_text, with_interval
 from bench.run.store import write_text
 from bench.scores import HEADLINE, Score
@@ -31,6 +31,16 @@ MARK_MEANING = "mean over fewer trials than another row's (see ok): not the same
 TIES = (
     "Bold: the best method. Underlined: its paired difference to the best is not significant (5 %, Holm's correction)."
 )
+NO_TIES = "Bold: the highest mean (or the lowest, where lower is better), which is no evidence that the method is better on new data."
+RESPLIT = (
+    "Data seeds are re-splits of one data set: their spread says nothing of new data, so there is no confidence interval, no test and no "
+    "verdict."
+)
+
+
+def ties(results: Results) -> str:
+    """What bold and underlined scores mean."""
+    return NO_TIES if is_resplit(results.trials) else TIES
 
 
 def pessimistic(results: Results) -> pd.Series:
@@ -98,7 +108,7 @@ def _best(rows: pd.DataFrame, score: Score) -> pd.Series:
 def _tied(rows: pd.DataFrame, results: Results, score: Score) -> pd.Series:
     """Which methods are not the best, and not told from it by the paired difference on the data seeds and cells of both."""
     own = results.trials[results.trials["role"] == "method"]
-    if rows.loc[rows["role"] == "method", score.name].isna().all():
+    if is_resplit(own) or rows.loc[rows["role"] == "method", score.name].isna().all():
         return pd.Series(False, rows.index)
     found = score_array(own, results.cells, score.name)
     best = rows.set_index("label").loc[found.labels, score.name].to_numpy(float)
@@ -116,7 +126,7 @@ def _reason(failed: pd.DataFrame) -> str:
 
 
 def render(table: pd.DataFrame, results: Results) -> str:
-    """The table for a terminal: means with their 95 % interval, and below it what must be known to read it."""
+    """The table for a terminal: means with their interval, and below it what must be known to read it."""
     columns = _columns(table, results, "terminal")
     body: list[list[str] | str] = []
     for _, group in itertools.groupby(zip(table["role"], _rows(columns), strict=True), key=lambda pair: pair[0]):
@@ -130,8 +140,10 @@ def render(table: pd.DataFrame, results: Results) -> str:
 def notes(table: pd.DataFrame, results: Results) -> list[str]:
     """What a reader must know beside the table: what the numbers are, which are not comparable, what failed, and what is missing."""
     n_seeds = int(table["n_seeds"].max())
-    interval = f" [95 % {interval_name(n_seeds)} interval]" if n_seeds > 1 else ""
-    lines = [f"Mean{interval} over {seeds_text(table)}; test split; ranked by {HEADLINE_NAME}."]
+    resplit = is_resplit(results.trials)
+    interval = SPREAD if resplit else f"95 % {interval_name(n_seeds)} interval"
+    interval = f" [{interval}]" if n_seeds > 1 else ""
+    lines = [f"Mean{interval} over {seeds_text(table)}; test split; ranked by {HEADLINE_NAME}.", *[RESPLIT] * resplit]
     if table[HEADLINE].notna().any():
         failed = "; pessimistic: its mean with a failed trial counted as the floor" if table["n_failed"].any() else ""
         lines.append(f"IQM: the interquartile mean of {HEADLINE_NAME} over all trials{failed}.")
@@ -216,7 +228,8 @@ def _markdown(found: Mapping[str, pd.DataFrame], results: Results, per_cell: dic
         parts += ["\n".join(f"- {markdown(note)}" for note in notes(rows, results))]
     if per_cell:
         parts += [f"## {HEADLINE_NAME} by cell", tabulate(per_cell, "keys", tablefmt="pipe", disable_numparse=True)]
-        parts += ["Means and intervals as above. In brackets, where not all trials of a cell are ok: how many are."]
+        ends = "spreads" if is_resplit(results.trials) else "intervals"
+        parts += [f"Means and {ends} as above. In brackets, where not all trials of a cell are ok: how many are."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -250,7 +263,9 @@ def _latex(rows: pd.DataFrame, results: Results) -> str:
     columns["method"] = columns["method"]._replace(texts=[escape(text) for text in columns["method"].texts])
     del columns["rank"], columns["failed"]
     lines = [f"% {one_line(note)}" for note in notes(rows, results)]
-    lines += [f"% {TIES} Sub- and superscripts: the ends of the interval."]
+    lines += [
+        f"% {ties(results)} Sub- and superscripts: the ends of the {'spread' if is_resplit(results.trials) else 'interval'}."
+    ]
     lines += [
         r"{\footnotesize\setlength{\tabcolsep}{2pt}%",
         rf"\begin{{tabular}}{{@{{}}l{'c' * (len(columns) - 1)}@{{}}}}",

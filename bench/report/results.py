@@ -21,7 +21,7 @@ from bench.report.texts import place_text, value_text
 from bench.report.where import select
 from bench.run.store import Store, flaw, last_rows, objects, settled
 from bench.scores import HEADLINE, SCORES, Score, metrics, training
-from bench.scores.statistics import mean_interval
+from bench.scores.statistics import Interval, mean_interval, spread
 from bench.statuses import FAILURES, OK
 from datasets import datasets
 from datasets.oracle import PROMISES
@@ -30,7 +30,12 @@ assert metrics and training, "imported for the scores that they declare"
 
 ORACLE, START = "oracle", "start"  # the role of trials that start at the truth, and the field that says so
 HEADLINE_NAME = SCORES[HEADLINE].axis.removesuffix(", test")
-OTHERS = ("error", "train_s", "has_truth")  # columns of every trial beside its scores; missing ones are NaN
+RESPLITS = "resplits"  # the column that says that data seeds only split one data set anew
+REPLICATES = (
+    "replicates"  # the column that says how many independent data sets there are, of which a data seed picks one
+)
+SPREAD = "spread over re-splits: least, greatest"  # what stands in the place of an interval there
+OTHERS = ("error", "train_s", "has_truth", RESPLITS)  # columns of every trial beside its scores; missing ones are NaN
 STRATUM = "stratum"  # the column that says in words where a trial's data lie on several dials, if its data set has words for it
 
 
@@ -89,6 +94,11 @@ class Results:
             return self.cells
         rest = [field for field in self.cells if field not in summed]
         return [*rest, STRATUM]
+
+    @property
+    def over_seeds(self) -> Callable[..., Interval]:
+        """What gives a mean over data seeds its interval, or, of seeds that only split one data set anew, the range of its scores."""
+        return spread if is_resplit(self.trials) else mean_interval
 
     @functools.cached_property
     def ok(self) -> pd.Series:
@@ -210,6 +220,16 @@ def is_ok(trials: pd.DataFrame) -> pd.Series:
     return (trials["status"] == OK) & (trials[HEADLINE].notna() | trials["has_truth"].eq(False))
 
 
+def is_resplit(trials: pd.DataFrame) -> bool:
+    """Whether data seeds only split one data set anew, here or in a part: no interval or test may count them as independent.
+
+    A user's file was always one in rows that do not say so.
+    """
+    if RESPLITS not in trials:
+        return False
+    return bool((trials[RESPLITS].eq(True) | (trials[RESPLITS].isna() & trials["dataset"].eq("file"))).any())
+
+
 def is_failed(trials: pd.DataFrame) -> pd.Series:
     """Which trials went wrong, in whatever way: their status says so, or they claim to be ok without a score."""
     return trials["status"].isin(FAILURES) | ((trials["status"] == OK) & ~is_ok(trials))
@@ -222,7 +242,8 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (
     """One row per combination of the columns `by`: the counts of its trials, and each score's mean over data seeds.
 
     A score S becomes S (the mean over seeds of the seed's mean over its ok trials), S_low and S_high (the ends of its 95 % interval);
-    NaN where there is nothing to compute them from. n_seeds counts seeds with an ok trial.
+    NaN where there is nothing to compute them from. n_seeds counts seeds with an ok trial. Of re-splits of one data set the ends are the
+    least and the greatest of the seeds' means, and a column `resplits` says so.
     """
     trials = trials.reset_index(drop=True)
     ok, failed = is_ok(trials), is_failed(trials)
@@ -233,9 +254,12 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (
     rows["n_ok"] = ok.groupby(group).sum()
     rows["n_failed"] = failed.groupby(group).sum()
     rows["n_not_applicable"] = rows["n_trials"] - rows["n_ok"] - rows["n_failed"]
+    if is_resplit(trials):
+        rows[RESPLITS] = True
+    over_seeds = spread if is_resplit(trials) else mean_interval
     for score in scores:
         by_seed = trials[score.name].where(ok).groupby([group, trials["seed"]]).mean().unstack()
-        mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T, bounds=score.range)
+        mean, low, high, _ = over_seeds(by_seed.to_numpy(float).T, bounds=score.range)
         rows[[score.name, f"{score.name}_low", f"{score.name}_high"]] = np.stack([mean, low, high], axis=1)
     return rows.reset_index(drop=True)
 
@@ -295,9 +319,11 @@ def gather(stores: Sequence[Store], where: str | None = None) -> Results:
     if trials.empty:
         raise UsageError(f"all {len(everything)} trials are of earlier code or data; run the same command again")
     n_superseded = len(everything) - len(trials)
-    trials["data_seed"] = trials.root_seed.astype(str) + "/" + trials.seed.astype(str)
-    # Seeds of different root seeds are different data.
-    trials["seed"] = trials.groupby(["root_seed", "seed"]).ngroup() if trials.root_seed.nunique() > 1 else trials.seed
+    # Seeds of different root seeds are different data, unless a seed picks one of several data sets: then it does so under every root seed.
+    n_sets = trials.get(REPLICATES, pd.Series(np.nan, trials.index))
+    of_root = trials.root_seed.astype(str).mask(pd.to_numeric(n_sets, errors="coerce") > 1, "any")
+    trials["data_seed"] = of_root + "/" + trials.seed.astype(str)
+    trials["seed"] = trials.groupby([of_root, "seed"]).ngroup() if of_root.nunique() > 1 else trials.seed
     planned = pd.concat([store.planned() for store in stores], ignore_index=True).drop_duplicates("trial_id")
     planned = planned[_is_of(planned, codes)]
     missing = planned[~planned.trial_id.isin(everything.trial_id)].method.value_counts().to_dict()
