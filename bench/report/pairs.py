@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.report.results import HEADLINE_NAME, RESPLITS, SPREAD, Results, is_ok, is_resplit, score_array
+from bench.report.results import RESPLITS, SPREAD, Results, is_ok, is_resplit, score_array
 from bench.report.texts import number, p_text, with_interval
 from bench.run.store import write_text
-from bench.scores import HEADLINE, statistics
+from bench.scores import statistics
 from bench.statuses import NOT_APPLICABLE
 from bench.text import csv_text, markdown
 
 
-def table(results: Results, score: str = HEADLINE) -> pd.DataFrame:
+def table(results: Results) -> pd.DataFrame:
     """One row per pair of methods, floors and ceiling left out; the better one, by its mean score, first; the best methods on top.
 
     Columns: better, worse, n_seeds that both have; difference (its mean over data seeds, each averaged over the cells first), with
@@ -26,7 +26,7 @@ def table(results: Results, score: str = HEADLINE) -> pd.DataFrame:
     Where these are re-splits of one data set, the ends are the least and the greatest difference,
     every p and the improvement are NaN, and a column `resplits` says so.
     """
-    trials = results.trials
+    trials, score = results.trials, results.headline.name
     own = trials[(trials["role"] == "method") & (trials["status"] != NOT_APPLICABLE)]
     order = own[is_ok(own)].groupby("label")[score].mean().dropna().sort_values(ascending=False).index
     found = score_array(own, results.cells, score)
@@ -56,13 +56,13 @@ def table(results: Results, score: str = HEADLINE) -> pd.DataFrame:
 
 
 MEANING = (
-    f"Difference: the mean over data seeds of the difference on the same seed (averaged over cells first) in {HEADLINE_NAME}, test, with "
+    "Difference: the mean over data seeds of the difference on the same seed (averaged over cells first) in {score}, test, with "
     "its 95 % interval. p: of that difference, and of Wilcoxon's signed-rank test, both with Holm's correction over the rows. Improvement: "
     "the part of the data seeds on which the first method is better. Cells and seeds on which one of the two failed are left out."
 )
 
 RESPLIT_MEANING = (
-    f"Difference: the mean over re-splits of one data set of the difference on the same re-split (averaged over cells first) in {HEADLINE_NAME}, "
+    "Difference: the mean over re-splits of one data set of the difference on the same re-split (averaged over cells first) in {score}, "
     f"test, with its {SPREAD}. There is no p and no better method: re-splits of one data set are no evidence about new data. Cells and "
     "re-splits on which one of the two failed are left out."
 )
@@ -70,7 +70,7 @@ RESPLIT_MEANING = (
 
 def meaning(results: Results) -> str:
     """What the columns of the table mean."""
-    return RESPLIT_MEANING if is_resplit(results.trials) else MEANING
+    return (RESPLIT_MEANING if is_resplit(results.trials) else MEANING).replace("{score}", results.headline_name)
 
 
 def write(results: Results, folder: Path) -> pd.DataFrame:

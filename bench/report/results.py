@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bench.registry import CORNERS, ROLES, Entry, Facts, UsageError
+from bench.report.halves import with_agreement
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
 from bench.run.store import Store, flaw, last_rows, objects, settled
@@ -28,6 +29,7 @@ from datasets.oracle import PROMISES
 
 assert metrics and training, "imported for the scores that they declare"
 
+SUPPORT = "support_ap"  # the headline where no latent is known, but the support of the mixing is
 ORACLE, START = "oracle", "start"  # the role of trials that start at the truth, and the field that says so
 HEADLINE_NAME = SCORES[HEADLINE].axis.removesuffix(", test")
 RESPLITS = "resplits"  # the column that says that data seeds only split one data set anew
@@ -88,12 +90,23 @@ class Results:
 
     def dials(self, at_least: int = 2) -> list[str]:
         """The `cells`, with `STRATUM` in the place of the dials that it sums up, where so many of those vary."""
-        known = [getattr(entry.cls, "stratum_of", ()) for entry in _registered(self.trials)]
+        known = [getattr(entry.cls, "stratum_of", ()) for entry in registered(self.trials)]
         summed = set(itertools.chain(*known)) & set(self.cells)
         if len(summed) < max(at_least, 1) or n_values(self.trials[STRATUM]) < 2:
             return self.cells
         rest = [field for field in self.cells if field not in summed]
         return [*rest, STRATUM]
+
+    @property
+    def headline(self) -> Score:
+        """The score by which methods are ranked: where no latent is known, but the support of the mixing is, that of the support."""
+        has_own = self.trials[HEADLINE].notna().any() or not self.trials[SUPPORT].notna().any()
+        return self.scores[HEADLINE if has_own else SUPPORT]
+
+    @property
+    def headline_name(self) -> str:
+        """What the headline is called in a sentence."""
+        return self.headline.axis.removesuffix(", test")
 
     @property
     def over_seeds(self) -> Callable[..., Interval]:
@@ -154,7 +167,7 @@ def _labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
     return found
 
 
-def _registered(trials: pd.DataFrame) -> list[Entry]:
+def registered(trials: pd.DataFrame) -> list[Entry]:
     """What is registered here of the data sets of `trials`: a report executes no plug-in, and knows of its data sets only their facts."""
     return [datasets[name] for name in trials["dataset"].unique() if name in datasets.names()]
 
@@ -162,7 +175,7 @@ def _registered(trials: pd.DataFrame) -> list[Entry]:
 def _strata(trials: pd.DataFrame, fields: Sequence[str]) -> pd.Series:
     """The `stratum` of each trial's data; None where its data set has none, is not registered here, or never had such fields."""
     found = pd.Series(None, trials.index, dtype=object)
-    for entry in _registered(trials):
+    for entry in registered(trials):
         if hasattr(entry.cls, STRATUM):
             rows = trials[trials["dataset"] == entry.name]
             own = [field for field in fields if field in entry.fields]
@@ -257,11 +270,13 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (
     if is_resplit(trials):
         rows[RESPLITS] = True
     over_seeds = spread if is_resplit(trials) else mean_interval
+    means: dict[str, np.ndarray] = {}
     for score in scores:
         by_seed = trials[score.name].where(ok).groupby([group, trials["seed"]]).mean().unstack()
         mean, low, high, _ = over_seeds(by_seed.to_numpy(float).T, bounds=score.range)
-        rows[[score.name, f"{score.name}_low", f"{score.name}_high"]] = np.stack([mean, low, high], axis=1)
-    return rows.reset_index(drop=True)
+        means |= {score.name: mean, f"{score.name}_low": low, f"{score.name}_high": high}
+    # At once: a frame whose columns are put in one by one is slow.
+    return pd.concat([rows, pd.DataFrame(means, index=rows.index)], axis=1).reset_index(drop=True)
 
 
 class ScoreArray(NamedTuple):
@@ -327,6 +342,8 @@ def gather(stores: Sequence[Store], where: str | None = None) -> Results:
     planned = pd.concat([store.planned() for store in stores], ignore_index=True).drop_duplicates("trial_id")
     planned = planned[_is_of(planned, codes)]
     missing = planned[~planned.trial_id.isin(everything.trial_id)].method.value_counts().to_dict()
+    halved = [entry.name for entry in registered(trials) if getattr(entry.cls, "has_halves", False)]
+    trials = with_agreement(trials, halved, sorted(fields), runs)
     if where:
         trials = select(trials, where)
         manifest = {**manifest, "name": f"{manifest['name']}, where {where}"}
@@ -474,7 +491,8 @@ def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
     """
     trials = results.trials
     kept = [name for name, store in results.stores.items() if not store.is_kept_table()]
-    done = trials[results.ok & trials.has_truth.eq(True) & (trials.run.isin(kept) if kept else False)]
+    has_picture = trials.has_truth.eq(True) | trials[SUPPORT].notna()
+    done = trials[results.ok & has_picture & (trials.run.isin(kept) if kept else False)]
     if done.empty:
         return {}, ""
     place = done.groupby([*results.dataset_fields, "dataset", "root_seed", "seed"], dropna=False).ngroup()
