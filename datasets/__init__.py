@@ -8,6 +8,8 @@ user names none of these. `stratum`, a property, says in words where the data li
 speak of each stratum. `notes`, a property, has sentences about the data that a command prints. `resplits`, a property, says that data
 seeds only split one data set anew, so that no interval or test may count them as independent; `replicates` is how many independent data
 sets there are, where seeds pick one of so many; `n_known` is how many latents are known, where these are fewer than are estimated.
+`has_halves` says that the data seeds 2k and 2k + 1 train on disjoint halves and share their test points, in one order, so that the latents of
+both can be compared. `observed` and `latents` are what figures call the observed variables and the latents, in a letter or two each.
 """
 
 from __future__ import annotations

@@ -224,7 +224,9 @@ class AutoencoderMethod(TorchMethod):
 class Estimator(Protocol):
     """What `EstimatorMethod.build` gives: scikit-learn's shape, with the domains beside the data.
 
-    `x` (n_samples, n_observed) is standardised; `domains` (n_samples,) counts from 0.
+    `x` (n_samples, n_observed) is standardised; `domains` (n_samples,) counts from 0. A linear method may also have, once it is fitted,
+    an attribute `loadings` (n_observed, n_estimated): by how much each observed variable changes with each latent. They are scored
+    where the support of the mixing is known.
     """
 
     def fit(self, x: np.ndarray, domains: np.ndarray) -> Any: ...
@@ -275,9 +277,21 @@ def register_transformer(
 
 @dataclass
 class Blind:
-    """A scikit-learn transformer as an `Estimator`: it does not see the domains."""
+    """A scikit-learn transformer as an `Estimator`: it does not see the domains.
+
+    `decoder` names the attribute of the fitted transformer that has the loadings, if it has them: `mixing_` is (n_observed, n_latents),
+    any other, as `components_`, (n_latents, n_observed).
+    """
 
     transformer: Any
+    decoder: str = ""
+
+    @property
+    def loadings(self) -> np.ndarray | None:
+        if not self.decoder:
+            return None
+        matrix = getattr(self.transformer, self.decoder)
+        return matrix if self.decoder == "mixing_" else matrix.T
 
     def fit(self, x: np.ndarray, domains: np.ndarray) -> Blind:
         self.transformer.fit(x)

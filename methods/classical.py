@@ -37,7 +37,7 @@ class PCA(EstimatorMethod):
     in_main_job: ClassVar[bool] = True
 
     def build(self, shape: Shape, seed: int):
-        return Blind(decomposition.PCA(shape.n_latents, random_state=seed))
+        return Blind(decomposition.PCA(shape.n_latents, random_state=seed), "components_")
 
 
 @register("fastica", source="Hyvarinen 1999")
@@ -51,7 +51,8 @@ class FastICA(EstimatorMethod):
 
     def build(self, shape: Shape, seed: int):
         return Blind(
-            decomposition.FastICA(shape.n_latents, whiten="unit-variance", max_iter=self.max_iter, random_state=seed)
+            decomposition.FastICA(shape.n_latents, whiten="unit-variance", max_iter=self.max_iter, random_state=seed),
+            "mixing_",
         )
 
 
@@ -71,8 +72,29 @@ class SparseDictionary(EstimatorMethod):
 
     def build(self, shape: Shape, seed: int):
         return Blind(
-            decomposition.SparsePCA(shape.n_latents, alpha=self.alpha, max_iter=self.max_iter, random_state=seed)
+            decomposition.SparsePCA(shape.n_latents, alpha=self.alpha, max_iter=self.max_iter, random_state=seed),
+            "components_",
         )
+
+
+@register("factor-analysis", source="Kaiser 1958")
+@dataclass(frozen=True)
+class FactorAnalysis(EstimatorMethod):
+    """Linear and sparse: maximum-likelihood factor analysis with noise of its own in each observed variable, rotated by varimax.
+
+    The likelihood leaves the rotation of the factors open. Varimax (Kaiser 1958) takes the one whose squared loadings vary most, so that
+    each factor has a few large loadings and many small ones.
+    """
+
+    assumes: ClassVar[frozenset[str]] = frozenset({SPARSITY})
+    max_iter: int = field(1000, help="iterations of the maximum-likelihood fit at most", low=1)
+
+    def build(self, shape: Shape, seed: int):
+        # By LAPACK: the randomised decomposition, scikit-learn's default, gives another result with another seed.
+        factors = decomposition.FactorAnalysis(
+            shape.n_latents, rotation="varimax", max_iter=self.max_iter, svd_method="lapack", random_state=seed
+        )
+        return Blind(factors, "components_")
 
 
 @register("joint-diagonalisation", source="Pham & Cardoso 2001")
@@ -109,6 +131,11 @@ class _JointDiagonaliser:
 
     def transform(self, x: np.ndarray, domains: np.ndarray) -> np.ndarray:
         return self.components.transform(x) @ self.unmixing.T
+
+    @property
+    def loadings(self) -> np.ndarray:
+        whitened = self.components.components_.T * np.sqrt(self.components.explained_variance_)
+        return whitened @ np.linalg.inv(self.unmixing)
 
 
 @register("random", source="this project")

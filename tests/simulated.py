@@ -128,7 +128,11 @@ def simulated_run(folder, trials, data_version=1, code="code", started_at="2026-
     rng = np.random.default_rng(0)
     for method, rows in trials.groupby("method"):
         rows = rows.assign(
-            root_seed=0, has_truth=True, code=code, pack_id=f"{folder.name}-{method}", finished_at=float(started_at[:4])
+            root_seed=rows.get("root_seed", 0),
+            has_truth=True,
+            code=code,
+            pack_id=f"{folder.name}-{method}",
+            finished_at=float(started_at[:4]),
         )
         rows = rows.astype(object).where(rows.map(np.ndim).gt(0) | rows.notna(), None)
         kept = {}

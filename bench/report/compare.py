@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.report.results import HEADLINE_NAME, Results, is_failed, is_ok, n_values, varying
+from bench.report.results import HEADLINE_NAME, SPREAD, Results, is_failed, is_ok, is_resplit, n_values, varying
 from bench.report.synergy import ALL, CELL
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import settled, write_text
@@ -68,12 +68,13 @@ def _asked(first: Sequence[str], second: Sequence[str], sides: dict[str, pd.Data
     return [field for field in fields if len(holders[field]) == 2 or any(n_values(v) > 1 for v in holders[field])]
 
 
-def table(found: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
+def table(found: pd.DataFrame, cells: Sequence[str], resplits: bool = False) -> pd.DataFrame:
     """One row per label and cell that both runs have (scope "cell"), then one per label over these cells (scope "all"), from `matched`.
 
     Columns: label, scope, cell, `cells`; n_seeds with a score in both runs; a and b, the means over these; difference, b - a, with
     difference_low and difference_high, the ends of its 95 % interval over data seeds, p, p_holm (corrected over the rows of a
-    scope); failed_a and failed_b. Over several cells, the differences of a data seed are averaged first.
+    scope); failed_a and failed_b. Over several cells, the differences of a data seed are averaged first. Where data seeds are `resplits`
+    of one data set, the ends are the least and the greatest difference, and there is no p.
     """
     both = found[found["side"] == "both"].copy()
     if both.empty:
@@ -86,7 +87,7 @@ def table(found: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
         rows = groups[["failed_a", "failed_b"]].sum().astype(int)
         by_seed = both.groupby([*by, "data_seed"], sort=False, dropna=False)[["a", "b", "difference"]].mean()
         wide = by_seed.unstack("data_seed").reindex(rows.index)
-        interval = statistics.mean_interval(wide["difference"].to_numpy(float).T)
+        interval = (statistics.spread if resplits else statistics.mean_interval)(wide["difference"].to_numpy(float).T)
         rows["n_seeds"] = wide["difference"].notna().sum(axis=1)
         for side in SIDES:
             rows[side] = wide[side].mean(axis=1)
@@ -139,21 +140,25 @@ def render(a: Results, b: Results, tablefmt: str = "simple") -> tuple[str, pd.Da
     """The comparison as text, or as Markdown where its tables are to be "pipe", and its `table`."""
     shown = markdown if tablefmt == "pipe" else str
     found, cells = matched(a, b)
-    rows = table(found, cells)
+    resplits = is_resplit(a.trials) or is_resplit(b.trials)
+    rows = table(found, cells, resplits)
+    what = f"means over the re-splits of one data set that both have; B - A with its {SPREAD}, which is no evidence about new data"
+    what = what if resplits else "means over the data seeds of both; B - A with its 95 % interval"
     names = a.manifest["name"], b.manifest["name"]
-    parts = [
-        f"A = {shown(names[0])}, B = {shown(names[1])}. {HEADLINE_NAME}, test; means over the data seeds of both; B - A with its 95 % interval."
-    ]
+    parts = [f"A = {shown(names[0])}, B = {shown(names[1])}. {HEADLINE_NAME}, test; {what}."]
     parts += ["\n".join(map(shown, changes(a, b))) or "The methods of both runs have the same code and settings."]
     overall, own = (rows[rows["scope"] == scope] for scope in (ALL, CELL))
     changed = own[(own["difference_low"] > 0) | (own["difference_high"] < 0)]
     if rows.empty:
         parts += ["No method was run on the same data in both."]
     else:
-        parts += [_tabulated(overall.assign(cell=""), tablefmt)]
+        parts += [_tabulated(overall.assign(cell=""), tablefmt, resplits)]
+    if len(rows) and resplits and len(own) > 1:
+        parts += [_tabulated(own, tablefmt, resplits)]
+    elif len(rows) and not resplits:
         counts = f"{len(changed)} of {len(own)} cells changed: their interval excludes 0"
         parts += [
-            f"{counts}. p is Holm's over all {len(own)}.\n\n{_tabulated(changed, tablefmt)}"
+            f"{counts}. p is Holm's over all {len(own)}.\n\n{_tabulated(changed, tablefmt, resplits)}"
             if len(changed)
             else f"0 of {len(own)} cells changed."
         ]
@@ -166,14 +171,15 @@ def render(a: Results, b: Results, tablefmt: str = "simple") -> tuple[str, pd.Da
     return "\n\n".join(parts), rows
 
 
-def _tabulated(rows: pd.DataFrame, tablefmt: str) -> str:
+def _tabulated(rows: pd.DataFrame, tablefmt: str, resplits: bool) -> str:
     lines, shown = [], markdown if tablefmt == "pipe" else str
     for row in rows.to_dict("records"):
         lines.append(
             {"method": shown(row["label"])}
             | ({"cell": shown(row["cell"])} if rows["cell"].any() else {})
             | {"seeds": row["n_seeds"], "A": number(row["a"]), "B": number(row["b"])}
-            | {"B - A": difference_text(row, "difference"), "p": p_text(row["p_holm"])}
+            | {"B - A": difference_text(row, "difference")}
+            | ({} if resplits else {"p": p_text(row["p_holm"])})
             | {"failed": f"{row['failed_a']} → {row['failed_b']}"}
         )
     return tabulate(lines, "keys", tablefmt=tablefmt, disable_numparse=True)

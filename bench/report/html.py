@@ -14,10 +14,10 @@ from jinja2 import Environment, FileSystemLoader
 from bench.report import leaderboard
 from bench.report import pairs as comparisons
 from bench.report.figures import Drawn, Page
-from bench.report.results import Results, summary
+from bench.report.results import Results, is_resplit, summary
 from bench.report.texts import number, place_text, seconds_text, value_text, with_interval
 from bench.run.store import write_text
-from bench.scores import HEADLINE, Score
+from bench.scores import Score
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MOST_LISTED = 50_000  # trials; a page of so many has 20 MB, and a browser takes seconds to open it
@@ -32,6 +32,7 @@ TITLES = {  # of the figures, in the order in which a reader wants them
     "recovered_latents": "True and recovered latents",
     "recovered_support": "True and recovered support of the mixing",
     "cost_score": "Cost and score",
+    "halves": "Agreement with oneself, and with the known support",
     "agreement": "Agreement of equally good restarts, and score",
 }
 
@@ -57,13 +58,13 @@ def write(
         name=results.manifest["name"],
         extent=_extent(results),
         verdicts=list(verdicts),
-        notes=[*_notes(boards, results), leaderboard.TIES, *drawn.notes, *results.damages],
+        notes=[*_notes(boards, results), leaderboard.ties(results), *drawn.notes, *results.damages],
         board=_board(pd.concat(boards.values(), ignore_index=True), results, by),
         pairs=comparisons.texts(pairs),
-        pairs_meaning=comparisons.MEANING,
+        pairs_meaning=comparisons.meaning(results),
         figures=[_figure(page) for page in _ordered(drawn.pages)],
         cells=_cells(results),
-        headline=_heading(results.scores[HEADLINE]),
+        headline=_heading(results.headline),
         commands=[f"{entry['command']}  # commit {_commit(entry)}" for entry in commands] + [command] * bool(command),
         config=json.dumps(commands[-1]["config"], indent=2),
         made_with={**commands[-1]["versions"], **commands[-1]["machine"], **_versions(commands[-1])},
@@ -78,9 +79,10 @@ def write(
 def _extent(results: Results) -> str:
     trials, varying = results.trials, results.cells
     n_cells = len(trials[varying].drop_duplicates()) if varying else 1
+    seeds = "re-splits of one data set" if is_resplit(trials) else "data seeds"
     return (
         f"{len(trials)} trials ({int(results.failed.sum())} failed): {trials['label'].nunique()} methods, floors and ceilings on "
-        f"{n_cells} cells, {trials['seed'].nunique()} data seeds; last run {results.manifest['commands'][-1]['started_at'][:10]}."
+        f"{n_cells} cells, {trials['seed'].nunique()} {seeds}; last run {results.manifest['commands'][-1]['started_at'][:10]}."
     )
 
 
@@ -119,7 +121,7 @@ def _notes(boards: Mapping[str, pd.DataFrame], results: Results) -> list[str]:
 def _board(rows: pd.DataFrame, results: Results, by: Sequence[str]) -> dict[str, Any]:
     """Headings and rows of the leaderboard; a cell is what it shows, what it sorts by, and how it looks."""
     scores = {name: score for name, score in results.shown().items() if rows[name].notna().any()}
-    means = {"iqm": "IQM", "pessimistic": "pessimistic"} if HEADLINE in scores else {}
+    means = {"iqm": "IQM", "pessimistic": "pessimistic"} if results.headline.name in scores else {}
     headings = [*by, "rank", "method", "role", *map(_heading, scores.values()), *means.values()]
     headings += ["seeds", "ok", "failed", "train s"]
     body = []
@@ -175,21 +177,22 @@ def _cells(results: Results) -> list[dict[str, Any]]:
     columns = ["label", "seed", *scores, "train_s", "status", "error", "trial_id"] if is_listed else []
     own = rows[[*dict.fromkeys([*varying, *columns])]].assign(failed=results.failed)
     groups = own.groupby(varying, dropna=False, sort=True) if varying else [((), own)]
-    summaries = summary(rows, [*varying, "label"])
+    headline = results.headline
+    summaries = summary(rows, [*varying, "label"], [headline])
     keys = [tuple(map(value_text, row)) for row in summaries[varying].to_numpy()]
     by_cell = dict(list(summaries.assign(key=keys).groupby("key", sort=False)))
     found = []
     for key, group in groups:
         values = tuple(map(value_text, key if isinstance(key, tuple) else (key,)))
         name = place_text(dict(zip(varying, values, strict=True))) or "the one cell"
-        means = by_cell[values].sort_values(HEADLINE, ascending=False).to_dict("records")
+        means = by_cell[values].sort_values(headline.name, ascending=False).to_dict("records")
         group = group.sort_values(["label", "seed"]) if is_listed else group
         found.append(
             {
                 "name": name,
                 "n_failed": int(group["failed"].sum()),
                 "means": [
-                    (row["label"], _interval(row, HEADLINE), f"{row['n_ok']}/{row['n_trials']}") for row in means
+                    (row["label"], _interval(row, headline.name), f"{row['n_ok']}/{row['n_trials']}") for row in means
                 ],
                 "scores": list(map(_heading, scores.values())),
                 "n_trials": len(group),

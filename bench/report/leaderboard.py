@@ -17,10 +17,10 @@ import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
 from bench.registry import ROLES
-from bench.report.results import HEADLINE_NAME, Results, score_array, summary
+from bench.report.results import SPREAD, Results, is_resplit, score_array, summary
 from bench.report.texts import number, place_text, seconds_text, seeds_text, with_interval
 from bench.run.store import write_text
-from bench.scores import HEADLINE, Score
+from bench.scores import Score
 from bench.scores.statistics import LEVEL, holm, interquartile_mean, interval_name, mean_along, mean_interval
 from bench.statuses import OK
 from bench.text import csv_text, markdown, one_line
@@ -31,13 +31,23 @@ MARK_MEANING = "mean over fewer trials than another row's (see ok): not the same
 TIES = (
     "Bold: the best method. Underlined: its paired difference to the best is not significant (5 %, Holm's correction)."
 )
+NO_TIES = "Bold: the highest mean (or the lowest, where lower is better), which is no evidence that the method is better on new data."
+RESPLIT = (
+    "Data seeds are re-splits of one data set: their spread says nothing of new data, so there is no confidence interval, no test and no "
+    "verdict."
+)
+
+
+def ties(results: Results) -> str:
+    """What bold and underlined scores mean."""
+    return NO_TIES if is_resplit(results.trials) else TIES
 
 
 def pessimistic(results: Results) -> pd.Series:
     """The headline score, of a trial that failed the lowest one of any floor on the same cell and data seed, or 0; else NaN."""
     trials = results.trials
     place = trials.groupby(["dataset", *results.dataset_fields, "seed"], dropna=False).ngroup()
-    own = trials[HEADLINE].where(results.ok)
+    own = trials[results.headline.name].where(results.ok)
     floors = own[trials["role"] == "floor"].groupby(place).min()
     return own.mask(results.failed, place.map(floors).fillna(0.0))
 
@@ -67,12 +77,12 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def _table(results: Results) -> pd.DataFrame:
-    trials, shown = results.trials, results.shown()
+    trials, shown, headline = results.trials, results.shown(), results.headline.name
     ok = trials[results.ok]
     others = [score for name, score in results.scores.items() if name not in shown and not score.per_latent]
     rows = summary(trials, ["label", "method", "role"], [*shown.values(), *others])
     rows["iqm"] = rows["label"].map(
-        ok.groupby("label")[HEADLINE].agg(lambda own: interquartile_mean(own.to_numpy(), axis=0))
+        ok.groupby("label")[headline].agg(lambda own: interquartile_mean(own.to_numpy(), axis=0))
     )
     by_seed = trials.groupby(["label", "seed"])["pessimistic"].mean()
     rows["pessimistic"] = rows["label"].map(by_seed.groupby("label").mean())
@@ -82,11 +92,11 @@ def _table(results: Results) -> pd.DataFrame:
     rows["reason"] = rows["label"].map(reasons)
     best = {f"{score.name}_best": _best(rows, score) for score in shown.values()}
     tied = {f"{score.name}_tied": _tied(rows, results, score) & ~best[f"{score.name}_best"] for score in shown.values()}
-    ranked = rows[HEADLINE].where(rows["role"] == "method").rank(method="min", ascending=False)
+    ranked = rows[headline].where(rows["role"] == "method").rank(method="min", ascending=False)
     flags = [pd.Series(flag, name=name) for name, flag in (best | tied).items()]
     order = rows["role"].map(ROLES.index).rename("order")
     rows = pd.concat([ranked.astype("Int64").rename("rank"), rows, *flags, order], axis=1)
-    rows = rows.sort_values(["order", HEADLINE, "label"], ascending=[True, False, True])
+    rows = rows.sort_values(["order", headline, "label"], ascending=[True, False, True])
     return rows.drop(columns="order").reset_index(drop=True)
 
 
@@ -98,7 +108,7 @@ def _best(rows: pd.DataFrame, score: Score) -> pd.Series:
 def _tied(rows: pd.DataFrame, results: Results, score: Score) -> pd.Series:
     """Which methods are not told from the best by the paired difference on the data seeds and cells of both."""
     own = results.trials[results.trials["role"] == "method"]
-    if rows.loc[rows["role"] == "method", score.name].isna().all():
+    if is_resplit(own) or rows.loc[rows["role"] == "method", score.name].isna().all():
         return pd.Series(False, rows.index)
     found = score_array(own, results.cells, score.name)
     best = rows.set_index("label").loc[found.labels, score.name].to_numpy(float)
@@ -116,7 +126,7 @@ def _reason(failed: pd.DataFrame) -> str:
 
 
 def render(table: pd.DataFrame, results: Results) -> str:
-    """The table for a terminal: means with their 95 % interval, and below it what must be known to read it."""
+    """The table for a terminal: means with their interval, and below it what must be known to read it."""
     columns = _columns(table, results, "terminal")
     body: list[list[str] | str] = []
     for _, group in itertools.groupby(zip(table["role"], _rows(columns), strict=True), key=lambda pair: pair[0]):
@@ -130,11 +140,17 @@ def render(table: pd.DataFrame, results: Results) -> str:
 def notes(table: pd.DataFrame, results: Results) -> list[str]:
     """What a reader must know beside the table: what the numbers are, which are not comparable, what failed, and what is missing."""
     n_seeds = int(table["n_seeds"].max())
-    interval = f" [95 % {interval_name(n_seeds)} interval]" if n_seeds > 1 else ""
-    lines = [f"Mean{interval} over {seeds_text(table)}; test split; ranked by {HEADLINE_NAME}."]
-    if table[HEADLINE].notna().any():
+    resplit = is_resplit(results.trials)
+    interval = SPREAD if resplit else f"95 % {interval_name(n_seeds)} interval"
+    interval = f" [{interval}]" if n_seeds > 1 else ""
+    lines = [
+        f"Mean{interval} over {seeds_text(table)}; test split; ranked by {results.headline_name}.",
+        *[RESPLIT] * resplit,
+    ]
+    if table[results.headline.name].notna().any():
         failed = "; pessimistic: its mean with a failed trial counted as the floor" if table["n_failed"].any() else ""
-        lines.append(f"IQM: the interquartile mean of {HEADLINE_NAME} over all trials{failed}.")
+        lines.append(f"IQM: the interquartile mean of {results.headline_name} over all trials{failed}.")
+    lines += _levels(table)
     if not table["comparable"].all():
         lines.append(f"{MARK} {MARK_MEANING}.")
     for row in table.to_dict("records"):
@@ -144,6 +160,27 @@ def notes(table: pd.DataFrame, results: Results) -> list[str]:
         if row["n_not_applicable"]:
             lines.append(f"{label}: not applicable to {row['n_not_applicable']} of {n_trials} trials.")
     return [*lines, *filter(None, [results.missing_text])]
+
+
+def _levels(table: pd.DataFrame) -> list[str]:
+    """What the agreement of halves and the score of the support are by chance and at best, and who agrees with itself and is wrong."""
+    pair = ["halves_agreement", "support_ap"]
+    if table["halves_agreement"].isna().all():
+        return []
+    said = {"halves_agreement": "agreement of halves", "support_ap": "average precision of the support"}
+    known = [name for name in pair if table[name].notna().any()]
+    levels = [f"{said[name]} is {number(table[f'{name}_chance'].mean(), 2)} by chance" for name in known]
+    text = (
+        f"Levels: {' and '.join(levels)}; at best, both are 1. "
+        if len(known) == 2
+        else f"Levels: {levels[0]}; at best, it is 1. "
+    )
+    wrong = table.dropna(subset=pair)
+    if wrong.empty:
+        return [text + "Agreeing with oneself is not being right."]
+    row = wrong.loc[(wrong["halves_agreement"] - wrong["support_ap"]).idxmax()]
+    example = f"{row['label']} agrees to {number(row['halves_agreement'], 2)}, and its support scores {number(row['support_ap'], 2)}"
+    return [f"{text}Agreeing with oneself is not being right: {example}."]
 
 
 class Column(NamedTuple):
@@ -157,7 +194,7 @@ def _columns(table: pd.DataFrame, results: Results, narrow: str) -> dict[str, Co
     """The columns of a narrow table by name. That for terminals has the interval of the headline alone, and no number of seeds."""
     known = {name: score for name, score in results.shown().items() if table[name].notna().any()}
     shown = {name: score for name, score in known.items() if narrow in score.tables} or known
-    is_paper = narrow == "paper"
+    is_paper, headline = narrow == "paper", results.headline.name
 
     def numbers(name: str) -> list[str]:
         return [number(value) or "–" for value in table[name]]
@@ -169,12 +206,12 @@ def _columns(table: pd.DataFrame, results: Results, narrow: str) -> dict[str, Co
     }
     for name, score in shown.items():
         heading = score.heading or ("", name)
-        if name == HEADLINE or is_paper:
+        if name == headline or is_paper:
             ends = zip(*(table[name + end] for end in ("", "_low", "_high")), strict=True)
             columns[name] = Column(heading, [with_interval(*entry) or "–" for entry in ends])
         else:
             columns[name] = Column(heading, numbers(name))
-        if name == HEADLINE:
+        if name == headline:
             columns["iqm"] = Column((heading[0], "IQM"), numbers("iqm"))
             if table["n_failed"].any():
                 columns["pessimistic"] = Column((heading[0], "pessimistic"), numbers("pessimistic"))
@@ -215,8 +252,12 @@ def _markdown(found: Mapping[str, pd.DataFrame], results: Results, per_cell: dic
         parts += [tabulate(body, headers, tablefmt="pipe", disable_numparse=True)]
         parts += ["\n".join(f"- {markdown(note)}" for note in notes(rows, results))]
     if per_cell:
-        parts += [f"## {HEADLINE_NAME} by cell", tabulate(per_cell, "keys", tablefmt="pipe", disable_numparse=True)]
-        parts += ["Means and intervals as above. In brackets, where not all trials of a cell are ok: how many are."]
+        parts += [
+            f"## {results.headline_name} by cell",
+            tabulate(per_cell, "keys", tablefmt="pipe", disable_numparse=True),
+        ]
+        ends = "spreads" if is_resplit(results.trials) else "intervals"
+        parts += [f"Means and {ends} as above. In brackets, where not all trials of a cell are ok: how many are."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -224,19 +265,21 @@ def _per_cell(results: Results, order: pd.Series) -> dict[str, list[str]]:
     varying = results.cells
     if not varying:
         return {}
-    rows = summary(results.trials, ["label", *varying])
+    rows = summary(results.trials, ["label", *varying], [results.headline])
     names = [place_text(row) for row in rows[varying].to_dict("records")]
-    entries = pd.Series([_cell_text(row) for row in rows.itertuples()], index=[rows["label"], names])
+    entries = pd.Series(
+        [_cell_text(row, results.headline.name) for row in rows.itertuples()], index=[rows["label"], names]
+    )
     columns = rows[varying].set_axis(names, axis=0).drop_duplicates().sort_values(varying).index
     return {"method": list(map(markdown, order))} | {
         markdown(name): [entries.get((label, name), "not run") for label in order] for name in columns
     }
 
 
-def _cell_text(row: Any) -> str:
+def _cell_text(row: Any, headline: str) -> str:
     if row.n_ok == 0:
         return "failed" if row.n_failed else "not applicable"
-    mean, low, high = (getattr(row, HEADLINE + end) for end in ("", "_low", "_high"))
+    mean, low, high = (getattr(row, headline + end) for end in ("", "_low", "_high"))
     count = f" ({row.n_ok}/{row.n_trials})" if row.n_ok < row.n_trials else ""
     return with_interval(mean, low, high) + count
 
@@ -250,7 +293,9 @@ def _latex(rows: pd.DataFrame, results: Results) -> str:
     columns["method"] = columns["method"]._replace(texts=[escape(text) for text in columns["method"].texts])
     del columns["rank"], columns["failed"]
     lines = [f"% {one_line(note)}" for note in notes(rows, results)]
-    lines += [f"% {TIES} Sub- and superscripts: the ends of the interval."]
+    lines += [
+        f"% {ties(results)} Sub- and superscripts: the ends of the {'spread' if is_resplit(results.trials) else 'interval'}."
+    ]
     lines += [
         r"{\footnotesize\setlength{\tabcolsep}{2pt}%",
         rf"\begin{{tabular}}{{@{{}}l{'c' * (len(columns) - 1)}@{{}}}}",

@@ -17,7 +17,7 @@ from tabulate import tabulate
 from bench.report.results import HEADLINE_NAME, START, Results, is_ok
 from bench.report.texts import number, place_text
 from bench.run.store import write_text
-from bench.scores import HEADLINE, statistics
+from bench.scores import HEADLINE
 from bench.scores.training import ties
 from bench.text import csv_text, markdown
 
@@ -87,7 +87,7 @@ def table(results: Results) -> pd.DataFrame:
         row |= {name: own[name].mean() for name in ("score", "truth", "gap", "agreement", "n_ties")}
         row |= {"worse": own["is_worse"].mean(), "far": (own["gap"] > WORSE).mean()}
         for part in PARTS:
-            mean, low, high, _ = statistics.mean_interval(own.groupby("seed")[part].mean().to_numpy()[:, None])
+            mean, low, high, _ = results.over_seeds(own.groupby("seed")[part].mean().to_numpy()[:, None])
             row |= {part: mean[0], f"{part}_low": low[0], f"{part}_high": high[0]}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -20,10 +20,9 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.registry import CHANGES, CORNERS, ROLES, Facts
-from bench.report.results import STRATUM, Results, is_nested
+from bench.report.results import RESPLITS, SPREAD, STRATUM, Results, is_nested, is_resplit
 from bench.report.texts import difference_text, number, value_text, with_interval
 from bench.run.store import objects, write_text
-from bench.scores import statistics
 from bench.text import csv_text, markdown
 from datasets.oracle import NOT_COVERED, PROMISE_OF, TIE, YES
 from datasets.oracle import PROMISES as VERDICTS
@@ -186,9 +185,11 @@ def table(results: Results) -> pd.DataFrame:
     )
     for value, bounds in (("score", (0.0, 1.0)), ("gain", (-1.0, 1.0))):
         by_seed = rows.groupby([*groups.keys, "seed"])[value].mean().unstack()
-        mean, low, high, _ = statistics.mean_interval(by_seed.reindex(found.index).to_numpy(float).T, bounds=bounds)
+        mean, low, high, _ = results.over_seeds(by_seed.reindex(found.index).to_numpy(float).T, bounds=bounds)
         found[[value, f"{value}_low", f"{value}_high"]] = np.stack([mean, low, high], axis=1)
     found = found.reset_index()
+    if is_resplit(results.trials):
+        found[RESPLITS] = True
     known = {name: assumptions(facts) for name, facts in results.methods.items() if facts.role == "method"}
     found.insert(3, "assumes", found["method"].map(known).fillna(""))
     order = found.assign(
@@ -219,12 +220,13 @@ def _markdown(rows: pd.DataFrame) -> str:
         if promise in most
     ]
     meanings = [line.replace("promised theory", "theory").replace("promised by no", "by no") for line in meanings]
-    return "\n\n".join([*parts, MEANING, "\n".join(meanings)]) + "\n"
+    meaning = MEANING.format(interval=SPREAD if RESPLITS in rows else "95 % interval")
+    return "\n\n".join([*parts, meaning, "\n".join(meanings)]) + "\n"
 
 
 MEANING = (
     "Single latents, by what theory promises of them. First the gain: by how much the score exceeds that of the best floor on the latents of the same "
-    "cell and promise, mean over data seeds with its 95 % interval. Then the score (absolute Spearman correlation with the matched estimate, test), "
+    "cell and promise, mean over data seeds with its {interval}. Then the score (absolute Spearman correlation with the matched estimate, test), "
     f"and the part of the latents that score above {RECOVERED}; in brackets, where fewer trials than another method's are ok, how many latents there "
     "are. Bold: theory promises that what the method assumes suffices for all of these latents. Latents are averaged over the numbers of domains, and "
     "apart for each kind of data, between which the numbers of their children differ."

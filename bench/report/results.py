@@ -17,20 +17,28 @@ import numpy as np
 import pandas as pd
 
 from bench.registry import CORNERS, ROLES, Entry, Facts, UsageError
+from bench.report.halves import with_agreement
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
 from bench.run.store import Store, flaw, last_rows, objects, settled
 from bench.scores import HEADLINE, SCORES, Score, factors, metrics, training
-from bench.scores.statistics import mean_interval
+from bench.scores.statistics import Interval, mean_interval, spread
 from bench.statuses import FAILURES, OK
 from datasets import datasets
 from datasets.oracle import PROMISES
 
 assert metrics and training and factors, "imported for the scores that they declare"
 
+CONTENT, SUPPORT = "content_from_content", "support_ap"
+RANKED = (HEADLINE, CONTENT, SUPPORT)  # methods are ranked by the first of these that there is
 ORACLE, START = "oracle", "start"  # the role of trials that start at the truth, and the field that says so
 HEADLINE_NAME = SCORES[HEADLINE].axis.removesuffix(", test")
-OTHERS = ("error", "train_s", "has_truth")  # columns of every trial beside its scores; missing ones are NaN
+RESPLITS = "resplits"  # the column that says that data seeds only split one data set anew
+REPLICATES = (
+    "replicates"  # the column that says how many independent data sets there are, of which a data seed picks one
+)
+SPREAD = "spread over re-splits: least, greatest"  # what stands in the place of an interval there
+OTHERS = ("error", "train_s", "has_truth", RESPLITS)  # columns of every trial beside its scores; missing ones are NaN
 STRATUM = "stratum"  # the column that says in words where a trial's data lie on several dials, if its data set has words for it
 
 
@@ -83,12 +91,27 @@ class Results:
 
     def dials(self, at_least: int = 2) -> list[str]:
         """The `cells`, with `STRATUM` in the place of the dials that it sums up, where so many of those vary."""
-        known = [getattr(entry.cls, "stratum_of", ()) for entry in _registered(self.trials)]
+        known = [getattr(entry.cls, "stratum_of", ()) for entry in registered(self.trials)]
         summed = set(itertools.chain(*known)) & set(self.cells)
         if len(summed) < max(at_least, 1) or n_values(self.trials[STRATUM]) < 2:
             return self.cells
         rest = [field for field in self.cells if field not in summed]
         return [*rest, STRATUM]
+
+    @property
+    def headline(self) -> Score:
+        """The score by which methods are ranked: where no latent is known, but content or the support of the mixing is, that of these."""
+        return self.scores[next((name for name in RANKED if self.trials[name].notna().any()), HEADLINE)]
+
+    @property
+    def headline_name(self) -> str:
+        """What the headline is called in a sentence."""
+        return self.headline.axis.removesuffix(", test")
+
+    @property
+    def over_seeds(self) -> Callable[..., Interval]:
+        """What gives a mean over data seeds its interval, or, of seeds that only split one data set anew, the range of its scores."""
+        return spread if is_resplit(self.trials) else mean_interval
 
     @functools.cached_property
     def ok(self) -> pd.Series:
@@ -144,7 +167,7 @@ def _labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
     return found
 
 
-def _registered(trials: pd.DataFrame) -> list[Entry]:
+def registered(trials: pd.DataFrame) -> list[Entry]:
     """What is registered here of the data sets of `trials`: a report executes no plug-in, and knows of its data sets only their facts."""
     return [datasets[name] for name in trials["dataset"].unique() if name in datasets.names()]
 
@@ -152,7 +175,7 @@ def _registered(trials: pd.DataFrame) -> list[Entry]:
 def _strata(trials: pd.DataFrame, fields: Sequence[str]) -> pd.Series:
     """The `stratum` of each trial's data; None where its data set has none, is not registered here, or never had such fields."""
     found = pd.Series(None, trials.index, dtype=object)
-    for entry in _registered(trials):
+    for entry in registered(trials):
         if hasattr(entry.cls, STRATUM):
             rows = trials[trials["dataset"] == entry.name]
             own = [field for field in fields if field in entry.fields]
@@ -210,6 +233,16 @@ def is_ok(trials: pd.DataFrame) -> pd.Series:
     return (trials["status"] == OK) & (trials[HEADLINE].notna() | trials["has_truth"].eq(False))
 
 
+def is_resplit(trials: pd.DataFrame) -> bool:
+    """Whether data seeds only split one data set anew, here or in a part: no interval or test may count them as independent.
+
+    A user's file was always one in rows that do not say so.
+    """
+    if RESPLITS not in trials:
+        return False
+    return bool((trials[RESPLITS].eq(True) | (trials[RESPLITS].isna() & trials["dataset"].eq("file"))).any())
+
+
 def is_failed(trials: pd.DataFrame) -> pd.Series:
     """Which trials went wrong, in whatever way: their status says so, or they claim to be ok without a score."""
     return trials["status"].isin(FAILURES) | ((trials["status"] == OK) & ~is_ok(trials))
@@ -222,7 +255,8 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (
     """One row per combination of the columns `by`: the counts of its trials, and each score's mean over data seeds.
 
     A score S becomes S (the mean over seeds of the seed's mean over its ok trials), S_low and S_high (the ends of its 95 % interval);
-    NaN where there is nothing to compute them from. n_seeds counts seeds with an ok trial.
+    NaN where there is nothing to compute them from. n_seeds counts seeds with an ok trial. Of re-splits of one data set the ends are the
+    least and the greatest of the seeds' means, and a column `resplits` says so.
     """
     trials = trials.reset_index(drop=True)
     ok, failed = is_ok(trials), is_failed(trials)
@@ -233,13 +267,16 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (
     rows["n_ok"] = ok.groupby(group).sum()
     rows["n_failed"] = failed.groupby(group).sum()
     rows["n_not_applicable"] = rows["n_trials"] - rows["n_ok"] - rows["n_failed"]
-    parts = [rows]
+    if is_resplit(trials):
+        rows[RESPLITS] = True
+    over_seeds = spread if is_resplit(trials) else mean_interval
+    means: dict[str, np.ndarray] = {}
     for score in scores:
         by_seed = trials[score.name].where(ok).groupby([group, trials["seed"]]).mean().unstack()
-        mean, low, high, _ = mean_interval(by_seed.to_numpy(float).T, bounds=score.range)
-        of_score = {score.name: mean, f"{score.name}_low": low, f"{score.name}_high": high}
-        parts.append(pd.DataFrame(of_score, index=rows.index))
-    return pd.concat(parts, axis=1).reset_index(drop=True)
+        mean, low, high, _ = over_seeds(by_seed.to_numpy(float).T, bounds=score.range)
+        means |= {score.name: mean, f"{score.name}_low": low, f"{score.name}_high": high}
+    # At once: a frame whose columns are put in one by one is slow.
+    return pd.concat([rows, pd.DataFrame(means, index=rows.index)], axis=1).reset_index(drop=True)
 
 
 class ScoreArray(NamedTuple):
@@ -297,12 +334,16 @@ def gather(stores: Sequence[Store], where: str | None = None) -> Results:
     if trials.empty:
         raise UsageError(f"all {len(everything)} trials are of earlier code or data; run the same command again")
     n_superseded = len(everything) - len(trials)
-    trials["data_seed"] = trials.root_seed.astype(str) + "/" + trials.seed.astype(str)
-    # Seeds of different root seeds are different data.
-    trials["seed"] = trials.groupby(["root_seed", "seed"]).ngroup() if trials.root_seed.nunique() > 1 else trials.seed
+    # Seeds of different root seeds are different data, unless a seed picks one of several data sets: then it does so under every root seed.
+    n_sets = trials.get(REPLICATES, pd.Series(np.nan, trials.index))
+    of_root = trials.root_seed.astype(str).mask(pd.to_numeric(n_sets, errors="coerce") > 1, "any")
+    trials["data_seed"] = of_root + "/" + trials.seed.astype(str)
+    trials["seed"] = trials.groupby([of_root, "seed"]).ngroup() if of_root.nunique() > 1 else trials.seed
     planned = pd.concat([store.planned() for store in stores], ignore_index=True).drop_duplicates("trial_id")
     planned = planned[_is_of(planned, codes)]
     missing = planned[~planned.trial_id.isin(everything.trial_id)].method.value_counts().to_dict()
+    halved = [entry.name for entry in registered(trials) if getattr(entry.cls, "has_halves", False)]
+    trials = with_agreement(trials, halved, sorted(fields), runs)
     if where:
         trials = select(trials, where)
         manifest = {**manifest, "name": f"{manifest['name']}, where {where}"}
@@ -453,7 +494,7 @@ def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
 
     Latents that cannot be read are left out, and noted in the damages of their run.
     """
-    return _example(results, results.ok & results.trials.has_truth.eq(True))
+    return _example(results, results.ok & (results.trials.has_truth.eq(True) | results.trials[SUPPORT].notna()))
 
 
 def _example(results: Results, wanted: pd.Series) -> tuple[dict[str, dict[str, np.ndarray]], str]:

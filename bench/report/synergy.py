@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from bench.registry import CORNERS
 from bench.report.power import LEVEL, POWER, needed_seeds
-from bench.report.results import HEADLINE_NAME, STRATUM, Results, by_value, is_failed, score_array, varying
+from bench.report.results import HEADLINE_NAME, STRATUM, Results, by_value, is_failed, is_resplit, score_array, varying
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import write_text
 from bench.scores import HEADLINE, statistics
@@ -68,7 +68,9 @@ def obstacles(results: Results) -> dict[str, str]:
         ]
         own = _ranked(results.trials, ladder.values())
         settings = _settings(own, results.method_fields)
-        if unknown:
+        if is_resplit(results.trials):
+            found[name] = "all data seeds are re-splits of one data set, which are no evidence about new data"
+        elif unknown:
             found[name] = f"no method of it assumes {' or '.join(unknown)}"
         elif missing:
             found[name] = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in the run"

@@ -48,12 +48,14 @@ def p_text(p: float) -> str:
 
 
 def seeds_text(summarised: pd.DataFrame) -> str:
-    """How many data seeds stand behind the means of a `bench.report.results.summary`: "5 data seeds", or "4 to 5 data seeds"."""
+    """How many data seeds stand behind the means of a `bench.report.results.summary`: "5 data seeds", "4 to 5 data seeds", "5 re-splits of one data set"."""
     counts = summarised.loc[summarised["n_seeds"] > 0, "n_seeds"]
     if counts.empty:
         return "no data seed"
     few, many = counts.min(), counts.max()
-    return (f"{many}" if few == many else f"{few} to {many}") + f" data seed{'s' if many > 1 else ''}"
+    seed = "re-split" if "resplits" in summarised else "data seed"
+    text = (f"{many}" if few == many else f"{few} to {many}") + f" {seed}{'s' if many > 1 else ''}"
+    return f"{text} of one data set" if "resplits" in summarised else text
 
 
 def seconds_text(value: float) -> str:

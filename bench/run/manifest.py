@@ -22,7 +22,7 @@ from datasets import DATA_VERSION, datasets
 from methods import methods
 
 SPLITS = (
-    "train, validation and test are drawn independently from one generator; all scores but objective and consistency are on test, "
+    "train, validation and test are drawn independently from one generator, or are parts of a user's data; all scores but objective and consistency are on test, "
     "from posterior means; matchings and probes are fitted on validation."
 )
 TRAIN_S = "Seconds of training per trial: those of its pack divided by the trials in it."

@@ -709,7 +709,10 @@ def _are_latents(arrays: Mapping[str, np.ndarray]) -> bool:
     z, z_hat, domains = (arrays[name] for name in ("z", "z_hat", "domains"))
     if z.ndim != 2 or z_hat.ndim != 2 or domains.ndim != 1 or not 0 < len(z) == len(z_hat) == len(domains):
         return False
-    widths = {"support": z.shape[1], "strength": z_hat.shape[1]}
+    n_latents = z.shape[1] or (
+        len(arrays["match"]) if "match" in arrays else 0
+    )  # without any the match is of the support
+    widths = {"support": n_latents, "strength": z_hat.shape[1]}
     return all(arrays[name].shape[1:] == (width,) for name, width in widths.items() if name in arrays)
 
 

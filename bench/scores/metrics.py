@@ -27,6 +27,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from bench.scores import OWN, SCORES, score
 from datasets.columns import is_constant, rounding
 
+DEALS = 200  # of the strengths of edges, for what is scored by chance where the match is by the support
 EDGE = 0.1  # standard deviations of an observed variable: what counts as an edge of the estimated support
 LARGEST = 1e100  # squares and sums of larger values overflow
 FEWEST_IN_DOMAIN = 3
@@ -93,15 +94,22 @@ class Evaluation:
                 raise ValueError(f"{name} has {widths[0]} columns on validation and {widths[1]} on test")
         return cls(validation, test, changing, supports)
 
+    @classmethod
+    def of_supports(cls, supports: Supports) -> Evaluation:
+        """The evaluation of supports where no latent is known: what is scored then are the edges alone."""
+        nothing = Encoded(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0, dtype=int))
+        return cls(nothing, nothing, None, supports)
+
     def scores(self) -> tuple[dict[str, Any], list[str]]:
         """Every score of `SCORES` that is computed from latents, and what went wrong with scores of plug-ins, a sentence each.
 
+        Where no latent is known these are the scores of the support, and no plug-in's.
         A score is a float, or None; one per latent a list of n_latents floats. A plug-in's that raises or gives anything else is None.
         """
         found: dict[str, Any] = {}
         wrong = []
         for name, record in SCORES.items():
-            if record.compute is None:
+            if record.compute is None or not (self.has_latents or name in OF_SUPPORT):
                 continue
             try:
                 found[name] = _number(record.compute(self), record.per_latent)
@@ -136,16 +144,36 @@ class Evaluation:
         """Whether some latents change between domains and some do not."""
         return self.changing is not None and bool(self.changing.any()) and not self.changing.all()
 
+    @property
+    def has_latents(self) -> bool:
+        """Whether true latents are known."""
+        return self.test.z.shape[1] > 0
+
+    @functools.cached_property
+    def edge_of(self) -> dict[int, int]:
+        """The estimated latent whose edges are scored against those of each true one: by the latents, or else by the support itself."""
+        if self.has_latents or self.supports is None:
+            return self.estimate_of
+        return matched_by_support(self.supports)
+
     @functools.cached_property
     def edges(self) -> tuple[np.ndarray, np.ndarray] | None:
         """True edges (boolean) and strength of the estimated ones, matched, both (n_observed * n_latents,); None without a score."""
         supports = self.supports
         if supports is None or supports.true.all() or not supports.true.any():
             return None
-        strength = np.zeros(supports.true.shape)
-        for latent, estimate in self.estimate_of.items():
-            strength[:, latent] = supports.strength[:, estimate]
-        return supports.true.ravel().astype(bool), strength.ravel()
+        return supports.true.ravel().astype(bool), _matched_strength(supports, self.edge_of).ravel()
+
+    @functools.cached_property
+    def dealt(self) -> np.ndarray:
+        """Matched strengths (DEALS, n_observed * n_latents) of deals of the strengths to all entries at random, each matched anew."""
+        assert self.supports is not None, "only a support that is known is scored"
+        rng = np.random.default_rng(0)
+        deals = []
+        for _ in range(DEALS):
+            own = Supports(self.supports.true, rng.permuted(self.supports.strength))
+            deals.append(_matched_strength(own, matched_by_support(own)).ravel())
+        return np.stack(deals)
 
 
 def evaluate(
@@ -319,9 +347,10 @@ CHANCE_SOURCE = "Bestgen 2015; ties and unmatched latents are this project's"
 )
 def support_ap(e: Evaluation) -> float | None:
     """Average precision of the estimated support of the mixing: its entries, true or not, ranked by the strength E |dx_k/dz_i| * std(z_i)
-    of the decoder (test, x of unit variance) of the estimate that mcc_spearman matched to the latent, 0 for an unmatched one. Empty
-    without a decoder, with a read-out behind the encoder, or where the true latents or their support are not known or the support is
-    full."""
+    of the decoder (test, x of unit variance; of a linear method its loadings) of the estimate that mcc_spearman matched to the latent, 0 for
+    an unmatched one. Where no true latent is known, the match is the one-to-one assignment with the largest sum of correlations between
+    the strengths of an estimate and the true support of a latent. Empty without a decoder, with a read-out behind the encoder, or where
+    the support is not known or is full."""
     return None if e.edges is None else float(average_precision_score(*e.edges))
 
 
@@ -347,8 +376,13 @@ def support_f1(e: Evaluation) -> float | None:
 )
 def support_ap_chance(e: Evaluation) -> float | None:
     """What support_ap is on average if the strengths of all matched latents are dealt to their entries at random, the match and ties
-    being kept. Empty where support_ap is."""
-    return None if e.edges is None else expected_average_precision(*e.edges, _matched_entries(e))
+    being kept. Where no true latent is known, the match follows the strengths: then it is the mean over 200 random deals of all strengths,
+    each matched anew. Empty where support_ap is."""
+    if e.edges is None:
+        return None
+    if e.has_latents:
+        return expected_average_precision(*e.edges, _matched_entries(e))
+    return float(average_precisions(e.edges[0], e.dealt).mean())
 
 
 @score(
@@ -360,7 +394,12 @@ def support_ap_chance(e: Evaluation) -> float | None:
 )
 def support_f1_chance(e: Evaluation) -> float | None:
     """What support_f1 is on average if the strengths are dealt as for support_ap_chance: as many entries are called edges, at random."""
-    return None if e.edges is None else expected_f1(e.edges[0], e.edges[1] > EDGE, _matched_entries(e))
+    if e.edges is None:
+        return None
+    if e.has_latents:
+        return expected_f1(e.edges[0], e.edges[1] > EDGE, _matched_entries(e))
+    called = e.dealt > EDGE
+    return float((2 * called[:, e.edges[0]].sum(axis=1) / (called.sum(axis=1) + e.edges[0].sum())).mean())
 
 
 @score(
@@ -387,6 +426,16 @@ def support_ap_gain(e: Evaluation) -> float | None:
 def support_f1_gain(e: Evaluation) -> float | None:
     """(support_f1 - support_f1_chance) / (1 - support_f1_chance). Empty where support_f1 is, or where chance is 1."""
     return _gain(support_f1(e), support_f1_chance(e))
+
+
+OF_SUPPORT = (
+    "support_ap",
+    "support_f1",
+    "support_ap_chance",
+    "support_f1_chance",
+    "support_ap_gain",
+    "support_f1_gain",
+)
 
 
 def matched_spearman(validation: Encoded, test: Encoded) -> float:
@@ -471,6 +520,39 @@ def _rounding(split: Encoded) -> tuple[float, float]:
 
 
 # --- supports
+
+
+def matched_by_support(supports: Supports) -> dict[int, int]:
+    """The estimated latent of each true one, by the one-to-one assignment with the largest sum of correlations over observed variables.
+
+    Correlated are the strengths of an estimate and the true support of a latent. An estimate whose strengths are all equal is no match.
+    """
+    true, strength = supports.true.astype(float), supports.strength.astype(float)
+    units = []
+    for columns in (true, strength):
+        centred = np.where(is_constant(columns), 0, columns - columns.mean(axis=0))
+        units.append(centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-300))
+    latents, estimates = linear_sum_assignment(units[0].T @ units[1], maximize=True)
+    alive = units[1].any(axis=0)
+    return {int(latent): int(e) for latent, e in zip(latents, estimates, strict=True) if alive[e]}
+
+
+def _matched_strength(supports: Supports, match: dict[int, int]) -> np.ndarray:
+    """The strength of the edges of each true latent's match, (n_observed, n_latents), 0 where it has none."""
+    strength = np.zeros(supports.true.shape)
+    for latent, estimate in match.items():
+        strength[:, latent] = supports.strength[:, estimate]
+    return strength
+
+
+def average_precisions(true: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """The average precision of each row of `strength` (n_rows, n_entries), of which those where `true` (n_entries,) are edges.
+
+    An edge's precision is that of all entries no weaker than it. That is scikit-learn's average_precision_score, of many rows at once.
+    """
+    n_edges = rankdata(-strength[:, true], method="max", axis=1)
+    n_entries = rankdata(-strength, method="max", axis=1)[:, true]
+    return (n_edges / n_entries).mean(axis=1)
 
 
 def expected_average_precision(true: np.ndarray, strength: np.ndarray, matched: np.ndarray) -> float:

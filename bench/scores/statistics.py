@@ -82,6 +82,21 @@ def mean_interval(
     return Interval(*(each.reshape(scores.shape[:-2] + scores.shape[-1:]) for each in found))
 
 
+def spread(scores: np.ndarray, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
+    """Mean over seeds with the least and the greatest score in the place of an interval, and no p: of seeds that are no independent data.
+
+    `scores` (..., n_seeds, n_cells), `bounds` and what is NaN are as in `mean_interval`.
+    """
+    scores = np.asarray(scores, dtype=float)
+    present = ~np.isnan(scores)
+    n = present.sum(axis=-2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(present, scores, 0.0).sum(axis=-2) / n
+    low = np.where(present, scores, np.inf).min(axis=-2, initial=np.inf)
+    high = np.where(present, scores, -np.inf).max(axis=-2, initial=-np.inf)
+    return Interval(mean, np.where(n < 2, np.nan, low), np.where(n < 2, np.nan, high), np.full(mean.shape, np.nan))
+
+
 def _on_the_logit_scale(mean: np.ndarray, half: np.ndarray, lowest: float, highest: float) -> np.ndarray:
     """The ends (2, n_columns) of intervals mean -+ `half` that are symmetric in log((s - lowest) / (highest - s)), by the delta method."""
     width = highest - lowest

@@ -56,6 +56,30 @@ RECON_NMSE = declare(
         non_negative=True,
     )
 )
+HALVES = declare(
+    Score(
+        "halves_agreement",
+        "Agreement of halves: mcc_spearman of the estimates of a model against those of one trained on the other half of the data set, on the "
+        "first 500 points of the test split, which neither half has. Needs no ground truth, and proves nothing alone: a method can agree with itself "
+        "and be wrong. Empty where data seeds are no halves, or without the other one.",
+        "this project",
+        heading=("halves", "agreement"),
+        axis="Agreement of halves, test",
+        tables=("terminal", "paper"),
+        bounded=True,
+        non_negative=True,
+    )
+)
+HALVES_CHANCE = declare(
+    Score(
+        "halves_agreement_chance",
+        "What halves_agreement is on average, over 20 times, if the points of one half are shuffled. Empty where halves_agreement is.",
+        "this project",
+        axis="Agreement of halves by chance, test",
+        bounded=True,
+        non_negative=True,
+    )
+)
 
 
 def ties(objectives: np.ndarray) -> np.ndarray:

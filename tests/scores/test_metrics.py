@@ -15,7 +15,15 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import average_precision_score, f1_score, r2_score
 
 from bench.scores import SCORES, metrics
-from bench.scores.metrics import Encoded, Evaluation, Supports, evaluate, matched_spearman
+from bench.scores.metrics import (
+    Encoded,
+    Evaluation,
+    Supports,
+    average_precisions,
+    evaluate,
+    matched_by_support,
+    matched_spearman,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")  # a warning on the way to a number is a bug
 
@@ -697,3 +705,53 @@ def test_the_gain_over_chance_is_one_of_the_true_support_and_zero_on_average_of_
             values.append(SCORES[name].compute(e))
     for values in gains.values():
         assert np.mean(values) == pytest.approx(0, abs=5 * np.std(values) / np.sqrt(len(values)))
+
+
+class TestSupportsWithoutLatents:
+    """What is scored where the support of the mixing is known and no latent is: the match is by the support itself."""
+
+    def supports(self, seed=0, n_observed=12, n_latents=3, n_estimated=4):
+        rng = np.random.default_rng(seed)
+        true = np.arange(n_observed)[:, None] % n_latents == np.arange(n_latents)
+        return Supports(true, rng.random((n_observed, n_estimated)))
+
+    def test_a_permuted_support_is_recovered_whatever_the_scale_of_each_latent(self):
+        true = self.supports().true
+        strength = (true * [1.0, 20.0, 0.3] + 0.01)[:, [2, 0, 1]]
+        evaluation = Evaluation.of_supports(Supports(true, strength))
+        assert evaluation.edge_of == {0: 1, 1: 2, 2: 0}
+        assert matched_by_support(Supports(true, strength)) == {0: 1, 1: 2, 2: 0}
+
+    def test_the_match_is_the_best_of_all_by_correlation(self):
+        for seed in range(5):
+            supports = self.supports(seed)
+            correlation = np.corrcoef(supports.true.T, supports.strength.T)[:3, 3:]
+            found = matched_by_support(supports)
+            best = max(sum(correlation[i, e] for i, e in enumerate(p)) for p in permutations(range(4), 3))
+            assert sum(correlation[i, e] for i, e in found.items()) == pytest.approx(best)
+
+    def test_a_latent_without_edges_is_no_match(self):
+        true = self.supports().true
+        assert matched_by_support(Supports(true, true * [1.0, 0.0, 1.0])) == {0: 0, 2: 2}
+
+    def test_average_precisions_are_those_of_scikit_learn_with_ties(self):
+        rng = np.random.default_rng(0)
+        true, strength = rng.random(30) < 0.3, rng.integers(0, 6, size=(40, 30)) / 5
+        expected = [average_precision_score(true, row) for row in strength]
+        np.testing.assert_allclose(average_precisions(true, strength), expected)
+
+    def test_chance_is_the_mean_score_of_strengths_that_tell_nothing(self):
+        supports = self.supports(n_observed=25, n_latents=5, n_estimated=5)
+        found, _ = Evaluation.of_supports(supports).scores()
+        rng = np.random.default_rng(1)
+        others = [Evaluation.of_supports(Supports(supports.true, rng.random((25, 5)))) for _ in range(200)]
+        assert found["support_ap_chance"] == pytest.approx(np.mean([metrics.support_ap(e) for e in others]), abs=0.02)
+        assert found["support_f1_chance"] == pytest.approx(np.mean([metrics.support_f1(e) for e in others]), abs=0.02)
+        # A match by the support profits from the choice: chance is above the density of the support.
+        assert found["support_ap_chance"] > supports.true.mean() + 0.05
+
+    def test_only_the_support_is_scored(self):
+        found, wrong = Evaluation.of_supports(self.supports()).scores()
+        assert set(found) == {name for name in SCORES if name.startswith("support_")} and not wrong
+        full = Supports(np.ones((4, 2), dtype=bool), np.ones((4, 2)))
+        assert set(Evaluation.of_supports(full).scores()[0].values()) == {None}

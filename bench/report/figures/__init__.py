@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from bench.report.figures.agreement import agreement_and_score
 from bench.report.figures.costs import cost_and_score
+from bench.report.figures.halves import agreement_of_halves
 from bench.report.figures.latents import recovered_latents, recovered_support
 from bench.report.figures.lines import score_lines
 from bench.report.figures.maps import phase_diagram, promise_map, synergy_map
@@ -26,7 +27,7 @@ from bench.run.store import write_bytes
 from bench.scores import HEADLINE
 
 __all__ = [
-    "WIDTH", "Drawn", "Page", "agreement_and_score", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
+    "WIDTH", "Drawn", "Page", "agreement_and_score", "agreement_of_halves", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
     "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "score_lines", "setting", "swap_grids", "synergy_map", "traversals",
 ]  # fmt: skip
 
@@ -54,13 +55,13 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
     """Every figure that `results` allow. `style` is a matplotlib style, by name or file, for what is not decided here."""
     results = with_plain_texts(with_short_paths(results))
     images, of_images = pictured(results)
-    has_scores = bool((results.ok & results.trials[HEADLINE].notna()).any())
+    has_scores = bool((results.ok & results.trials[results.headline.name].notna()).any())
     if not has_scores and not images:
         return Drawn([], ["No figure is drawn, since no trial has a score."])
-    draws = [score_lines, synergy_map, critical_difference, performance_profiles, recovery_by_promise, cost_and_score]
-    draws.append(agreement_and_score)
-    if len(results.cells) > 1:
-        draws.insert(1, phase_diagram)
+    draws = [score_lines, cost_and_score, agreement_of_halves]
+    if results.headline.name == HEADLINE:
+        draws += [synergy_map, critical_difference, performance_profiles, recovery_by_promise, agreement_and_score]
+        draws += [phase_diagram] * (len(results.cells) > 1)
     kept, where = example(results)
     with tempfile.TemporaryDirectory() as own:
         paths = [path for draw in draws * has_scores for path in draw(results, own, style=style)]

@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 
 from bench.report.figures import page
 from bench.report.figures.looks import looks
-from bench.report.results import Results
+from bench.report.results import Results, registered
 from bench.report.texts import number
 
 N_POINTS = 1000  # of a scatter plot
@@ -40,7 +40,7 @@ def recovered_latents(results: Results, kept: Kept, where: str, folder: str | Pa
     """
     roles = dict(zip(results.trials["label"], results.trials["role"], strict=True))
     wanted = [label for label in looks(results) if roles[label] != "floor"]
-    names = [label for label in wanted if label in kept]
+    names = [label for label in wanted if label in kept and kept[label]["z"].shape[1]]
     if not names:
         return []
     points = pd.concat([_matched_points(label, kept[label]) for label in names], ignore_index=True)
@@ -89,8 +89,13 @@ def _matches(z: np.ndarray, z_hat: np.ndarray, match: np.ndarray | None) -> tupl
     ranks, ranks_hat = (_standardised(rankdata(values, axis=0)) for values in (z, z_hat))
     correlation = np.nan_to_num(ranks.T @ ranks_hat / len(z))
     if match is not None:
-        return correlation, {latent: int(estimate) for latent, estimate in enumerate(match) if estimate >= 0}
+        return correlation, _given(match)
     return correlation, dict(zip(*linear_sum_assignment(-np.abs(correlation)), strict=True))
+
+
+def _given(match: np.ndarray) -> dict[int, int]:
+    """The estimate of each true latent that has one, by `match` (n_latents,), -1 where there is none."""
+    return {latent: int(estimate) for latent, estimate in enumerate(match) if estimate >= 0}
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:
@@ -159,17 +164,21 @@ def recovered_support(results: Results, kept: Kept, where: str, folder: str | Pa
     parts = [_edges("true", support, np.where(support, np.nan, 0.0))]
     parts += [_recovered_edges(label, kept[label]) for label in known]
     edges = pd.concat(parts, ignore_index=True)
+    names = _names(results, support.shape)
     caption = (
         "The support of the mixing and how strongly each observed variable depends on the estimate matched to each latent, "
         "E |dx_k/dz_i| times the standard deviation of the estimate, with observed variables of unit variance, over the test "
-        f"split of one data seed of one cell ({where}). Outlined: the true edges. Methods with a decoder. No interval: this is a single trial."
+        f"split of one data seed of one cell ({where}). Outlined: the true edges. Methods with a decoder or with loadings. No interval: this is a single trial."
     )
-    return page.save(_draw_edges(edges), edges, caption, folder, "recovered_support")
+    if not kept[known[0]]["z"].shape[1]:
+        caption += " No latent is known: estimates are matched by the support itself, which chance profits from too."
+    return page.save(_draw_edges(edges, names), edges, caption, folder, "recovered_support")
 
 
 def _recovered_edges(label: str, kept: Mapping[str, np.ndarray]) -> pd.DataFrame:
     z, z_hat = (np.asarray(kept[name], dtype=float) for name in ("z", "z_hat"))
-    _, matches = _matches(z, z_hat, kept.get("match"))
+    match = kept.get("match")
+    matches = _given(match) if match is not None else _matches(z, z_hat, None)[1]
     strength = np.zeros(kept["support"].shape)
     for latent, estimate in matches.items():
         strength[:, latent] = kept["strength"][:, estimate]
@@ -182,7 +191,17 @@ def _edges(label: str, support: np.ndarray, strength: np.ndarray) -> pd.DataFram
     return pd.DataFrame({name: np.asarray(values).ravel() for name, values in columns.items()}).assign(label=label)
 
 
-def _draw_edges(edges: pd.DataFrame) -> Figure:
+def _names(results: Results, shape: tuple[int, ...]) -> list[Sequence[str]]:
+    """What the observed variables and the latents of the data are called, by numbers where their data set, or a plug-in's, has no names."""
+    known = [entry.cls for entry in registered(results.trials)]
+    found: list[Sequence[str]] = [[str(place + 1) for place in range(n)] for n in shape]
+    for axis, name in enumerate(("observed", "latents")):
+        own = getattr(known[0], name, ()) if len(known) == 1 else ()
+        found[axis] = list(own) if len(own) == shape[axis] else found[axis]
+    return found
+
+
+def _draw_edges(edges: pd.DataFrame, names_of: Sequence[Sequence[str]]) -> Figure:
     names = list(edges["label"].unique())
     n_latents, n_observed = edges["latent"].max(), edges["observed"].max()
     n_columns = min(len(names), max(1, int((page.WIDTH - 0.7) / max(0.75, MIN_CELL[0] * n_latents + 0.1))))
@@ -206,15 +225,19 @@ def _draw_edges(edges: pd.DataFrame) -> Figure:
         for row, column in own.loc[own["true"], ["observed", "latent"]].to_numpy() - 0.9:
             axes.add_patch(Rectangle((column, row), 0.8, 0.8, fill=False, edgecolor=TRUE_EDGE, linewidth=1))
         axes.set_title(page.wrapped(name, width + 0.1), linespacing=1.1)
-        axes.set_xticks(*_ticks(n_latents) if place + n_columns >= len(names) else ((), ()))
-        axes.set_yticks(*_ticks(n_observed) if place % n_columns == 0 else ((), ()))
+        axes.set_xticks(*_ticks(names_of[1]) if place + n_columns >= len(names) else ((), ()))
+        axes.set_yticks(*_ticks(names_of[0]) if place % n_columns == 0 else ((), ()))
     figure.supxlabel("Latent", fontsize=8)
     figure.supylabel("Observed variable", fontsize=8)
     page.colour_bar(figure, ScalarMappable(norm, "Greys"), grid, "Strength of the edge")
     return figure
 
 
-def _ticks(n: int) -> tuple[Sequence[float], Sequence[str]]:
-    """Places and numbers of at most about 10 of `n` rows or columns."""
-    shown = range(1, n + 1, math.ceil(n / 10))
-    return [each - 0.5 for each in shown], [str(each) for each in shown]
+def _ticks(names: Sequence[str]) -> tuple[Sequence[float], Sequence[str]]:
+    """Places and names of at most about 10 rows or columns, of names that are no longer than a number."""
+    least = math.ceil(len(names) / 10)
+    step = next(
+        (step for step in range(least, 2 * least) if len(names) % step == 0), least
+    )  # whole groups, if it can be
+    shown = range(0, len(names), step)
+    return [each + 0.5 for each in shown], [names[each] for each in shown]

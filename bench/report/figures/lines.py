@@ -15,20 +15,20 @@ from bench.report.figures import page
 from bench.report.figures.looks import Look, draw_points, families, fit, legend_below, legend_height, looks
 from bench.report.results import Results
 from bench.report.texts import seeds_text
-from bench.scores import HEADLINE
 
 STEP = 0.045  # inches between the intervals of two methods, where there is room for it
 PANEL = (1.6, 1.0)  # inches: the height of a panel, and the least where there are many
 
 
 @page.printed
-def score_lines(results: Results, folder: str | Path, score: str = HEADLINE) -> list[Path]:
-    """score_lines.*: the score of each label against the number of domains, a panel for each degree of violation.
+def score_lines(results: Results, folder: str | Path, score: str | None = None) -> list[Path]:
+    """score_lines.*: the score, by default the headline, of each label against the number of domains, a panel for each degree of violation.
 
     Where one of the two does not vary, another field of the data that does takes its place. Where none varies, the labels are listed.
     More methods than a panel has room for are drawn ladder by ladder. Bars are 95 % intervals over seeds; at each value of the dial they
     stand side by side.
     """
+    score = score or results.headline.name
     dials = [page.axis(field, results.trials[field]) for field in page.choose(results)]
     fields = [dial.field for dial in dials]
     shown = looks(results)

@@ -263,6 +263,8 @@ def colour_bar(figure: Figure, colours: ScalarMappable, axes: Sequence[Axes], la
 
 def interval(rows: pd.DataFrame, what: str) -> str:
     n_seeds = int(rows["n_seeds"].max())
+    if "resplits" in rows:
+        return f"{what}: spread over re-splits, from the least to the greatest. " if n_seeds > 1 else ""
     return f"{what}: 95 % {interval_name(n_seeds)} intervals over data seeds. " if n_seeds > 1 else ""
 
 
@@ -298,5 +300,5 @@ def save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path, n
     figure.dpi = DPI
     write_atomically(paths["svg"], lambda file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}))
     write_text(paths["csv"], csv_text(data))
-    write_text(paths["txt"], textwrap.fill(caption, 100) + "\n")
+    write_text(paths["txt"], textwrap.fill(caption, 100, break_on_hyphens=False) + "\n")
     return list(paths.values())

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bench.report.figures import page
 from bench.report.figures.looks import Look, draw_points, families, legend_below, legend_height, looks
-from bench.report.results import Results
+from bench.report.results import RESPLITS, Results, is_resplit
 from bench.report.texts import seeds_text
 from bench.scores import HEADLINE, statistics
 from bench.statuses import NOT_APPLICABLE
@@ -37,8 +37,9 @@ def performance_profiles(results: Results, folder: str | Path) -> list[Path]:
     rows = _shares(own, list(shown), thresholds)
     axis = results.scores[HEADLINE].axis
     figure = _draw(results, rows, shown, f"Threshold on {axis}")
+    seeds = "re-splits" if is_resplit(results.trials) else "data seeds"
     caption = (
-        f"Performance profiles: the fraction of trials (cells by data seeds) with {axis} above a threshold; higher is "
+        f"Performance profiles: the fraction of trials (cells by {seeds}) with {axis} above a threshold; higher is "
         f"better, and a failed trial is above none. {page.interval(rows, 'Bars at the markers')}{seeds_text(rows)}. {page.counts(results)}"
     )
     return page.save(figure, rows, caption, folder, "performance_profiles")
@@ -52,10 +53,12 @@ def _shares(trials: pd.DataFrame, labels: Sequence[str], thresholds: np.ndarray)
         scores = group.to_numpy(float)[None, :]
         place = labels.index(label), np.searchsorted(seeds, seed)
         shares[place] = statistics.performance_profile(scores, thresholds)
-    mean, low, high, _ = statistics.mean_interval(shares, bounds=(0, 1))
+    mean, low, high, _ = (statistics.spread if is_resplit(trials) else statistics.mean_interval)(shares, bounds=(0, 1))
     rows = pd.MultiIndex.from_product([labels, thresholds], names=["label", "threshold"]).to_frame(index=False)
     rows[["share", "share_low", "share_high"]] = np.stack([mean, low, high], -1).reshape(-1, 3)
     roles = trials.drop_duplicates("label").set_index("label")["role"]
+    if is_resplit(trials):
+        rows[RESPLITS] = True
     return rows.assign(n_seeds=len(seeds), role=rows["label"].map(roles))
 
 
