@@ -11,7 +11,7 @@ import numpy as np
 from bench.plan.identity import data_seed
 from bench.plan.trials import Trial, data_facts, fingerprint
 from bench.train.errors import NotApplicable
-from datasets import Instance, oracle
+from datasets import Instance, Units, oracle
 from datasets.columns import is_constant
 
 
@@ -49,7 +49,7 @@ def generated(dataset: Any, root_seed: int, seed: int, content: str | None) -> I
         name: dataclasses.replace(split, x=(split.x - mean) / std)
         for name, split in (("train", instance.train), ("validation", instance.validation), ("test", instance.test))
     }
-    return dataclasses.replace(instance, **splits)
+    return dataclasses.replace(instance, **splits, units=(*instance.units, Units(mean, std)))
 
 
 def scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
