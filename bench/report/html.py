@@ -63,7 +63,7 @@ def write(
         pairs_meaning=comparisons.MEANING,
         figures=[_figure(page) for page in _ordered(drawn.pages)],
         cells=_cells(results),
-        headline=_heading(results.scores[HEADLINE]),
+        headline=_heading(results.headline),
         commands=[f"{entry['command']}  # commit {_commit(entry)}" for entry in commands] + [command] * bool(command),
         config=json.dumps(commands[-1]["config"], indent=2),
         made_with={**commands[-1]["versions"], **commands[-1]["machine"], **_versions(commands[-1])},
@@ -120,13 +120,14 @@ def _board(rows: pd.DataFrame, results: Results, by: Sequence[str]) -> dict[str,
     """Headings and rows of the leaderboard; a cell is what it shows, what it sorts by, and how it looks."""
     scores = {name: score for name, score in results.shown().items() if rows[name].notna().any()}
     means = {"iqm": "IQM", "pessimistic": "pessimistic"} if HEADLINE in scores else {}
-    headings = [*by, "rank", "method", "role", *map(_heading, scores.values()), *means.values()]
+    ranks = [] if results.lacks_truth else ["rank"]
+    headings = [*by, *ranks, "method", "role", *map(_heading, scores.values()), *means.values()]
     headings += ["seeds", "ok", "failed", "train s"]
     body = []
     for row in rows.to_dict("records"):
         mark = "" if row["comparable"] else f" {leaderboard.MARK}"
         entries = [(value_text(row[field]), row[field], "") for field in by]
-        entries += [("" if pd.isna(row["rank"]) else str(row["rank"]), row["rank"], "")]
+        entries += [("" if pd.isna(row["rank"]) else str(row["rank"]), row["rank"], "") for _ in ranks]
         entries += [(row["label"] + mark, row["label"], "method"), (row["role"], row["role"], "")]
         for name in scores:
             look = "best" if row[f"{name}_best"] else "tied" if row[f"{name}_tied"] else ""
@@ -175,21 +176,22 @@ def _cells(results: Results) -> list[dict[str, Any]]:
     columns = ["label", "seed", *scores, "train_s", "status", "error", "trial_id"] if is_listed else []
     own = rows[[*dict.fromkeys([*varying, *columns])]].assign(failed=results.failed)
     groups = own.groupby(varying, dropna=False, sort=True) if varying else [((), own)]
-    summaries = summary(rows, [*varying, "label"])
+    headline = results.headline
+    summaries = summary(rows, [*varying, "label"], [headline])
     keys = [tuple(map(value_text, row)) for row in summaries[varying].to_numpy()]
     by_cell = dict(list(summaries.assign(key=keys).groupby("key", sort=False)))
     found = []
     for key, group in groups:
         values = tuple(map(value_text, key if isinstance(key, tuple) else (key,)))
         name = place_text(dict(zip(varying, values, strict=True))) or "the one cell"
-        means = by_cell[values].sort_values(HEADLINE, ascending=False).to_dict("records")
+        means = by_cell[values].sort_values(headline.name, ascending=headline.lower_is_better).to_dict("records")
         group = group.sort_values(["label", "seed"]) if is_listed else group
         found.append(
             {
                 "name": name,
                 "n_failed": int(group["failed"].sum()),
                 "means": [
-                    (row["label"], _interval(row, HEADLINE), f"{row['n_ok']}/{row['n_trials']}") for row in means
+                    (row["label"], _interval(row, headline.name), f"{row['n_ok']}/{row['n_trials']}") for row in means
                 ],
                 "scores": list(map(_heading, scores.values())),
                 "n_trials": len(group),

@@ -31,6 +31,7 @@ assert metrics and training, "imported for the scores that they declare"
 ORACLE, START = "oracle", "start"  # the role of trials that start at the truth, and the field that says so
 HEADLINE_NAME = SCORES[HEADLINE].axis.removesuffix(", test")
 OTHERS = ("error", "train_s", "has_truth")  # columns of every trial beside its scores; missing ones are NaN
+WITHOUT_TRUTH = ("agreement", "recon_nmse", "objective")  # scores that need no true latents, the most telling first
 STRATUM = "stratum"  # the column that says in words where a trial's data lie on several dials, if its data set has words for it
 
 
@@ -100,8 +101,29 @@ class Results:
         """Which trials went wrong, in whatever way, boolean: all that are neither ok nor not applicable."""
         return is_failed(self.trials)
 
+    @functools.cached_property
+    def lacks_truth(self) -> bool:
+        """Whether the true latents of none of the data are known, so that no score can be compared with them."""
+        return len(self.trials) > 0 and bool(self.trials["has_truth"].eq(False).all())
+
+    @property
+    def headline(self) -> Score:
+        """The score that a table shows which has room for one: of data without truth, the first that there is of those that need none."""
+        if self.lacks_truth:
+            named = (self.scores[name] for name in WITHOUT_TRUTH if name in self.shown())
+            return next(named, self.scores[HEADLINE])
+        return self.scores[HEADLINE]
+
     def shown(self, table: str | None = None) -> dict[str, Score]:
-        """The scores with a heading, by name, in their order; those of one narrow table."""
+        """The scores with a heading, by name, in their order; those of one narrow table.
+
+        Of data without truth, all that there are, those that training itself measures included.
+        """
+        if self.lacks_truth:
+            there = [
+                name for name, score in self.scores.items() if not score.per_latent and self.trials[name].notna().any()
+            ]
+            return {n: self.scores[n] for n in there if self.scores[n].heading or self.scores[n].compute is None}
         return {n: s for n, s in self.scores.items() if s.heading and (table is None or table in s.tables)}
 
     @property

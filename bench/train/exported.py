@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -14,12 +14,11 @@ from bench.text import markdown
 from bench.train.models import Model
 
 POINTS = torch.export.Dim("points", min=1)
-N_EXAMPLES = 2
 
 
 def files(model: Model, row: dict[str, Any]) -> dict[str, bytes]:
     """The files of an export, by name. `row` is the trial's."""
-    n_observed = int(np.prod(model.x_shape))
+    n_observed = math.prod(model.x_shape)
     x, domain = torch.zeros(2, n_observed, dtype=torch.float64), torch.zeros(2, dtype=torch.int64)
     found = {"encoder.pt2": _archive(model.encoder, x, domain)}
     if model.decoder is not None:
@@ -32,6 +31,8 @@ def files(model: Model, row: dict[str, Any]) -> dict[str, bytes]:
 def _archive(module: nn.Module, *inputs: torch.Tensor) -> bytes:
     """`module` as an archive that takes any number of points."""
     program = torch.export.export(module, inputs, dynamic_shapes=tuple({0: POINTS} for _ in inputs))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it names files of this machine
     content = io.BytesIO()
     torch.export.save(program, content)
     return content.getvalue()
@@ -51,7 +52,7 @@ def _facts(model: Model, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _readme(facts: dict[str, Any], has_decoder: bool) -> str:
-    n_observed, n_latents = int(np.prod(facts["x_shape"])), facts["n_latents"]
+    n_observed, n_latents = math.prod(facts["x_shape"]), facts["n_latents"]
     order = ""
     if facts["columns"]:
         order = f", the columns {', '.join(map(markdown, facts['columns']))}, in this order"

@@ -53,7 +53,9 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
     """Every figure that `results` allow. `style` is a matplotlib style, by name or file, for what is not decided here."""
     results = with_plain_texts(with_short_paths(results))
     if not (results.ok & results.trials[HEADLINE].notna()).any():
-        return Drawn([], ["No figure is drawn, since no trial has a score."])
+        known = "no trial has a score"
+        unknown = "figures show how near estimates are to the true latents, which are not known"
+        return Drawn([], [f"No figure is drawn, since {unknown if results.lacks_truth else known}."])
     draws = [score_lines, synergy_map, critical_difference, performance_profiles, recovery_by_promise, cost_and_score]
     draws.append(agreement_and_score)
     if len(results.cells) > 1:
