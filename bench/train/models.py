@@ -137,7 +137,8 @@ class Model:
         domain. Raises UsageError for points of another shape, for domains that it was not trained on, and where they are missing.
         """
         points = self._points(x)
-        return self.encode_numbered(points, self.domain_numbers(domains, len(points)))
+        numbers = self.domain_numbers(domains, len(points))
+        return self.encode_numbered(points, numbers) if len(points) else np.zeros((0, self.n_latents))
 
     def decode(self, z: Any) -> np.ndarray:
         """Returns the points (n_samples, ...) that the model makes of latents `z` (n_samples, n_latents), in the data's own units.
@@ -150,8 +151,8 @@ class Model:
         if latents.ndim != 2 or latents.shape[1] != self.n_latents:
             raise UsageError(f"z must be latents (n_samples, {self.n_latents}), and has the shape {latents.shape}")
         with torch.no_grad():
-            found = [self.decoder(torch.from_numpy(latents[at])).numpy() for at in _parts(len(latents))]
-        return np.concatenate(found).reshape(len(latents), *self.x_shape)
+            found = [self.decoder(torch.tensor(latents[at])).numpy() for at in _parts(len(latents))]
+        return np.concatenate([np.zeros((0, math.prod(self.x_shape))), *found]).reshape(len(latents), *self.x_shape)
 
     def domain_numbers(self, domains: Any, n: int) -> np.ndarray:
         """The numbers (n,) of domains that are given by their labels. Raises UsageError."""
@@ -200,19 +201,15 @@ class Model:
         """The same of points as methods get them."""
         encoder = self.encoder.to(device)
         try:
-            x, domains = np.asarray(split.x), np.asarray(split.domains, dtype=np.int64)
-            found = [
-                encoder.of_standardised(torch.from_numpy(x[at]).to(device), torch.from_numpy(domains[at]).to(device))
-                for at in _parts(len(x))
-            ]
+            x, domains = torch.tensor(split.x), torch.tensor(split.domains)
+            found = [encoder.of_standardised(x[at].to(device), domains[at].to(device)) for at in _parts(len(x))]
             return torch.cat(found).cpu().numpy()
         finally:
             self.encoder.to("cpu")
 
 
 def _parts(n: int) -> list[slice]:
-    """Slices of so many points; one of none where there is none."""
-    return [slice(at, at + POINTS) for at in range(0, max(n, 1), POINTS)]
+    return [slice(at, at + POINTS) for at in range(0, n, POINTS)]
 
 
 def _some(labels: Sequence[str]) -> str:
@@ -270,9 +267,10 @@ def linear_map(function: Callable[[np.ndarray], np.ndarray], n_in: int, otherwis
     """
     size = max(1, NUMBERS // n_in)
     try:
-        offset = function(np.zeros((1, n_in)))
-        rows = [function(np.eye(min(size, n_in - at), n_in, at)) - offset for at in range(0, n_in, size)]
-        matrix, offset = np.concatenate(rows).astype(np.float64), offset[0].astype(np.float64)
+        # 0 beside the unit vectors each time: of a single point some estimators give no matrix.
+        axes = [np.eye(min(size, n_in - at), n_in, at) for at in range(0, n_in, size)]
+        found = [function(np.concatenate([np.zeros((1, n_in)), own])) for own in axes]
+        matrix, offset = np.concatenate([each[1:] - each[:1] for each in found]), found[0][0]
     except Exception as error:  # whatever a user's estimator may say to such points
         raise NotKept(otherwise) from error
     if matrix.shape != (n_in, *offset.shape) or offset.ndim != 1 or not np.isfinite([*matrix, offset]).all():
@@ -312,7 +310,7 @@ def _checked(
     test = model.of_standardised(instance.test, device)
     if test.shape != scored.shape or not _distance(test, scored) < ALIKE:
         raise NotKept(otherwise)
-    x = torch.from_numpy(instance.test.x[:N_CHECKED]).double()
+    x = torch.tensor(instance.test.x[:N_CHECKED]).double()
     for step in reversed(model.encoder.units):
         x = step.undo(x)  # type: ignore[operator]  # a step
     points, domains = x.numpy(), np.asarray(instance.test.domains[:N_CHECKED], dtype=np.int64)
