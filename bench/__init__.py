@@ -12,3 +12,16 @@ for _name in ("datasets", "methods"):
             f"{_name!r} is not this project's: {_spec and _spec.origin} is in the way; "
             f"run from {_ROOT} with that folder first on the Python path"
         )
+
+
+def load(run, trial, plugins=()):
+    """Returns the model that a run kept of a trial (`--keep models`): `encode(x, domains)` and `decode(z)` for new points, in the data's own units.
+
+    `run` is a folder, or a name under results/runs; `trial` its id, the first characters of it, or the name of its method, if the run has one
+    trial of that. `plugins` are the files that register its method, if it is no method of this project: no other file is executed.
+    Raises UsageError, a ValueError, with one sentence that says what is wrong. See `bench.train.models.Model`.
+    """
+    from bench.cli.report import run_folder
+    from bench.run import load as loading
+
+    return loading.load(run_folder(str(run)), str(trial), plugins)

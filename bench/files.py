@@ -143,6 +143,23 @@ def read_arrays(path: Path | str, wanted: Callable[[str], bool] = lambda name: T
             raise NoArrays(f"it cannot be unpacked ({error or type(error).__name__})") from None
 
 
+def array_names(path: Path | str) -> list[str]:
+    """The names of the arrays of an .npz file, of which none is read. Raises OSError and NoArrays as `read_arrays` does."""
+    with open_file(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return [member.filename.removesuffix(".npy") for member in archive.infolist()]
+        except (
+            zipfile.BadZipFile,
+            ValueError,
+            NotImplementedError,
+            RecursionError,
+            MemoryError,
+            struct.error,
+        ) as error:
+            raise NoArrays(f"it is no archive, or a damaged one ({error})") from None
+
+
 def _check(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, npy: Any) -> None:
     """Raises NoArrays unless a member is an array of numbers, truths or texts, and as long as its header says."""
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

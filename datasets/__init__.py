@@ -15,7 +15,7 @@ both can be compared. `observed` and `latents` are what figures call the observe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datasets.latents import Sources
     from datasets.mixings import LayeredMixing, Mixing
 
-__all__ = ["DATA_VERSION", "Instance", "Seed", "Split", "datasets", "field", "number_of", "register", "stream"]
+__all__ = ["DATA_VERSION", "Instance", "Seed", "Split", "Units", "datasets", "field", "number_of", "register", "stream"]
 
 DATA_VERSION = 2  # the data of a seed never change within a version; tests hold golden hashes of them
 
@@ -44,7 +44,8 @@ class Split:
     """Holds the points of one split: `x` (n_samples, n_observed), `domains` (n_samples,) from 0, `z` (n_samples, n_latents).
 
     Real data have no true latents, but may have known factors, which serve scoring alone: `content`, a class (n_samples,) from 0, and the
-    values of `style` (n_samples, n_styles), which the domain decides.
+    values of `style` (n_samples, n_styles), which the domain decides. `rows` (n_samples,) are the points' places in a user's file; of data
+    that are drawn, each split counts its own points.
     """
 
     x: np.ndarray
@@ -52,6 +53,17 @@ class Split:
     z: np.ndarray
     content: np.ndarray | None = None
     style: np.ndarray | None = None
+    rows: np.ndarray | None = None
+
+
+class Units(NamedTuple):
+    """How numbers in other units were taken: minus `centre`, divided by `scale`, numbers or (n_observed,) each, in the precision of these.
+
+    Where `scale` is infinite the variable is constant, and counts as 0.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,8 @@ class Instance:
 
     In a user's own data support, sources and mixing may be None, and the splits' latents may have no columns, or fewer than are to be
     estimated. `x_shape` is the shape of one point before it was flattened, as (3, 32, 32) of an image, and `labels` are those of the
-    domains, in their order; both are empty where there is nothing to say.
+    domains, in their order; both are empty where there is nothing to say. `units` lead from the numbers as they were measured to `x`, one
+    after the other. Of a user's file there are also its path and, of a table, the names of the columns that are `x`.
     """
 
     train: Split
@@ -72,6 +85,9 @@ class Instance:
     mixing: Mixing | LayeredMixing | None
     x_shape: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
+    units: tuple[Units, ...] = ()
+    path: str = ""
+    columns: tuple[str, ...] = ()
 
     @property
     def changing(self) -> np.ndarray | None:

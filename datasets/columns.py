@@ -18,10 +18,19 @@ def of_order_one(columns: np.ndarray) -> np.ndarray:
 
     That changes no digit, and leaves room for sums, squares and quotients. Numbers that are not finite stay so.
     """
+    values = _doubles(columns)
+    return np.ldexp(values, -exponents(values))
+
+
+def exponents(columns: np.ndarray) -> np.ndarray:
+    """Returns the exponents (n_columns,) of the powers of two by which `of_order_one` divides columns (n_samples, n_columns)."""
+    values = _doubles(columns)
+    return np.frexp(np.abs(values).max(axis=0, initial=0, where=np.isfinite(values)))[1]
+
+
+def _doubles(columns: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # what double precision cannot hold becomes infinite
-        values = columns.astype(float)
-    magnitude = np.abs(values).max(axis=0, initial=0, where=np.isfinite(values))
-    return np.ldexp(values, -np.frexp(magnitude)[1])
+        return columns.astype(float, copy=False)
 
 
 def is_constant(columns: np.ndarray, relative: float | None = None) -> np.ndarray:

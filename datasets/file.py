@@ -113,11 +113,23 @@ class File:
         """Returns a data set, split into train, validation and test."""
         points = self._data_sets[number_of(seed) % self.replicates]
         train, validation, test = (
-            Split(points.x[rows], points.domain[rows], points.z[rows]) for rows in points.parts(seed)
+            Split(points.x[rows], points.domain[rows], points.z[rows], rows=points.row(rows))
+            for rows in points.parts(seed)
         )
         support = None if points.support is None else points.support.astype(bool)
         return Instance(
-            train, validation, test, support, self.shape[2], None, None, x_shape=points.x_shape, labels=points.labels
+            train,
+            validation,
+            test,
+            support,
+            self.shape[2],
+            None,
+            None,
+            x_shape=points.x_shape,
+            labels=points.labels,
+            units=(points.units,),
+            path=points.path,
+            columns=points.columns,
         )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.registry import UsageError
-from datasets import Seed, stream
-from datasets.columns import is_constant, of_order_one, rounding
+from datasets import Seed, Units, stream
+from datasets.columns import exponents, is_constant, of_order_one, rounding
 
 HELD_OUT = 0.2  # part of the points in validation, and again in test
 MOST_HELD_OUT = 2000  # points of each, unless a single group has more
@@ -22,7 +22,8 @@ class Points:
 
     x (n_samples, n_observed), of points that had the shape `x_shape`, and z (n_samples, n_known), without columns where nothing is known,
     in float32; domain (n_samples,) from 0, with the labels of the domains; where they are known, split (n_samples,), places in `PARTS`,
-    group (n_samples,) from 0, and support, as it is in the file.
+    group (n_samples,) from 0, and support, as it is in the file. `units` lead from the numbers in the file to x. `path` is the file's,
+    `columns` are the names of those of a table that are x, and `rows` (n_samples,) the places in the file of points that are not all of it.
     """
 
     where: str
@@ -34,6 +35,14 @@ class Points:
     split: np.ndarray | None = None
     group: np.ndarray | None = None
     support: np.ndarray | None = None
+    units: Units = Units(np.zeros(()), np.ones(()))
+    path: str = ""
+    columns: tuple[str, ...] = ()
+    rows: np.ndarray | None = None
+
+    def row(self, places: np.ndarray) -> np.ndarray:
+        """Returns the rows of the file, from 0, in which the points at `places` are."""
+        return places if self.rows is None else self.rows[places]
 
     def parts(self, seed: Seed) -> list[np.ndarray]:
         """Returns the rows of train, validation and test. Raises UsageError where no group can be held out.
@@ -94,17 +103,20 @@ def _n_held_out(n: int) -> int:
     return min(round(HELD_OUT * n), MOST_HELD_OUT)
 
 
-def scaled(where: str, name: str, value: np.ndarray, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the columns of `value` (n_samples, ...) centred and scaled, (n_samples, n_columns) in float32, and which are constant.
+def scaled(where: str, name: str, value: np.ndarray, columns: list[str]) -> tuple[np.ndarray, np.ndarray, Units]:
+    """Returns the columns of `value` (n_samples, ...) centred and scaled, (n_samples, n_columns) in float32, which are constant, and units.
 
-    A constant column is 0. Raises UsageError where a value is not finite; `columns` are what the columns are called.
+    A constant column is 0. The units are in double precision: what they make of `value`, rounded, are the very numbers that are returned.
+    Raises UsageError where a value is not finite; `columns` are what the columns are called.
     """
     flat = np.ascontiguousarray(value.reshape(len(value), -1))
     found, is_still = np.zeros(flat.shape, dtype=np.float32), np.zeros(flat.shape[1], dtype=bool)
+    units = Units(np.zeros(flat.shape[1]), np.full(flat.shape[1], np.inf))
     # Not less than two columns at a time: numpy adds the numbers of a single one in another order.
     n_blocks = max(1, min(flat.size // BLOCK, flat.shape[1] // 2))
     for at in np.array_split(np.arange(flat.shape[1]), n_blocks):
-        block = of_order_one(flat[:, at[0] : at[-1] + 1])
+        own = flat[:, at[0] : at[-1] + 1]
+        block = of_order_one(own)
         bad = ~np.isfinite(block)
         if bad.any():
             row, column = np.argwhere(bad)[0]
@@ -113,6 +125,12 @@ def scaled(where: str, name: str, value: np.ndarray, columns: list[str]) -> tupl
             )
         still = is_still[at] = is_constant(block, rounding(value.dtype))
         # Centred before they lose digits: a column may be a time in seconds.
-        centred = block - block.mean(axis=0)
-        found[:, at] = np.where(still, 0, centred / np.where(still, 1, np.abs(centred).max(axis=0)))
-    return found, is_still
+        mean = block.mean(axis=0)
+        centred = block - mean
+        span = np.where(still, 1, np.abs(centred).max(axis=0))
+        found[:, at] = np.where(still, 0, centred / span)
+        power = exponents(own)
+        with np.errstate(over="ignore"):  # of numbers near the greatest that there are
+            units.centre[at] = np.ldexp(mean, power)
+            units.scale[at] = np.where(still, np.inf, np.ldexp(span, power))
+    return found, is_still, units

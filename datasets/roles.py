@@ -118,7 +118,9 @@ def data_sets(path: str, roles: Roles) -> tuple[list[Points], list[str]]:
         where = path if len(replicates) == 1 else f"{path}, {names['replicate'][0]} {label}"
         own = {role: _recounted(codes[rows], known) for role, (codes, known) in coded.items()}
         points, more = _checked(where, x[rows], None if z is None else z[rows], own, support, names, contents.is_table)
-        found.append(points)
+        columns = tuple(names["x"]) if contents.is_table else ()
+        places = None if len(replicates) == 1 else np.flatnonzero(which == place)
+        found.append(dataclasses.replace(points, path=path, columns=columns, rows=places))
         notes += more
     return found, notes
 
@@ -176,7 +178,7 @@ def _checked(
     notes = []
     columns = names["x"] if is_table else list(map(str, range(x[0].size)))
     x_shape = x.shape[1:]
-    x, is_still = scaled(where, "x", x, columns)
+    x, is_still, units = scaled(where, "x", x, columns)
     if is_still.all():
         raise UsageError(f"{where}: every column of x is constant")
     if is_still.any():
@@ -188,7 +190,7 @@ def _checked(
         z = np.zeros((len(x), 0), dtype=np.float32)
     else:
         columns = names["z"] if is_table else list(map(str, range(z.shape[1])))
-        z, is_still = scaled(where, "z", z, columns)
+        z, is_still, _ = scaled(where, "z", z, columns)
         if is_still.any():
             raise UsageError(f"{where}: column {columns[int(np.argmax(is_still))]} of z is constant; leave it out")
     domain, known = coded.get("domain", (np.zeros(len(x), dtype=np.int64), ["0"]))
@@ -196,7 +198,7 @@ def _checked(
         raise UsageError(f"{where}: the largest domain has fewer than {FEWEST} points")
     if known != [str(place) for place in range(len(known))]:
         notes.append(f"{where}: the domains, from 0, are {listed(known)}")
-    points = Points(where, x, x_shape, z, domain.astype(np.int64), tuple(known), support=support)
+    points = Points(where, x, x_shape, z, domain.astype(np.int64), tuple(known), support=support, units=units)
     if "split" in coded:
         points = dataclasses.replace(points, split=_split(where, names["split"][0], *coded["split"]))
         notes.append(_note_of_split(points))

@@ -144,7 +144,7 @@ def labels(value: Any) -> tuple[np.ndarray, list[str]]:
         encoded = value if pa.types.is_dictionary(value.type) else value.dictionary_encode()
         codes, raw = encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(), encoded.dictionary.to_pylist()
     used = set(np.unique(codes).tolist())  # a category need not occur
-    texts = ["" if place not in used else _text(label) for place, label in enumerate(raw)]
+    texts = ["" if place not in used else label_text(label) for place, label in enumerate(raw)]
     known = sorted(set(texts) - {""})
     if all(_number(text) is not None for text in known):
         known.sort(key=lambda text: (_number(text), text))
@@ -153,7 +153,7 @@ def labels(value: Any) -> tuple[np.ndarray, list[str]]:
     return number_of[codes.reshape(-1)], known
 
 
-def _text(label: Any) -> str:
+def label_text(label: Any) -> str:
     """A label as text, the same from every kind of file: 3 and 3.0 are 3. Nothing for what is missing."""
     if label is None or label != label:
         return ""

@@ -12,8 +12,9 @@ from bench.machine import cores
 from bench.plan.identity import ROOT_SEEDS, digest
 from bench.plan.profiles import PROFILES
 from bench.plan.shards import Shard
-from bench.registry import UsageError
+from bench.registry import UsageError, nearest
 from bench.run.placement import Placement, place
+from bench.train.kept import KINDS
 from methods import methods
 
 
@@ -90,6 +91,17 @@ def placement_of(arguments: argparse.Namespace, executor: str = "auto", time_lim
 def n_workers(placement: Placement) -> int:
     """How many packs run at a time on this machine, for an estimate."""
     return 1 if placement.executor == "serial" else cores()
+
+
+def kinds_kept(text: str | None) -> frozenset[str]:
+    """The kinds of `bench.train.kept` in a comma-separated list. Raises UsageError for another word."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    for name in names:
+        if name not in KINDS:
+            raise UsageError(f"--keep {text}: there is no {name!r} to keep; {nearest(name, KINDS)}")
+    if text is not None and not names:
+        raise UsageError(f"--keep names nothing; there is: {', '.join(KINDS)}")
+    return frozenset(names)
 
 
 def method_names(text: str) -> list[str]:

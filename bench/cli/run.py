@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.cli import options
 from bench.plan.charts import charts_of, pack_charts
@@ -21,6 +22,9 @@ from bench.statuses import CRASHED, OK
 from bench.text import printable, say
 from datasets import datasets
 from methods import STARTS, methods
+
+if TYPE_CHECKING:
+    from bench.run.store import Store
 
 RUNS = Path("results/runs")
 GOES_ON = "what is finished is kept, and the same command goes on from there"
@@ -53,6 +57,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="K/N",
         help="train only the Kth of N parts of the trials, in a folder of its own, NAME.KofN; each part is the same on every machine, "
         "and `merge` joins them (default: all trials)",
+    )
+    add(
+        "--keep",
+        metavar="A,B",
+        help="what to keep of every trial beside its scores and the latents of its first test points: models, which `export` writes and Python "
+        "loads, and latents, those of all points; a finished trial that lacks them is trained again (default: nothing)",
     )
     add(
         "--executor",
@@ -123,8 +133,10 @@ def resolve(arguments: argparse.Namespace) -> Request:
         "plugins": arguments.plugins,
         "time_limit": arguments.time_limit,
         "shard": str(shard) if shard else None,
+        "keep": sorted(options.kinds_kept(arguments.keep)),
     }
     placement = options.placement_of(arguments, arguments.executor, arguments.time_limit)
+    placement = dataclasses.replace(placement, keep=options.kinds_kept(arguments.keep))
     return Request(options.folder_name(arguments, shard), config, trials, placement, shard)
 
 
@@ -135,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     store = Store(RUNS / request.name)
     if arguments.dry_run:
-        finished = store.finished(placement.time_limit)
+        finished, _ = standing(store, placement)
         say(describe(request, finished, make_packs(request.trials, placement.device, arguments.plugins, finished)))
         for note in notes(request.trials):
             say(note)
@@ -150,7 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
     rows.check_columns(request.trials)
     console = Console(highlight=False)
     with store.lock():
-        finished = store.finished(placement.time_limit)
+        finished, lacking = standing(store, placement)
         for damage in store.damages:
             _say(console, damage)
         store.damages.clear()
@@ -163,18 +175,29 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"run {request.name}: {len(request.trials)} trials{note}; {len(packs)} packs on {where}")
         for note in notes(request.trials):
             _say(console, note)
+        n_again = sum(trial.trial_id in lacking for trial in request.trials)
+        if n_again:
+            _say(
+                console,
+                f"{n_again} finished trials lack what --keep asks for and are trained again, each in the place of its row",
+            )
         is_ray = executors.choose(placement, packs) == "ray"
         pace = speed.pace(sum(pack.expected_s for pack in packs), options.n_workers(placement) if is_ray else 1)
         with stopping.listening(arguments.time_budget) as stop:
             if packs:
                 executors.run(packs, store, placement, console, request.trials, stop, pace)
         if stop.reason:
-            n_left = len(store.missing(request.trials, placement.time_limit))
+            done, _ = standing(store, placement)
+            n_left = sum(trial.trial_id not in done for trial in request.trials)
             _say(console, f"{stop.reason}: {n_left} of {len(request.trials)} trials are left; {GOES_ON}")
             return 1
         if request.shard and not request.trials:
             console.print(f"shard {request.shard} has none of the data sets of this grid: there is nothing to train")
             return 0
+        lacking = store.lacking(placement.keep)
+        n_lacking = sum(trial.trial_id in lacking for trial in request.trials)
+        if n_lacking:
+            _say(console, f"{n_lacking} finished trials still lack what --keep asks for; the same command tries again")
         found = results.gather([store])
         if request.shard:
             _say(console, f"shard {request.shard} is in {store.folder}; join it with the others by `merge`")
@@ -185,7 +208,13 @@ def run(arguments: argparse.Namespace) -> int:
     if n_crashed or n_absent:
         first = f" ({own[own.status == CRASHED].error.iloc[0]})" if n_crashed else ""
         _say(console, f"{n_crashed + n_absent} of {len(request.trials)} trials have no result{first}; {GOES_ON}")
-    return 0 if (own.status == OK).any() and not n_crashed and not n_absent else 1
+    return 0 if (own.status == OK).any() and not n_crashed and not n_absent and not n_lacking else 1
+
+
+def standing(store: Store, placement: Placement) -> tuple[set[str], set[str]]:
+    """Trials of a run that need no more training, and those that are finished but lack what is to be kept of them."""
+    finished, lacking = store.finished(placement.time_limit), store.lacking(placement.keep)
+    return finished - lacking, lacking
 
 
 def notes(trials: Sequence[Trial]) -> list[str]:

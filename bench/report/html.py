@@ -122,13 +122,14 @@ def _board(rows: pd.DataFrame, results: Results, by: Sequence[str]) -> dict[str,
     """Headings and rows of the leaderboard; a cell is what it shows, what it sorts by, and how it looks."""
     scores = {name: score for name, score in results.shown().items() if rows[name].notna().any()}
     means = {"iqm": "IQM", "pessimistic": "pessimistic"} if results.headline.name in scores else {}
-    headings = [*by, "rank", "method", "role", *map(_heading, scores.values()), *means.values()]
+    ranks = [] if results.lacks_truth else ["rank"]
+    headings = [*by, *ranks, "method", "role", *map(_heading, scores.values()), *means.values()]
     headings += ["seeds", "ok", "failed", "train s"]
     body = []
     for row in rows.to_dict("records"):
         mark = "" if row["comparable"] else f" {leaderboard.MARK}"
         entries = [(value_text(row[field]), row[field], "") for field in by]
-        entries += [("" if pd.isna(row["rank"]) else str(row["rank"]), row["rank"], "")]
+        entries += [("" if pd.isna(row["rank"]) else str(row["rank"]), row["rank"], "") for _ in ranks]
         entries += [(row["label"] + mark, row["label"], "method"), (row["role"], row["role"], "")]
         for name in scores:
             look = "best" if row[f"{name}_best"] else "tied" if row[f"{name}_tied"] else ""
@@ -185,7 +186,7 @@ def _cells(results: Results) -> list[dict[str, Any]]:
     for key, group in groups:
         values = tuple(map(value_text, key if isinstance(key, tuple) else (key,)))
         name = place_text(dict(zip(varying, values, strict=True))) or "the one cell"
-        means = by_cell[values].sort_values(headline.name, ascending=False).to_dict("records")
+        means = by_cell[values].sort_values(headline.name, ascending=headline.lower_is_better).to_dict("records")
         group = group.sort_values(["label", "seed"]) if is_listed else group
         found.append(
             {

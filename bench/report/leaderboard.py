@@ -28,6 +28,11 @@ from bench.text import csv_text, markdown, one_line
 MARK = "†"
 MARK_MEANING = "mean over fewer trials than another row's (see ok): not the same cells and seeds"
 
+NO_RANKS = "without ranks, since the true latents are not known"
+WITHOUT_TRUTH = (
+    "Objective: on validation, the lower the better among the settings of one method; it compares no two methods. Agreement: of restarts that "
+    "fit equally well; below 1 the data leave the latents open, and at 1 they can still be wrong. NMSE: what is lost in reconstruction."
+)
 TIES = (
     "Bold: the best method. Underlined: its paired difference to the best is not significant (5 %, Holm's correction)."
 )
@@ -97,10 +102,23 @@ def _table(results: Results) -> pd.DataFrame:
     order = rows["role"].map(ROLES.index).rename("order")
     rows = pd.concat([ranked.astype("Int64").rename("rank"), rows, *flags, order], axis=1)
     rows = rows.sort_values(["order", headline, "label"], ascending=[True, False, True])
+    if results.lacks_truth:  # of one method the best objective first, which compares nothing else
+        rows = rows[~rows["label"].isin(_without_score(results))].sort_values(["order", "method", "objective", "label"])
     return rows.drop(columns="order").reset_index(drop=True)
 
 
+def _without_score(results: Results) -> list[str]:
+    """Of data without truth, the labels that no table needs to list: no trial of theirs has a score, and none failed."""
+    trials = results.trials
+    if not results.lacks_truth:
+        return []
+    has_score = trials[list(results.shown())].notna().any(axis=1) | results.failed
+    return sorted(set(trials["label"]) - set(trials.loc[has_score, "label"]))
+
+
 def _best(rows: pd.DataFrame, score: Score) -> pd.Series:
+    if not score.heading:  # it does not compare one method with another
+        return pd.Series(False, rows.index)
     values = rows[score.name].where(rows["role"] == "method").round(3)
     return values == (values.min() if score.lower_is_better else values.max())
 
@@ -108,7 +126,7 @@ def _best(rows: pd.DataFrame, score: Score) -> pd.Series:
 def _tied(rows: pd.DataFrame, results: Results, score: Score) -> pd.Series:
     """Which methods are not told from the best by the paired difference on the data seeds and cells of both."""
     own = results.trials[results.trials["role"] == "method"]
-    if is_resplit(own) or rows.loc[rows["role"] == "method", score.name].isna().all():
+    if is_resplit(own) or not score.heading or rows.loc[rows["role"] == "method", score.name].isna().all():
         return pd.Series(False, rows.index)
     found = score_array(own, results.cells, score.name)
     best = rows.set_index("label").loc[found.labels, score.name].to_numpy(float)
@@ -132,22 +150,25 @@ def render(table: pd.DataFrame, results: Results) -> str:
     for _, group in itertools.groupby(zip(table["role"], _rows(columns), strict=True), key=lambda pair: pair[0]):
         body += [SEPARATING_LINE] * bool(body) + [row for _, row in group]
     headers = ["\n".join(column.heading) for column in columns.values()]
-    align = ["right", "left"] + ["left"] * (len(headers) - 2)
+    align = ["right" if name == "rank" else "left" for name in columns]
     text = tabulate(body, headers, tablefmt="simple", disable_numparse=True, colalign=align)
     return "\n".join([text, "", *notes(table, results)])
 
 
 def notes(table: pd.DataFrame, results: Results) -> list[str]:
     """What a reader must know beside the table: what the numbers are, which are not comparable, what failed, and what is missing."""
-    n_seeds = int(table["n_seeds"].max())
+    n_seeds = int(table["n_seeds"].max()) if len(table) else 0
     resplit = is_resplit(results.trials)
     interval = SPREAD if resplit else f"95 % {interval_name(n_seeds)} interval"
     interval = f" [{interval}]" if n_seeds > 1 else ""
-    lines = [
-        f"Mean{interval} over {seeds_text(table)}; test split; ranked by {results.headline_name}.",
-        *[RESPLIT] * resplit,
-    ]
-    if table[results.headline.name].notna().any():
+    order = NO_RANKS if results.lacks_truth else f"ranked by {results.headline_name}"
+    lines = [f"Mean{interval} over {seeds_text(table)}; test split; {order}.", *[RESPLIT] * resplit]
+    if results.lacks_truth:
+        lines.append(WITHOUT_TRUTH)
+        absent = _without_score(results)
+        if absent:
+            lines.append(f"Not listed, since without true latents they have no score: {', '.join(absent)}.")
+    elif table[results.headline.name].notna().any():
         failed = "; pessimistic: its mean with a failed trial counted as the floor" if table["n_failed"].any() else ""
         lines.append(f"IQM: the interquartile mean of {results.headline_name} over all trials{failed}.")
     lines += _levels(table)
@@ -206,7 +227,7 @@ def _columns(table: pd.DataFrame, results: Results, narrow: str) -> dict[str, Co
     }
     for name, score in shown.items():
         heading = score.heading or ("", name)
-        if name == headline or is_paper:
+        if name == results.headline.name or is_paper:
             ends = zip(*(table[name + end] for end in ("", "_low", "_high")), strict=True)
             columns[name] = Column(heading, [with_interval(*entry) or "–" for entry in ends])
         else:
@@ -215,6 +236,8 @@ def _columns(table: pd.DataFrame, results: Results, narrow: str) -> dict[str, Co
             columns["iqm"] = Column((heading[0], "IQM"), numbers("iqm"))
             if table["n_failed"].any():
                 columns["pessimistic"] = Column((heading[0], "pessimistic"), numbers("pessimistic"))
+    if results.lacks_truth:
+        del columns["rank"]
     if is_paper:
         columns["seeds"] = Column(("", "seeds"), [str(n) for n in table["n_seeds"]])
     counts = zip(table["n_ok"], table["n_trials"], strict=True)
@@ -276,12 +299,12 @@ def _per_cell(results: Results, order: pd.Series) -> dict[str, list[str]]:
     }
 
 
-def _cell_text(row: Any, headline: str) -> str:
+def _cell_text(row: Any, score: str) -> str:
     if row.n_ok == 0:
         return "failed" if row.n_failed else "not applicable"
-    mean, low, high = (getattr(row, headline + end) for end in ("", "_low", "_high"))
+    mean, low, high = (getattr(row, score + end) for end in ("", "_low", "_high"))
     count = f" ({row.n_ok}/{row.n_trials})" if row.n_ok < row.n_trials else ""
-    return with_interval(mean, low, high) + count
+    return (with_interval(mean, low, high) or "–") + count
 
 
 def _latex(rows: pd.DataFrame, results: Results) -> str:
@@ -291,7 +314,7 @@ def _latex(rows: pd.DataFrame, results: Results) -> str:
         texts = [_marked(text, r"\textbf" if best else r"\underline" if tied else "") for text, best, tied in looks]
         columns[name] = columns[name]._replace(texts=texts)
     columns["method"] = columns["method"]._replace(texts=[escape(text) for text in columns["method"].texts])
-    del columns["rank"], columns["failed"]
+    columns = {name: column for name, column in columns.items() if name not in ("rank", "failed")}
     lines = [f"% {one_line(note)}" for note in notes(rows, results)]
     lines += [
         f"% {ties(results)} Sub- and superscripts: the ends of the {'spread' if is_resplit(results.trials) else 'interval'}."

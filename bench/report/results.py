@@ -39,6 +39,7 @@ REPLICATES = (
 )
 SPREAD = "spread over re-splits: least, greatest"  # what stands in the place of an interval there
 OTHERS = ("error", "train_s", "has_truth", RESPLITS)  # columns of every trial beside its scores; missing ones are NaN
+WITHOUT_TRUTH = ("agreement", "recon_nmse", "objective")  # scores that need nothing known, the most telling first
 STRATUM = "stratum"  # the column that says in words where a trial's data lie on several dials, if its data set has words for it
 
 
@@ -100,8 +101,12 @@ class Results:
 
     @property
     def headline(self) -> Score:
-        """The score by which methods are ranked: where no latent is known, but content or the support of the mixing is, that of these."""
-        return self.scores[next((name for name in RANKED if self.trials[name].notna().any()), HEADLINE)]
+        """The score by which methods are ranked: where no latent is known, but content or the support of the mixing is, that of these.
+
+        Where nothing is known, the first that there is of those that need no truth, which ranks nothing.
+        """
+        names = [name for name in WITHOUT_TRUTH if name in self.shown()] if self.lacks_truth else RANKED
+        return self.scores[next((name for name in names if self.trials[name].notna().any()), HEADLINE)]
 
     @property
     def headline_name(self) -> str:
@@ -123,8 +128,22 @@ class Results:
         """Which trials went wrong, in whatever way, boolean: all that are neither ok nor not applicable."""
         return is_failed(self.trials)
 
+    @functools.cached_property
+    def lacks_truth(self) -> bool:
+        """Whether neither latents nor factors nor support of any of the data are known, so that no method can be ranked."""
+        is_unknown = len(self.trials) > 0 and bool(self.trials["has_truth"].eq(False).all())
+        return is_unknown and not self.trials[list(RANKED)].notna().any(axis=None)
+
     def shown(self, table: str | None = None) -> dict[str, Score]:
-        """The scores with a heading, by name, in their order; those of one narrow table."""
+        """The scores with a heading, by name, in their order; those of one narrow table.
+
+        Of data without truth, all that there are, those that training itself measures included.
+        """
+        if self.lacks_truth:
+            there = [
+                name for name, score in self.scores.items() if not score.per_latent and self.trials[name].notna().any()
+            ]
+            return {n: self.scores[n] for n in there if self.scores[n].heading or self.scores[n].compute is None}
         return {n: s for n, s in self.scores.items() if s.heading and (table is None or table in s.tables)}
 
     @property

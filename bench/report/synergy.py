@@ -40,8 +40,10 @@ NEEDED = ("changes", "sparsity", "both")  # the corners without which there is n
 def ladders(results: Results) -> dict[str, dict[str, str]]:
     """The ladders of which a method that assumes both has trials, in alphabetical order: the method at each corner that is known.
 
-    Of two methods that say they are one corner, the one with trials is.
+    Of two methods that say they are one corner, the one with trials is. None where no true latents are known, by which they are judged.
     """
+    if results.lacks_truth:
+        return {}
     found: dict[str, dict[str, str]] = {}
     present = set(results.trials["method"])
     for name, facts in sorted(results.methods.items(), key=lambda item: (item[0] in present, item[0])):

@@ -67,6 +67,8 @@ def merge(sources: Sequence[Store], target: Store, manifest: Mapping[str, Any]) 
     chosen = choose(found, target)
     new = [each for each in chosen.values() if each.store is not target]
     _write_charts(sources, target)
+    for each in new:
+        target.copy_latents(each.row["trial_id"], each.store)
     _write_packs(new, own, chosen, target)
     runs = sorted([*[target] * target.has_manifest(), *sources], key=_started)
     facts = [store.manifest() for store in runs]
@@ -183,7 +185,7 @@ def _latents(pack: str, kept: Sequence[Mapping], more: Sequence[Found], target: 
         if arrays is None and store is target:
             return {}
         trials = {row["trial_id"] for row in rows}
-        latents |= {key: array for key, array in (arrays or {}).items() if key.rpartition(".")[0] in trials}
+        latents |= {key: array for key, array in (arrays or {}).items() if key.partition(".")[0] in trials}
     return latents
 
 

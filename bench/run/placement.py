@@ -1,4 +1,4 @@
-"""Where packs run and what each may take: the one thing that travels from the command line to a worker."""
+"""Where packs run, what each may take and what it gives back: the one thing that travels from the command line to a worker."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Placement:
     executor: str = "auto"  # "serial", "ray", or "auto": Ray where there are several packs and cores
     address: str | None = None  # of an existing Ray cluster
     time_limit: float | None = None  # seconds that a trial may train
+    keep: frozenset[str] = frozenset()  # what is kept of a trial beside its row: kinds of `bench.train.kept`
 
     def device_of(self, pack: Pack) -> str:
         return self.device if pack.is_stacked else "cpu"

@@ -46,12 +46,16 @@ CLOSED = 97  # exit code of a process that cannot say what it has
 
 @dataclass(frozen=True)
 class Task:
-    """A pack or charts to train, with all that is needed for it. `charts` has, by id, the arrays of those that the pack starts from."""
+    """A pack or charts to train, with all that is needed for it. `charts` has, by id, the arrays of those that the pack starts from.
+
+    `keep` names the kinds of `bench.train.kept` that are wanted of each trial.
+    """
 
     part: Pack | ChartPack
     device: str = "cpu"
     time_limit: float | None = None
     charts: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    keep: frozenset[str] = frozenset()
 
 
 class Done(NamedTuple):
@@ -305,4 +309,4 @@ def _work(task: Task, reporter: Reporter) -> Any:
         trained = chart.train(task.part.specs, task.device, reporter.progress)
         return [atlas.arrays() if isinstance(atlas, chart.Atlas) else None for atlas in trained]
     charts = {chart_id: chart.Atlas.of_arrays(arrays) for chart_id, arrays in task.charts.items()}
-    return run_pack(task.part, task.device, task.time_limit, charts, reporter)
+    return run_pack(task.part, task.device, task.time_limit, charts, reporter, task.keep)

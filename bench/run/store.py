@@ -5,6 +5,8 @@ results/runs/<name>/
     planned.csv                 the trials that the run's commands asked for
     parts/<pack>.jsonl          one row per trial, written when the pack finishes, or its trials do
     representations/<pack>.npz  per trial, estimated and true latents of the first test points, and the support of the mixing
+    models/<pack>.npz           per trial, what its model is built of again, if it was asked for
+    latents/<trial>.parquet     estimated latents of every point, if they were asked for
     charts/<chart>.npz          the common start of all methods on one data set
     states/<pack>.npz           what a pack that is not done goes on from
     trials.parquet, trials.csv  the rows, compacted
@@ -20,6 +22,7 @@ from __future__ import annotations
 import csv
 import errno
 import fcntl
+import functools
 import hashlib
 import io
 import itertools
@@ -35,11 +38,13 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from bench.files import NoArrays, in_words, largest, open_file, read_arrays, read_bytes
-from bench.registry import ROLES, UsageError
+from bench.files import NoArrays, array_names, in_words, largest, open_file, read_arrays, read_bytes
+from bench.registry import ROLES, UsageError, nearest
 from bench.scores import HEADLINE
-from bench.statuses import STATUSES, TIMED_OUT
+from bench.statuses import OK, STATUSES, TIMED_OUT
 from bench.text import cell, csv_pieces, of_cell, one_line
+from bench.train.kept import KINDS as KEPT
+from bench.train.kept import LATENTS, MODELS, kind_of, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +95,7 @@ class Store:
         self.needed = needed
         self.parts = self.folder / "parts"
         self.representation_folder = self.folder / "representations"
+        self.array_folders = {"": self.representation_folder, MODELS: self.folder / MODELS}  # by kind, a file per pack
         self.damages: list[str] = []  # what could not be read so far, a sentence each
         self._is_locked = False
         self._known: tuple[pd.DataFrame, Stamps] | None = (
@@ -126,10 +132,22 @@ class Store:
     # --- rows
 
     def write_pack(self, pack_id: str, rows: list[dict[str, Any]], latents: Mapping[str, np.ndarray]) -> None:
-        """Rows of one pack, and the arrays that `latents` gives back, by trial and name, durable when this returns."""
+        """Rows of one pack, and the arrays that are kept of it, as `TRIAL.NAME`, durable when this returns.
+
+        They are what `latents` gives back, and what `bench.train.kept` names.
+        """
+        import pandas as pd
+
         self._known = None
-        if latents:
-            _write_arrays(self.representation_folder / f"{pack_id}.npz", latents)
+        by_kind = _by_kind(latents)
+        for kind, folder in self.array_folders.items():
+            arrays = {
+                f"{trial}.{name}": array for trial, own in by_kind.get(kind, {}).items() for name, array in own.items()
+            }
+            if arrays:
+                _write_arrays(folder / f"{pack_id}.npz", arrays)
+        for trial, own in by_kind.get(LATENTS, {}).items():
+            write_atomically(self._latents_path(trial), functools.partial(pd.DataFrame.to_parquet, table_of(own)))
         write_text(self.parts / f"{pack_id}.jsonl", "".join(json.dumps(_plain(row)) + "\n" for row in rows))
 
     def add_rows(self, pack_id: str, rows: list[dict[str, Any]], latents: Mapping[str, np.ndarray]) -> None:
@@ -138,7 +156,7 @@ class Store:
         if path.exists():
             new = {row["trial_id"] for row in rows}
             rows = [*(row for row in self._read(path)[0] if row["trial_id"] not in new), *rows]
-            kept = self._arrays(self.representation_folder / f"{pack_id}.npz") or {}
+            kept = self.pack_latents(pack_id) or {}
             latents = {name: array for name, array in kept.items() if name.split(".")[0] not in new} | dict(latents)
         self.write_pack(pack_id, rows, latents)
 
@@ -166,6 +184,10 @@ class Store:
             raised = time_limit is None or time_limit > (math.inf if former is None else former)
             return STATUSES[status].runs_again or (status == TIMED_OUT and raised)
 
+        return {trial_id for trial_id, (status, limit) in self._last_statuses().items() if not again(status, limit)}
+
+    def _last_statuses(self) -> dict[str, tuple[str, float | None]]:
+        """By trial its last status, and the time limit under which it ended. See `finished` for damaged parts."""
         known, kept = self._index(), {}
         for path in self._part_files():
             stamp = _stamp(path)
@@ -181,8 +203,7 @@ class Store:
         if self._is_locked:
             self._write_index({name: part for name, part in kept.items() if part[0]}, known)
         flat = sorted((row for _, found in kept.values() for row in found), key=lambda row: row[0])
-        last = {trial_id: again(status, limit) for _, trial_id, status, limit in flat}
-        return {trial_id for trial_id, is_to_do in last.items() if not is_to_do}
+        return {trial_id: (status, limit) for _, trial_id, status, limit in flat}
 
     def _index(self) -> dict[str, list[Any]]:
         """By part its stamp and, of each row, what `finished` must know; empty where no index was kept that is whole and of these rules."""
@@ -405,8 +426,106 @@ class Store:
         return found
 
     def pack_latents(self, pack_id: str) -> dict[str, np.ndarray] | None:
-        """All arrays of a pack, as they were written; none where it has none, and None where they cannot be read, which is noted."""
-        return self._arrays(self.representation_folder / f"{pack_id}.npz")
+        """All arrays that files of a pack hold, as they were written; none where there are none.
+
+        What cannot be read is noted; where these are the latents of test points, None is returned.
+        """
+        found: dict[str, np.ndarray] = {}
+        for kind, folder in self.array_folders.items():
+            arrays = self._arrays(folder / f"{pack_id}.npz")
+            if arrays is None and not kind:
+                return None
+            parts = ((name.partition("."), array) for name, array in (arrays or {}).items())
+            found |= {f"{trial}.{kind and kind + '/'}{name}": array for (trial, _, name), array in parts}
+        return found
+
+    # --- what is kept where it was asked for
+
+    def lacking(self, kinds: Collection[str]) -> set[str]:
+        """Trials that are ok and of which not all of these kinds of `bench.train.kept` are kept."""
+        if not kinds:
+            return set()
+        ok = {trial_id for trial_id, (status, _) in self._last_statuses().items() if status == OK}
+        kept = [self._kept(kind) for kind in kinds]
+        return {trial for trial in ok if not all(trial in own for own in kept)}
+
+    def _kept(self, kind: str) -> set[str]:
+        if kind == LATENTS:
+            return {path.stem for path in (self.folder / LATENTS).glob("*.parquet")}
+        found: set[str] = set()
+        for path in self.array_folders[kind].glob("*.npz"):
+            try:
+                found |= {name.partition(".")[0] for name in array_names(path)}
+            except (OSError, NoArrays) as error:
+                self._note(path, f" cannot be read ({getattr(error, 'strerror', None) or error})")
+        return found
+
+    def model(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """What the model of a trial is built of. Raises UsageError where it was not kept, or cannot be read."""
+        start = f"{row['trial_id']}."
+        path = self.array_folders[MODELS] / f"{Path(str(row.get('pack_id'))).name}.npz"
+        try:
+            arrays = read_arrays(path, lambda name: name.startswith(start))
+        except FileNotFoundError:
+            arrays = {}
+        except (OSError, NoArrays) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"{self._name(path)} cannot be read ({reason})") from None
+        if not arrays:
+            raise UsageError(f"no model was kept of {self._of(row)}; {self._keep(MODELS)}")
+        return {name.removeprefix(start): array for name, array in arrays.items()}
+
+    def every_latent(self, row: Mapping[str, Any]) -> pd.DataFrame:
+        """The estimated latents of all points of a trial, as `bench.train.kept.table_of` has them. Raises UsageError as `model` does."""
+        path = self._latents_path(row["trial_id"])
+        try:
+            return _read_table(path)
+        except FileNotFoundError:
+            raise UsageError(f"no latents of all points were kept of {self._of(row)}; {self._keep(LATENTS)}") from None
+        except Exception as error:  # whatever a reader of binary files may find
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise UsageError(f"{self._name(path)} is no table that can be read ({reason})") from None
+
+    def trial(self, name: str) -> dict[str, Any]:
+        """The row of the trial that is meant by its id, by the first characters of it, or by its method if the run has one trial of that.
+
+        Raises UsageError where there is none, or more than one.
+        """
+        rows = [row for row in self.rows() if row["status"] == OK]
+        found = [row for row in rows if row["method"] == name]
+        found = [row for row in found if row["code"] == found[-1]["code"]]  # not those of earlier code
+        found = found or [row for row in rows if name and row["trial_id"].startswith(name)]
+        if not found:
+            known = sorted({row["method"] for row in rows})
+            raise UsageError(f"the run {self.folder.name!r} has no trial {name!r} that is ok; {nearest(name, known)}")
+        if len(found) > 1:
+            some = ", ".join(f"{row['trial_id']} (seed {row['seed']})" for row in found[:4])
+            more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+            raise UsageError(
+                f"{name!r} is the name of {len(found)} trials of the run; say which by its id: {some}{more}"
+            )
+        return found[0]
+
+    def copy_latents(self, trial_id: str, source: Store) -> None:
+        """Keeps the latents of all points of a trial as another run kept them, if it did."""
+        path = source._latents_path(trial_id)
+        try:
+            content = read_bytes(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._note(path, f" cannot be read ({error.strerror})")
+            return
+        write_bytes(self._latents_path(trial_id), content)
+
+    def _latents_path(self, trial_id: str) -> Path:
+        return self.folder / LATENTS / f"{Path(trial_id).name}.parquet"
+
+    def _of(self, row: Mapping[str, Any]) -> str:
+        return f"the trial {row['trial_id']} ({row['method']})"
+
+    def _keep(self, kind: str) -> str:
+        return f"the run's command with --keep {kind} trains it again and keeps them"
 
     # --- charts
 
@@ -734,6 +853,17 @@ def settled(table: pd.DataFrame, flat: Collection[str] = ()) -> pd.DataFrame:
 def _text(value: Any) -> str | None:
     missing = value is None or (isinstance(value, float) and math.isnan(value))
     return None if missing else value if isinstance(value, str) else json.dumps(_plain(value))
+
+
+def _by_kind(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Arrays called `TRIAL.NAME` by kind, trial and name; those whose name tells no kind have none."""
+    found: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+    for key, array in arrays.items():
+        trial, _, name = key.partition(".")
+        kind = kind_of(name)
+        own = found.setdefault(kind if kind in KEPT else "", {}).setdefault(trial, {})
+        own[name.removeprefix(f"{kind}/") if kind in KEPT else name] = array
+    return found
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

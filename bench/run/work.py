@@ -16,7 +16,7 @@ from bench.run.placement import Placement
 from bench.run.process import Died, Done, Task
 from bench.run.progress import Monitor
 from bench.run.store import Store
-from bench.statuses import FAILURES
+from bench.statuses import FAILURES, OK
 from bench.train.reporter import Progress, Rows, State
 
 TRIES = 4  # of a pack whose process something else ended: a machine that is gone, the system that wants memory
@@ -35,6 +35,9 @@ class Work:
         self.charts: dict[str, Mapping[str, np.ndarray]] = {}
         self._tries: Counter[str] = Counter()
         self._failed: set[str] = set()  # packs of estimators some rows of which, so far, failed
+        # Finished trials that are trained again for what was not kept of them.
+        again = {pack.trials[slot].trial_id for pack in packs for slot in pack.slots}
+        self._again = again & store.finished(placement.time_limit)
         needed = {pack.pack_id: charts_of(pack.trials[slot] for slot in pack.slots) for pack in packs}
         specs = {spec.chart_id: spec for own in needed.values() for spec in own}
         missing = {chart_id for chart_id, spec in specs.items() if not self._find(spec)}
@@ -83,7 +86,7 @@ class Work:
         if isinstance(part, ChartPack):
             return Task(part, self.placement.device)
         charts = {chart_id: self.charts[chart_id] for chart_id in self.needed[part.pack_id] if chart_id in self.charts}
-        return Task(part, self.placement.device_of(part), self.placement.time_limit, charts)
+        return Task(part, self.placement.device_of(part), self.placement.time_limit, charts, self.placement.keep)
 
     def state(self, part: Part) -> dict[str, np.ndarray] | None:
         """What an earlier process, or an earlier command, saved of a part."""
@@ -106,9 +109,14 @@ class Work:
         return isinstance(event, (Done, Died))
 
     def _keep_rows(self, pack: Pack, rows: list[dict[str, Any]], latents: Mapping[str, np.ndarray]) -> None:
-        self.store.add_rows(pack.pack_id, rows, latents)
+        """A trial that was finished before keeps its row where training it again came to nothing."""
         if any(row["status"] in FAILURES for row in rows):
             self._failed.add(pack.pack_id)
+        done = {row["trial_id"] for row in rows if row["status"] == OK}
+        rows = [row for row in rows if row["trial_id"] in done or row["trial_id"] not in self._again]
+        self._again -= done
+        if rows:
+            self.store.add_rows(pack.pack_id, rows, latents)
 
     def _done(self, part: Part, result: Any, monitor: Monitor) -> None:
         if isinstance(part, ChartPack):
@@ -164,7 +172,7 @@ class Work:
         """A pack of estimators without those whose rows were written on the way."""
         if pack.is_stacked:
             return pack
-        written = self.store.finished_in(pack.pack_id)
+        written = self.store.finished_in(pack.pack_id) - self._again
         own = {trial.trial_id for trial in pack.trials}
         return dataclasses.replace(pack, finished=pack.finished | (written & own))
 

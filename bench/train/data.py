@@ -12,7 +12,7 @@ from bench.plan.identity import data_seed
 from bench.plan.trials import Trial, data_facts, fingerprint
 from bench.scores.factors import Judge
 from bench.train.errors import NotApplicable
-from datasets import Instance, oracle
+from datasets import Instance, Units, oracle
 from datasets.columns import is_constant
 
 KEPT = 2**29  # bytes of observed variables
@@ -79,7 +79,7 @@ def _generated(dataset: Any, root_seed: int, seed: int) -> Instance:
         name: dataclasses.replace(split, x=(split.x - mean) / std)
         for name, split in (("train", instance.train), ("validation", instance.validation), ("test", instance.test))
     }
-    return dataclasses.replace(instance, **splits)
+    return dataclasses.replace(instance, **splits, units=(*instance.units, Units(mean, std)))
 
 
 def scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bench.plan.trials import Trial, model_shape
-from bench.train import encodings
+from bench.train import encodings, kept, models
 from bench.train.data import judge, standardised
 from bench.train.errors import BrokenContract
 from bench.train.outcomes import Outcome, failure, scored, sparse_support
@@ -26,12 +26,16 @@ class Estimated(NamedTuple):
 
 
 def estimate(
-    trial: Trial, slot: int = 0, time_limit: float | None = None, reporter: Reporter | None = None
+    trial: Trial,
+    slot: int = 0,
+    time_limit: float | None = None,
+    reporter: Reporter | None = None,
+    keep: Collection[str] = (),
 ) -> Estimated:
     """Fits and scores one trial, whose place in its pack is `slot`.
 
     `time_limit` is the seconds that `fit` and `transform` may take. Only the listener of `reporter` can end them: no exception stops a
-    library's loop.
+    library's loop. `keep` names the kinds of `bench.train.kept` that are given back.
     """
     reporter = reporter or Reporter()
     start = time.perf_counter()
@@ -50,6 +54,8 @@ def estimate(
                 encodings.check(encoding, len(split.x))
             strength = _strength(estimator, instance, test)
             outcome = scored(instance, validation, test, {}, strength, judge(trial))
+            if keep:
+                outcome.kept = _kept(trial.method, estimator, instance, validation, test, keep)
         return Estimated(outcome, trained - start, time.perf_counter() - trained)
     except BaseException as error:
         return Estimated(failure(error), time.perf_counter() - start, 0.0)
@@ -69,6 +75,30 @@ def _strength(estimator: Any, instance: Instance, z_hat: np.ndarray) -> np.ndarr
             f"loadings are {loadings.dtype} {loadings.shape}, and must be real numbers (n_observed, n_estimated), here {expected}"
         )
     return np.abs(loadings) * z_hat.std(axis=0)
+
+
+def _kept(
+    name: str, estimator: Any, instance: Instance, validation: np.ndarray, test: np.ndarray, keep: Collection[str]
+) -> dict[str, np.ndarray]:
+    """What is kept of a fitted estimator, whose latents of two splits are known: as a model, that of a linear map."""
+    found = dict[str, np.ndarray]()
+    model = None
+    try:
+        arrays, model = models.arrays_of_linear(name, estimator.transform, instance, test)
+    except models.NotKept as error:
+        arrays = models.no_model(str(error))
+    if kept.MODELS in keep:
+        found |= kept.named(kept.MODELS, arrays)
+    if kept.LATENTS in keep:
+        splits = [instance.train, instance.validation, instance.test]
+        if model is not None:
+            latents = [model.of_standardised(split) for split in splits]
+        else:
+            train = np.asarray(_call(estimator.transform, instance.train))
+            encodings.check(train, len(instance.train.x))
+            latents = [train, validation, test]
+        found |= kept.named(kept.LATENTS, kept.latents_of(instance, latents))
+    return found
 
 
 def _call(function: Callable, split: Split) -> Any:

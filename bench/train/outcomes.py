@@ -30,13 +30,17 @@ STATUS: dict[type[BaseException], str] = {
 
 @dataclass
 class Outcome:
-    """`scores` are empty unless the status is ok; `latents` is what `Store.latents` keeps, `facts` more columns: of `bench.train.rows.FACTS`."""
+    """`scores` are empty unless the status is ok; `latents` is what `Store.latents` keeps, `facts` more columns: of `bench.train.rows.FACTS`.
+
+    `kept` is what was asked to be kept beside (`bench.train.kept`), by kind and name.
+    """
 
     status: str
     error: str | None = None
     scores: dict[str, Any] = field(default_factory=dict)
     latents: dict[str, np.ndarray] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def scored(

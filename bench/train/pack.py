@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,27 +38,35 @@ def run_pack(
     time_limit: float | None = None,
     charts: Mapping[str, Atlas] | None = None,
     reporter: Reporter | None = None,
+    keep: Collection[str] = (),
 ) -> Finished:
     """Runs the trials of `pack`. An exception becomes rows with a status, not a crash.
 
     `charts` are those that are known, by id; others that the trials start from are trained here.
 
-    `time_limit` is the seconds of training per trial; a stack of models, which trains as one, has those of all its trials.
+    `time_limit` is the seconds of training per trial; a stack of models, which trains as one, has those of all its trials. `keep` names the
+    kinds of `bench.train.kept` that are given back of each trial.
     """
     reporter = reporter or Reporter()
     plugins.load(pack.plugins)
-    run = _run_stack if pack.is_stacked else _run_estimators
-    return run(pack, device, time_limit, charts or {}, reporter)
+    if not pack.is_stacked:
+        return _run_estimators(pack, device, time_limit, reporter, keep)
+    return _run_stack(pack, device, time_limit, charts or {}, reporter, keep)
 
 
 def _run_stack(
-    pack: Pack, device: str, time_limit: float | None, charts: Mapping[str, Atlas], reporter: Reporter
+    pack: Pack,
+    device: str,
+    time_limit: float | None,
+    charts: Mapping[str, Atlas],
+    reporter: Reporter,
+    keep: Collection[str],
 ) -> Finished:
     start = time.perf_counter()
     is_too_large = False
     try:
         check_source(pack)
-        outcomes, train_s, score_s = stacked.run(pack, device, time_limit, charts, reporter)
+        outcomes, train_s, score_s = stacked.run(pack, device, time_limit, charts, reporter, keep)
     except BaseException as error:
         outcomes, train_s, score_s = [failure(error)] * len(pack.trials), time.perf_counter() - start, 0.0
         is_too_large = is_out_of_memory(error) and len(pack.trials) > 1
@@ -68,7 +76,7 @@ def _run_stack(
 
 
 def _run_estimators(
-    pack: Pack, device: str, time_limit: float | None, charts: Mapping[str, Atlas], reporter: Reporter
+    pack: Pack, device: str, time_limit: float | None, reporter: Reporter, keep: Collection[str]
 ) -> Finished:
     """What is given back has the rows that were said on the way too."""
     try:
@@ -79,7 +87,7 @@ def _run_estimators(
     whole, news = Finished([], {}), Finished([], {})
     said_at = time.monotonic()
     for slot in pack.slots:
-        estimated = estimators.estimate(pack.trials[slot], slot, time_limit, reporter)
+        estimated = estimators.estimate(pack.trials[slot], slot, time_limit, reporter, keep)
         found = _finished(pack, {slot: estimated}, device, time_limit, reporter)
         whole, news = (Finished(old.rows + found.rows, old.latents | found.latents) for old in (whole, news))
         reporter.progress(len(whole.rows) / len(pack.slots))
@@ -96,7 +104,7 @@ def _finished(
     time_limit: float | None,
     reporter: Reporter,
 ) -> Finished:
-    """The rows of the trials at some slots, with what is kept of their latents."""
+    """The rows of the trials at some slots, with what is kept of them."""
     shared = {"pack_id": pack.pack_id, "pack_size": len(pack.trials), "device": device, "time_limit": time_limit}
     rows, latents = list[dict[str, Any]](), dict[str, np.ndarray]()
     for slot, (outcome, train_s, score_s) in results.items():
@@ -108,4 +116,5 @@ def _finished(
             f"{trial.trial_id}.{key}": array if array.dtype == np.uint8 else array.astype(np.float32)
             for key, array in outcome.latents.items()
         }
+        latents |= {f"{trial.trial_id}.{key}": array for key, array in outcome.kept.items()}
     return Finished(rows, latents)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from bench.plan.charts import chart_of
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial, model_shape
 from bench.scores.training import agreement, reconstruction_error, ties
-from bench.train import chart, encodings, race
+from bench.train import chart, encodings, kept, models, race
 from bench.train.chart import Atlas
 from bench.train.data import judge, standardised
 from bench.train.engine import Job, Stack
@@ -23,6 +23,7 @@ from bench.train.errors import OutOfTime
 from bench.train.outcomes import Outcome, failure, scored, sparse_support
 from bench.train.reporter import Reporter
 from datasets import Instance
+from datasets.points import PARTS
 
 TRAINED_S = "trained_s"  # beside the stack's own arrays in what a pack goes on from
 LEAST_GRACE_S, GRACE = (
@@ -48,11 +49,13 @@ def run(
     time_limit: float | None = None,
     charts: Mapping[str, Atlas] | None = None,
     reporter: Reporter | None = None,
+    keep: Collection[str] = (),
 ) -> tuple[list[Outcome], float, float]:
     """Outcomes of the pack's trials, seconds of training, seconds of scoring.
 
     `time_limit` is the seconds of training per trial; the stack, which trains as one, has those of all its trials. Of the trials' charts
-    those that are not in `charts`, by their ids, are trained first; their time is that of no trial.
+    those that are not in `charts`, by their ids, are trained first; their time is that of no trial. `keep` names the kinds of
+    `bench.train.kept` that outcomes have.
     """
     start = time.perf_counter()
     reporter = reporter or Reporter()
@@ -107,7 +110,7 @@ def run(
     start = time.perf_counter()
     best, found = _ties(stack, pack.trials, instances)
     stack.keep(best)
-    for index, outcome in zip(stack.owners, _scored(stack, pack.trials, instances, found, reporter), strict=True):
+    for index, outcome in zip(stack.owners, _scored(stack, pack.trials, instances, found, reporter, keep), strict=True):
         outcomes[index] = outcome
     for index, own in atlases.items():
         outcomes[index].facts |= {} if own is None else own.facts
@@ -159,6 +162,7 @@ def _scored(
     instances: dict[int, Instance],
     found: dict[int, dict[str, Any]],
     reporter: Reporter,
+    keep: Collection[str],
 ) -> list[Outcome]:
     """The outcome of each model that the stack holds, one of a trial."""
     if not stack.alive:
@@ -183,8 +187,40 @@ def _scored(
                 decode = None if decoded is None or method.has_readout else stack.decoder(slot)
                 of_factors = judge(trials[index])
                 outcome = scored(instance, own["validation"], own["test"], scores, own_strength, of_factors, decode)
+                if keep:
+                    own_instances = [instances[owner] for owner in stack.owners]
+                    outcome.kept = _kept(stack, slot, trials[index], own_instances, encoded, keep)
             outcome.facts = facts
             outcomes.append(outcome)
         except BaseException as error:  # this trial cannot be scored; its neighbours can
             outcomes.append(failure(error))
     return outcomes
+
+
+def _kept(
+    stack: Stack,
+    slot: int,
+    trial: Trial,
+    instances: Sequence[Instance],
+    encoded: Mapping[str, np.ndarray],
+    keep: Collection[str],
+) -> dict[str, np.ndarray]:
+    """What is kept of the model at a slot. `instances` are those of all models, `encoded` their encodings, as `encodings.encode` gives them."""
+    method, instance, device = stack.method, instances[slot], str(stack.device)
+    own = {name: array[slot][: len(getattr(instance, name).x)] for name, array in encoded.items()}
+    readout = encodings.fit_readout(method, trial.init_seed(), own["train"]) if method.has_readout else None
+    try:
+        arrays, model = models.arrays_of_torch(
+            trial.method, method, stack.model(slot), stack.shape, instance, own["test"], readout, device
+        )
+        latents = [model.of_standardised(getattr(instance, part), device) for part in PARTS]
+    except Exception as error:  # its code cannot be used on one model, or in double precision, as it is in a stack
+        reason = str(error) if isinstance(error, models.NotKept) else f"{type(error).__name__}: {error}"
+        arrays = models.no_model(reason)
+        stacks = [stack.encode([getattr(each, part) for each in instances])[slot] for part in PARTS]
+        sizes = [len(getattr(instance, part).x) for part in PARTS]
+        latents = [encodings.finished(readout, each[:n], n) for each, n in zip(stacks, sizes, strict=True)]
+    found = kept.named(kept.MODELS, arrays) if kept.MODELS in keep else {}
+    if kept.LATENTS in keep:
+        found |= kept.named(kept.LATENTS, kept.latents_of(instance, latents))
+    return found

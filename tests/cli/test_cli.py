@@ -64,7 +64,10 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         (["--profile", "qick"], "choose from 'quick', 'default', 'paper'"),
         (["--executor", "ry"], "choose from 'auto', 'serial', 'ray'"),
         (["--grid"], "expected one argument"),
-        (["lst"], "choose from 'list', 'show', 'audit', 'score', 'tune', 'merge', 'report', 'compare', 'doctor'"),
+        (
+            ["lst"],
+            "choose from 'list', 'show', 'audit', 'score', 'tune', 'merge', 'report', 'compare', 'latents', 'export', 'doctor'",
+        ),
         (["show"], "required: NAME"),
         (["show", "ivea"], "did you mean 'ivae'?"),
         (["report", "nothing"], "there are no runs yet"),

@@ -55,9 +55,11 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
     """Every figure that `results` allow. `style` is a matplotlib style, by name or file, for what is not decided here."""
     results = with_plain_texts(with_short_paths(results))
     images, of_images = pictured(results)
-    has_scores = bool((results.ok & results.trials[results.headline.name].notna()).any())
+    has_scores = not results.lacks_truth and bool((results.ok & results.trials[results.headline.name].notna()).any())
     if not has_scores and not images:
-        return Drawn([], ["No figure is drawn, since no trial has a score."])
+        known = "no trial has a score"
+        unknown = "figures show how near estimates are to the true latents, which are not known"
+        return Drawn([], [f"No figure is drawn, since {unknown if results.lacks_truth else known}."])
     draws = [score_lines, cost_and_score, agreement_of_halves]
     if results.headline.name == HEADLINE:
         draws += [synergy_map, critical_difference, performance_profiles, recovery_by_promise, agreement_and_score]

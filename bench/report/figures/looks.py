@@ -51,6 +51,7 @@ KNOWN: dict[str, tuple[str, Marker]] = {
     "synergy-flow": ("#d886d9", "8"),
     "tcl": ("#e7a22f", "H"),
     "sparse-dictionary": ("#8d5b00", (6, 1, 0)),
+    "factor-analysis": ("#d94d94", (7, 1, 0)),
     "joint-diagonalisation": ("#835fe7", (3, 1, 90)),
     "supervised": ("#000000", "o"),
     "fastica": ("#444444", "s"),
