@@ -7,7 +7,8 @@ A generator may say more. `default_grid(fields)`, a static method, gives the set
 user names none of these. `stratum`, a property, says in words where the data lie on the dials in `stratum_of`: verdicts and figures
 speak of each stratum. `notes`, a property, has sentences about the data that a command prints. `resplits`, a property, says that data
 seeds only split one data set anew, so that no interval or test may count them as independent; `replicates` is how many independent data
-sets there are, where seeds pick one of so many; `n_known` is how many latents are known, where these are fewer than are estimated.
+sets there are, where seeds pick one of so many; `n_known` is how many latents are known, where these are fewer than are estimated; `n_u` is how
+many numbers the auxiliary variable u of a point has, 0 where there are domains alone.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class Split:
 
     Real data have no true latents, but may have known factors, which serve scoring alone: `content`, a class (n_samples,) from 0, and the
     values of `style` (n_samples, n_styles), which the domain decides.
+
+    `u` (n_samples, n_u) is an auxiliary variable of numbers, as a time or a position, on which the latents depend beside the domain; None
+    where there are domains alone.
     """
 
     x: np.ndarray
@@ -50,6 +54,7 @@ class Split:
     z: np.ndarray
     content: np.ndarray | None = None
     style: np.ndarray | None = None
+    u: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

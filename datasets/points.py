@@ -22,7 +22,7 @@ class Points:
 
     x (n_samples, n_observed), of points that had the shape `x_shape`, and z (n_samples, n_known), without columns where nothing is known,
     in float32; domain (n_samples,) from 0, with the labels of the domains; where they are known, split (n_samples,), places in `PARTS`,
-    group (n_samples,) from 0, and support, as it is in the file.
+    group (n_samples,) from 0, u (n_samples, n_u) in float32, and support, as it is in the file.
     """
 
     where: str
@@ -34,6 +34,7 @@ class Points:
     split: np.ndarray | None = None
     group: np.ndarray | None = None
     support: np.ndarray | None = None
+    u: np.ndarray | None = None
 
     def parts(self, seed: Seed) -> list[np.ndarray]:
         """Returns the rows of train, validation and test. Raises UsageError where no group can be held out.
