@@ -122,15 +122,24 @@ def domain_spline(bound: float) -> Callable[[Tensor, Tensor, Tensor], tuple[Tens
 
     def run(x, u, table):
         n_models, n_domains, n = table.shape[:3]
+        bins = spline_bins(table, bound).movedim(2, 0)  # (6, n_models, n_domains, n, n_bins)
+        n_bins = bins.shape[-1]
+        bins = bins.reshape(6, -1)
         splines = torch.arange(n_models * n_domains * n, device=x.device).reshape(n_models, n_domains, n)
         domain = (u @ torch.arange(n_domains, dtype=u.dtype, device=u.device)).long()
         spline = splines.flatten(0, 1)[domain + n_domains * torch.arange(n_models, device=x.device)[:, None]].flatten()
-        return _run(x, table, spline, bound)
+        knots = bins[0].reshape(-1, n_bins).T[1:].contiguous().index_select(1, spline)
+        place = spline * n_bins + (x.clamp(-bound, bound).flatten() >= knots).sum(0)
+        own = bins.index_select(1, place).reshape(6, *x.shape)
+        return *_value_and_log_slope(x, own.unbind(0), bound), own, place, bins
 
     def pull_back(needed, inputs, kept, grad, grad_log):
         x, _, table = inputs
-        to_x, to_table = _pull_back_run(x, table, kept, bound, grad, grad_log)
-        return to_x, None, to_table
+        own, place, bins = kept
+        to_x, to_own = _pull_back(x, own.unbind(0), bound, grad, grad_log)
+        shape = (6, *table.shape[:-1], (table.shape[-1] + 1) // 3)
+        to_bins = torch.zeros_like(bins).index_add_(1, place, to_own.flatten(1))
+        return to_x, None, _pull_back_bins(table, bins.reshape(shape), bound, to_bins.reshape(shape))
 
     return fused.stackable(plain, run, pull_back, n_points=2, n_results=2)
 
@@ -146,34 +155,25 @@ def point_spline(bound: float) -> Callable[[Tensor, Tensor], tuple[Tensor, Tenso
         return rational_quadratic(x, spline_bins(parameters, bound), bound)
 
     def run(x, parameters):
-        return _run(x, parameters, torch.arange(x.numel(), device=x.device), bound)
+        bins = spline_bins(parameters, bound)  # (n_models, batch, 6, n, n_bins)
+        place = (x.clamp(-bound, bound)[..., None] >= bins[..., 0, :, 1:]).sum(-1)
+        own = bins.gather(-1, _of_all_six(place)).squeeze(-1)
+        return *_value_and_log_slope(x, own.unbind(-2), bound), own, place, bins
 
     def pull_back(needed, inputs, kept, grad, grad_log):
-        return _pull_back_run(*inputs, kept, bound, grad, grad_log)
+        x, parameters = inputs
+        own, place, bins = kept
+        to_x, to_own = _pull_back(x, own.unbind(-2), bound, grad, grad_log)
+        to_bins = torch.zeros_like(bins).scatter_(-1, _of_all_six(place), to_own.movedim(0, -2)[..., None])
+        return to_x, _pull_back_bins(parameters, bins.movedim(-3, 0), bound, to_bins.movedim(-3, 0))
 
-    # No input is one of points alone: a model of more points is a stack of models, as its parameters are those of points.
+    # Parameters are those of points, so that no input is shared by the points of a model.
     return fused.stackable(plain, run, pull_back, n_points=0, n_results=2)
 
 
-def _run(x: Tensor, parameters: Tensor, spline: Tensor, bound: float) -> tuple[Tensor, ...]:
-    """Values and log slopes at `x` (n_models, batch, n) and what `_pull_back_run` needs; `spline` is the place of each value's own in `parameters`."""
-    bins = spline_bins(parameters, bound).movedim(2, 0)  # (6, n_models, n_domains, n, n_bins)
-    n_bins = bins.shape[-1]
-    bins = bins.reshape(6, -1)
-    knots = bins[0].reshape(-1, n_bins).T[1:].contiguous().index_select(1, spline)
-    place = spline * n_bins + (x.clamp(-bound, bound).flatten() >= knots).sum(0)
-    own = bins.index_select(1, place).reshape(6, *x.shape)
-    return *_value_and_log_slope(x, own.unbind(0), bound), own, place, bins
-
-
-def _pull_back_run(
-    x: Tensor, parameters: Tensor, kept: Sequence[Tensor], bound: float, grad: Tensor, grad_log: Tensor
-) -> tuple[Tensor, Tensor]:
-    own, place, bins = kept
-    to_x, to_own = _pull_back(x, own.unbind(0), bound, grad, grad_log)
-    shape = (6, *parameters.shape[:-1], (parameters.shape[-1] + 1) // 3)
-    to_bins = torch.zeros_like(bins).index_add_(1, place, to_own.flatten(1))
-    return to_x, _pull_back_bins(parameters, bins.reshape(shape), bound, to_bins.reshape(shape))
+def _of_all_six(place: Tensor) -> Tensor:
+    """The place of a bin (..., n) as an index of its six parameters, (..., 6, n, 1)."""
+    return place[..., None, :, None].expand(*place.shape[:-1], 6, -1, 1)
 
 
 def _pull_back_bins(parameters: Tensor, bins: Tensor, bound: float, grad: Tensor) -> Tensor:
