@@ -111,7 +111,8 @@ class MethodEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         data = _Data((X.shape[1], n_latents, len(self.domains_)), self.n_u_)
         reason = self.method_.skip(data_facts(data))
         if reason is not None:
-            hint = "; pass them as domains=" if domains is None and "domains" in reason else ""
+            is_asked = domains is None and u is None and "domains" in reason
+            hint = "; pass them as domains=, or numbers as u=" if is_asked else ""
             raise ValueError(f"{self._method} {reason}{hint}")
         self.shape_ = model_shape(data)
         self.mean_, self.scale_ = scale(X)
