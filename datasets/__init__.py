@@ -7,7 +7,8 @@ A generator may say more. `default_grid(fields)`, a static method, gives the set
 user names none of these. `stratum`, a property, says in words where the data lie on the dials in `stratum_of`: verdicts and figures
 speak of each stratum. `notes`, a property, has sentences about the data that a command prints. `resplits`, a property, says that data
 seeds only split one data set anew, so that no interval or test may count them as independent; `replicates` is how many independent data
-sets there are, where seeds pick one of so many; `n_known` is how many latents are known, where these are fewer than are estimated.
+sets there are, where seeds pick one of so many; `n_known` is how many latents are known, where these are fewer than are estimated; `n_u` is how
+many numbers the auxiliary variable u of a point has, 0 where there are domains alone.
 `has_halves` says that the data seeds 2k and 2k + 1 train on disjoint halves and share their test points, in one order, so that the latents of
 both can be compared. `observed` and `latents` are what figures call the observed variables and the latents, in a letter or two each.
 """
@@ -46,6 +47,9 @@ class Split:
     Real data have no true latents, but may have known factors, which serve scoring alone: `content`, a class (n_samples,) from 0, and the
     values of `style` (n_samples, n_styles), which the domain decides. `rows` (n_samples,) are the points' places in a user's file; of data
     that are drawn, each split counts its own points.
+
+    `u` (n_samples, n_u) is an auxiliary variable of numbers, as a time or a position, on which the latents depend beside the domain; None
+    where there are domains alone.
     """
 
     x: np.ndarray
@@ -54,6 +58,7 @@ class Split:
     content: np.ndarray | None = None
     style: np.ndarray | None = None
     rows: np.ndarray | None = None
+    u: np.ndarray | None = None
 
 
 class Units(NamedTuple):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.files import changed, given, named_by
 from bench.registry import UsageError
 from datasets import Instance, Seed, Split, field, number_of, register
@@ -22,9 +24,10 @@ from datasets.tables import of_frame
 class File:
     """Your own data: arrays of an .npz file by their names, or a table (.csv, .parquet) by the names of its columns.
 
-    x are numbers, (n_samples, ...); images and the like are flattened. Domains are labels of any kind. z are known latents or factors,
+    x are numbers, (n_samples, ...); images and the like are flattened. Domains are labels of any kind. u are numbers on which the latents
+    depend beside the domain, or instead of one, as a time or an age. z are known latents or factors,
     no more than are estimated; an array z counts as the columns z_0, z_1, ... An array support (n_observed, number of known latents)
-    is true where an observed variable depends on a latent: its shadows and twins are reported. x and z are centred and scaled by column.
+    is true where an observed variable depends on a latent: its shadows and twins are reported. x, z and u are centred and scaled by column.
     A data seed decides which points are held out for validation and test. Of several files, or several labels of `replicate`, which are
     independent data sets, it picks one. Scores that need what is absent are empty.
     """
@@ -38,6 +41,10 @@ class File:
         help="the observed variables, as a,b,c*; none: the array x, or all columns of numbers that are nothing else",
     )
     domain: str | None = field(DEFAULTS.domain, help="the domain; if there is none, all points are of one")
+    u: str | None = field(
+        DEFAULTS.u,
+        help="numbers on which the latents depend, as a time or a position, as a,b,c*; if there are none, only the domain",
+    )
     z: str | None = field(DEFAULTS.z, help="the known latents, as a,b,c*")
     split: str | None = field(
         DEFAULTS.split, help="which points are train, validation and test, in these words or as 0, 1 and 2"
@@ -85,6 +92,11 @@ class File:
         return self._data_sets[0].z.shape[1]
 
     @property
+    def n_u(self) -> int:
+        """Gives the number of columns of u."""
+        return _width(self._data_sets[0].u)
+
+    @property
     def has_truth(self) -> bool:
         """Says whether any latents are known."""
         return self.n_known > 0
@@ -113,7 +125,13 @@ class File:
         """Returns a data set, split into train, validation and test."""
         points = self._data_sets[number_of(seed) % self.replicates]
         train, validation, test = (
-            Split(points.x[rows], points.domain[rows], points.z[rows], rows=points.row(rows))
+            Split(
+                points.x[rows],
+                points.domain[rows],
+                points.z[rows],
+                rows=points.row(rows),
+                u=None if points.u is None else points.u[rows],
+            )
             for rows in points.parts(seed)
         )
         support = None if points.support is None else points.support.astype(bool)
@@ -145,6 +163,10 @@ def from_frame(frame: Any, **fields: Any) -> File:
     return File(path, **fields)
 
 
+def _width(columns: np.ndarray | None) -> int:
+    return 0 if columns is None else columns.shape[1]
+
+
 def _changed(path: str) -> int:
     """Says when a file was last written, in ns. Raises UsageError if it is not there."""
     try:
@@ -165,8 +187,8 @@ def _read(
         found += own
         notes += said
     for points in found[1:]:
-        for name in ("x", "z"):
-            widths = [getattr(each, name).shape[1] for each in (found[0], points)]
+        for name in ("x", "z", "u"):
+            widths = [_width(getattr(each, name)) for each in (found[0], points)]
             if widths[0] != widths[1]:
                 raise UsageError(
                     f"{points.where}: {name} has {widths[1]} columns, and {widths[0]} in {found[0].where}; data seeds pick one of them, so "
@@ -178,7 +200,7 @@ def _read(
     content = hashlib.sha256()
     for points in found:
         content.update(repr((points.x_shape, points.labels)).encode())
-        for name in ("x", "z", "domain", "split", "group", "support"):
+        for name in ("x", "z", "domain", "split", "group", "support", "u"):
             value = getattr(points, name)
             if value is not None:
                 content.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())

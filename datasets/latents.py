@@ -19,6 +19,7 @@ special = lazy_module("scipy.special")
 CHANGES = ("both", "mean", "scale", "shape", "none")
 MEAN_RANGE = 2.0  # at change strength 1, domain means are uniform in [-2, 2]
 SCALE_RANGE = 2.0  # and domain scales log-uniform in [1/2, 2]
+HARMONICS = 4  # half periods over [0, 1], at most, of what drifts with u
 CONCENTRATION = 0.2  # of the weights with which capped domains average the first ones: low, else variances would shrink
 
 # Standard deviation of a latent over all domains, at any change strength.
@@ -211,6 +212,7 @@ def draw_sources(
     strength: float = 1.0,
     rank: int | None = None,
     dependence: float = 0.0,
+    u: np.ndarray | None = None,
 ) -> Sources:
     """Returns sources whose latents change where the boolean `changing` (n_latents,) says so; each domain has its own stream below `key`.
 
@@ -219,11 +221,17 @@ def draw_sources(
 
     With `rank`, domains beyond the first rank + 1 take their natural parameters (1/std^2, mean/std^2) as a random average of theirs,
     so that the changes span `rank` directions at most, however many domains there are.
+
+    With `u` (n_domains,), numbers in [0, 1], domains are not drawn apart: their means and scales are smooth functions of u, drawn once below
+    `key`. At each u these have the distribution that those of a domain have, so that all of the above but `rank` holds.
     """
     check(family, changes, rank)
     n = len(changing)
-    generators = [stream(seed, key, u) for u in range(n_domains)]
-    where, scale, form = np.stack([rng.uniform(-1, 1, (3, n)) for rng in generators], axis=1)
+    generators = [stream(seed, key, domain) for domain in range(n_domains if u is None else 0)]
+    if u is None:
+        where, scale, form = np.stack([rng.uniform(-1, 1, (3, n)) for rng in generators], axis=1)
+    else:
+        where, scale, form = _smooth(stream(seed, key), u, (3, n)).swapaxes(0, 1)
     mean_strength = strength if changes in ("both", "mean") else 0.0
     scale_strength = strength if changes in ("both", "scale") else 0.0
     spread = SCALE_RANGE**scale_strength
@@ -238,10 +246,21 @@ def draw_sources(
         shape = np.where(changing, shape + strength * ((low + high) / 2 + (high - low) / 2 * form - shape), shape)
     if rank is not None:
         precision, location = std**-2, mean * std**-2
-        for u in range(rank + 1, n_domains):
-            weights = generators[u].dirichlet(np.full(rank + 1, CONCENTRATION))
-            precision[u], location[u] = weights @ precision[: rank + 1], weights @ location[: rank + 1]
+        for domain in range(rank + 1, n_domains):
+            weights = generators[domain].dirichlet(np.full(rank + 1, CONCENTRATION))
+            precision[domain], location[domain] = weights @ precision[: rank + 1], weights @ location[: rank + 1]
         # What does not change stays as it is to the last digit.
         mean = np.where(np.ptp(mean, axis=0) == 0, mean, location / precision)
         std = np.where(np.ptp(std, axis=0) == 0, std, precision**-0.5)
     return Sources(family, mean, std, shape, dependence)
+
+
+def _smooth(rng: np.random.Generator, u: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns smooth random functions at `u` (n,), (n, *shape), that are independent and each uniform on [-1, 1] at every u.
+
+    A sum of HARMONICS cosines and sines with normal weights is a Gaussian process of variance 1; its distribution function makes it uniform.
+    """
+    angles = np.pi * np.arange(1, HARMONICS + 1) * u[:, None]
+    waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+    weights = rng.normal(size=(2 * HARMONICS, *shape)) / np.sqrt(HARMONICS)
+    return 2 * special.ndtr(np.tensordot(waves, weights, axes=1)) - 1

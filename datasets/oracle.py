@@ -76,7 +76,10 @@ def columns(instance: Instance) -> dict[str, Any]:
     rank_all, margin_all, enough_all = changes[everything.tobytes()]
     per_class = [changes[row.tobytes()] for row in alike]
 
-    independent = np.logical_and(sources.dependence == 0 or len(inside) == 1, support.any(axis=0))
+    # Where a part of u is all that methods are told, the latents depend on each other within it.
+    is_hidden = instance.train.u is None and len(sources.mean) > instance.n_domains
+    is_independent = len(inside) == 1 or (sources.dependence == 0 and not is_hidden)
+    independent = np.logical_and(is_independent, support.any(axis=0))
     points = instance.validation.z[:N_SPAN_POINTS].astype(float)
     sparsity_covered = mixing.smooth and not mixing.linear_only and spans(mixing, support, points)
     changes_covered = mixing.smooth and FAMILIES[sources.family].smooth

@@ -25,13 +25,14 @@ SINGLE = ("domain", "split", "group", "replicate")  # the roles that one array o
 
 @dataclass(frozen=True)
 class Roles:
-    """Says by names, or for x and z by names and patterns between commas, what has which role; None for a role that nothing has.
+    """Says by names, or for x, z and u by names and patterns between commas, what has which role; None for a role that nothing has.
 
     An `x` of None is the array x, or all columns of numbers that have no other role. Names that are `DEFAULTS` need not be there.
     """
 
     x: str | None = None
     domain: str | None = "domain"
+    u: str | None = "u"
     z: str | None = "z_*"
     split: str | None = "split"
     group: str | None = "group"
@@ -40,7 +41,8 @@ class Roles:
     def is_wanted(self, name: str) -> bool:
         """Says whether an array of an .npz file may have a role."""
         singles = [getattr(self, role) for role in SINGLE]
-        return name in ("support", *singles) or _is_named(name, self.x or "x") or _is_named(name, self.z or "")
+        several = (self.x or "x", self.z or "", self.u or "")
+        return name in ("support", *singles) or any(_is_named(name, patterns) for patterns in several)
 
     def of(self, path: str, contents: Contents) -> dict[str, list[str]]:
         """Returns the names of what has each role. Raises UsageError where what the user named is not there, or has two roles."""
@@ -61,7 +63,7 @@ class Roles:
                 raise UsageError(f"{path}: the {what} {name!r} cannot be {role} and something else as well")
             elif name != getattr(DEFAULTS, role):
                 raise UsageError(f"{path} has no {what} {name!r} for {role}; {nearest(name, contents.names)}")
-        for role in ("z", "x"):
+        for role in ("z", "u", "x"):
             patterns = getattr(self, role)
             if patterns is not None:
                 found[role] = [name for name in free if _is_named(name, patterns)]
@@ -108,6 +110,9 @@ def data_sets(path: str, roles: Roles) -> tuple[list[Points], list[str]]:
     z = _numbers(path, "z", names["z"], contents) if "z" in names else None
     if z is not None and (len(z) != len(x) or z.ndim != 2):
         raise UsageError(f"{path}: z must be numbers of shape ({len(x)}, at least 1), and is {z.dtype} {z.shape}")
+    u = _numbers(path, "u", names["u"], contents) if "u" in names else None
+    if u is not None and (len(u) != len(x) or u.ndim != 2):
+        raise UsageError(f"{path}: u must be numbers of shape ({len(x)}, at least 1), and is {u.dtype} {u.shape}")
     coded = {role: _labels(path, names[role][0], contents, len(x)) for role in SINGLE if role in names}
     support = contents.values["support"] if "support" in names else None
     which, replicates = coded.pop("replicate", (np.zeros(len(x), dtype=int), [""]))
@@ -117,7 +122,8 @@ def data_sets(path: str, roles: Roles) -> tuple[list[Points], list[str]]:
         rows = slice(None) if len(replicates) == 1 else which == place
         where = path if len(replicates) == 1 else f"{path}, {names['replicate'][0]} {label}"
         own = {role: _recounted(codes[rows], known) for role, (codes, known) in coded.items()}
-        points, more = _checked(where, x[rows], None if z is None else z[rows], own, support, names, contents.is_table)
+        own_z, own_u = (None if value is None else value[rows] for value in (z, u))
+        points, more = _checked(where, x[rows], own_z, own_u, own, support, names, contents.is_table)
         columns = tuple(names["x"]) if contents.is_table else ()
         places = None if len(replicates) == 1 else np.flatnonzero(which == place)
         found.append(dataclasses.replace(points, path=path, columns=columns, rows=places))
@@ -136,7 +142,8 @@ def _numbers(path: str, role: str, names: list[str], contents: Contents) -> np.n
         if shape[0] == 0:
             raise UsageError(f"{path}: {name} has no rows")
         own = numbers(value)
-        if own is None or 0 in shape or (own.ndim < 2 and len(names) == 1 and not contents.is_table):
+        is_column = len(names) > 1 or contents.is_table or role == "u"  # a time has one number
+        if own is None or 0 in shape or (own.ndim < 2 and not is_column):
             kind = value.dtype if isinstance(value, np.ndarray) else value.type
             raise UsageError(f"{path}: {name} must be numbers of shape ({shape[0]}, at least 1), and is {kind} {shape}")
         found.append(own)
@@ -169,6 +176,7 @@ def _checked(
     where: str,
     x: np.ndarray,
     z: np.ndarray | None,
+    u: np.ndarray | None,
     coded: dict[str, tuple[np.ndarray, list[str]]],
     support: np.ndarray | None,
     names: dict[str, list[str]],
@@ -186,19 +194,18 @@ def _checked(
         notes.append(
             f"{where}: of the {len(columns)} columns of x, {len(still)} are constant and count as 0: {listed(still)}"
         )
-    if z is None:
-        z = np.zeros((len(x), 0), dtype=np.float32)
-    else:
-        columns = names["z"] if is_table else list(map(str, range(z.shape[1])))
-        z, is_still, _ = scaled(where, "z", z, columns)
-        if is_still.any():
-            raise UsageError(f"{where}: column {columns[int(np.argmax(is_still))]} of z is constant; leave it out")
+    z = np.zeros((len(x), 0), dtype=np.float32) if z is None else _varying(where, "z", z, names, is_table)
+    if u is not None:
+        u = _varying(where, "u", u, names, is_table)
+        notes.append(
+            f"{where}: methods that take numbers on which the latents depend are given those of {listed(names['u'])}"
+        )
     domain, known = coded.get("domain", (np.zeros(len(x), dtype=np.int64), ["0"]))
     if np.bincount(domain).max() < FEWEST:
         raise UsageError(f"{where}: the largest domain has fewer than {FEWEST} points")
     if known != [str(place) for place in range(len(known))]:
         notes.append(f"{where}: the domains, from 0, are {listed(known)}")
-    points = Points(where, x, x_shape, z, domain.astype(np.int64), tuple(known), support=support, units=units)
+    points = Points(where, x, x_shape, z, domain.astype(np.int64), tuple(known), support=support, units=units, u=u)
     if "split" in coded:
         points = dataclasses.replace(points, split=_split(where, names["split"][0], *coded["split"]))
         notes.append(_note_of_split(points))
@@ -217,6 +224,15 @@ def _checked(
                 "out, or all domains with --set file.domain=none"
             )
     return points, notes
+
+
+def _varying(where: str, role: str, value: np.ndarray, names: dict[str, list[str]], is_table: bool) -> np.ndarray:
+    """Returns columns, scaled. Raises UsageError for one that is constant."""
+    columns = names[role] if is_table else list(map(str, range(value.shape[1])))
+    value, is_still, _ = scaled(where, role, value, columns)
+    if is_still.any():
+        raise UsageError(f"{where}: column {columns[int(np.argmax(is_still))]} of {role} is constant; leave it out")
+    return value
 
 
 def _split(where: str, name: str, codes: np.ndarray, known: list[str]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench.registry import UsageError
-from datasets import Instance, Seed, field, latents, mixings, register, splits, stream
+from datasets import Instance, Seed, Split, field, latents, mixings, register, splits, stream
 from datasets import support as supports
 
 # Independent random streams below a data seed.
@@ -25,6 +25,10 @@ class SparseMixing:
     x_k = a_k.z_pa(k) + nonlinearity * (network of z_pa(k) with 8 tanh units) + noise, pa(k) the parents of x_k; the network
     has the root-mean-square of the linear part, and x_k has unit variance, over a reference population that does not depend on
     the dials. A draw is repeated until every edge has a minimum strength and the mixing is injective by a margin.
+
+    With `drift` there is an auxiliary variable u beside the domains: so many numbers, evenly in [0, 1], each of as many points, along which
+    means and scales drift smoothly; at each u they are distributed as those of a domain. The domains are then equal parts of [0, 1]:
+    domains=1 leaves u alone, give_u=false the parts alone, within which the latents depend on each other through u.
 
     Along `domains` a seed keeps its mixing and its first domains; along `violation` its sources, its shadows, and the weights of
     edges that are there at both values: one draw is chosen that meets the margins at violations 0, 1/4, 1/2, 3/4 and 1.
@@ -56,6 +60,15 @@ class SparseMixing:
     rank: int | None = field(
         None, help="most directions in which domains differ, however many they are (gaussian sources)", low=1, high=200
     )
+    drift: int | None = field(
+        None,
+        help="distinct values of a number u in [0, 1] with which means and scales drift smoothly; none: domains drawn apart",
+        low=2,
+        high=10_000,
+    )
+    give_u: bool = field(
+        True, help="whether methods are given u where there is one, beside the domains that are parts of it"
+    )
     dependence: float = field(0.0, help="correlation of any two latents within a domain", low=0, high=0.95)
     mixing: str = field("masked-mlp", help="kind of mixing function", choices=mixings.KINDS)
     nonlinearity: float = field(
@@ -73,6 +86,18 @@ class SparseMixing:
             raise UsageError(f"n_observed={self.n_observed} must be at least n_latents={self.n_latents}")
         if self.samples_per_domain is None and self.n_samples < self.domains:
             raise UsageError(f"n_samples={self.n_samples} is less than one point for each of domains={self.domains}")
+        if self.drift is not None:
+            self._check_drift(self.drift)
+
+    def _check_drift(self, n: int) -> None:
+        if self.rank is not None:
+            raise UsageError("rank caps domains that are drawn apart; leave it out with drift")
+        if self.domains > n:
+            raise UsageError(
+                f"domains={self.domains} are parts of the drift={n} values of u, so there can be no more of them"
+            )
+        if self.n_train < n:
+            raise UsageError(f"{self.n_train} training points are less than one for each of the drift={n} values of u")
 
     @staticmethod
     def default_grid(fields: dict[str, Any]) -> list[dict[str, float]]:
@@ -111,22 +136,40 @@ class SparseMixing:
         """Gives (n_observed, n_latents, number of domains), which is known without generating."""
         return self.n_observed, self.n_latents, self.domains
 
+    @property
+    def n_train(self) -> int:
+        """Gives the number of training points."""
+        return self.n_samples if self.samples_per_domain is None else self.samples_per_domain * self.domains
+
+    @property
+    def n_u(self) -> int:
+        """Gives the number of columns of u, of which methods are given one or none."""
+        return int(self.drift is not None and self.give_u)
+
     def generate(self, seed: Seed) -> Instance:
         """Returns the instance of one data seed. Raises UsageError if no mixing met the margins in mixings.MAX_DRAWS draws."""
         mixing, sources = self.draw_mixing(seed), self.draw_sources(seed)
-        n_train = self.n_samples if self.samples_per_domain is None else self.samples_per_domain * self.domains
-        parts = splits.draw(seed, SAMPLE, SHUFFLE, n_train, sources, mixing, self.noise)
-        return Instance(*parts, mixing.support, self.domains, sources, mixing)
+        train, validation, test = splits.draw(seed, SAMPLE, SHUFFLE, self.n_train, sources, mixing, self.noise)
+        if self.drift is not None:
+            train, validation, test = (self._along_u(part, self.drift) for part in (train, validation, test))
+        return Instance(train, validation, test, mixing.support, self.domains, sources, mixing)
+
+    def _along_u(self, part: Split, n: int) -> Split:
+        """Returns a split, whose domains are the places of `n` values of u, with those values and the parts of [0, 1] that they are in."""
+        u = values_of_u(n)[part.domains, None].astype(np.float32) if self.give_u else None
+        # (place + 1/2) / n, as a part of `domains`, in whole numbers.
+        return dataclasses.replace(part, domains=(2 * part.domains + 1) * self.domains // (2 * n), u=u)
 
     def draw_sources(self, seed: Seed) -> latents.Sources:
-        """Returns the latents' distribution in every domain."""
+        """Returns the latents' distribution in every domain, or at every value of u."""
         n_changing = supports.multiple("changing", self.changing, self.n_latents)
         order = stream(seed, CHANGING).permutation(self.n_latents)
         changing = np.isin(np.arange(self.n_latents), order[:n_changing])
+        n_distinct, u = (self.domains, None) if self.drift is None else (self.drift, values_of_u(self.drift))
         return latents.draw_sources(
-            seed, DOMAIN, self.domains, changing,
+            seed, DOMAIN, n_distinct, changing,
             family=self.sources, changes=self.changes, strength=self.change_strength, rank=self.rank,
-            dependence=self.dependence,
+            dependence=self.dependence, u=u,
         )  # fmt: skip
 
     def draw_mixing(self, seed: Seed) -> mixings.Mixing:
@@ -155,3 +198,8 @@ class SparseMixing:
         if not np.array_equal(supports.shadows(support), shadow):
             raise RuntimeError(f"the support built has other shadows than those asked for: {support}")
         return support
+
+
+def values_of_u(n: int) -> np.ndarray:
+    """Returns `n` numbers evenly in [0, 1]: the middles of its equal parts."""
+    return (np.arange(n) + 0.5) / n

@@ -52,18 +52,21 @@ class Shape(NamedTuple):
     """What a model must know of its data.
 
     `n_domains` is the width of the one-hot domain: at least the number of domains, rounded up so that cells that differ in it
-    have models of one shape. The columns of domains that do not exist are always 0.
+    have models of one shape. The columns of domains that do not exist are always 0. `n_u` is how many numbers the auxiliary variable has
+    beside the domain: 0 where there are domains alone, and for a method that does not take numbers.
     """
 
     n_observed: int
     n_latents: int
     n_domains: int
+    n_u: int = 0
 
 
 class DataFacts(NamedTuple):
     """What is known of a data set before it is generated.
 
-    `has_truth` says whether latents are known, and `n_known` how many, where these are fewer than are to be estimated.
+    `has_truth` says whether latents are known, and `n_known` how many, where these are fewer than are to be estimated. `n_u` is how many
+    numbers the auxiliary variable has beside the domain.
     """
 
     n_observed: int
@@ -71,11 +74,13 @@ class DataFacts(NamedTuple):
     n_domains: int
     has_truth: bool = True
     n_known: int | None = None
+    n_u: int = 0
 
 
 class Batch(NamedTuple):
-    """One model's batch: `x` (batch, n_observed), standardised; `u` (batch, n_domains), the domain one-hot; `z` true latents.
+    """One model's batch: `x` (batch, n_observed), standardised; `u` (batch, n_domains + n_u), the domain one-hot; `z` true latents.
 
+    For a method that takes numbers, those of the auxiliary variable stand in `u` behind the domain, standardised; n_u is 0 for others.
     `z` is (batch, n_latents) only for a method with `sees_latents`, whose latents are those that are known; for every other it has no columns. `progress` is the fraction of
     the steps that is done, 1 where the objective is evaluated: for a loss that has a schedule. On a GPU it is a tensor of one number; a loss
     that branches on it is right there too, but its steps are not replayed as a CUDA graph.
@@ -98,13 +103,18 @@ class Method:
     ladder: ClassVar[str] = ""  # methods of one ladder differ in what they assume alone; a subclass does not inherit it
     in_main_job: ClassVar[bool] = False  # whether a run that names no methods has it; a subclass does not inherit it
     sees_latents: ClassVar[bool] = False  # whether it is trained on the true latents
+    takes_numbers: ClassVar[bool] = (
+        False  # whether `u` may have numbers behind the one-hot domain; a subclass inherits it
+    )
 
     def skip(self, data: DataFacts) -> str | None:
         """Why the method has no meaning on such data, as "needs at least 2 domains, ..."; None if it has one."""
         if self.sees_latents and not data.has_truth:
             return "needs the true latents, and the data have none"
-        if set(self.assumes) == {CHANGES} and data.n_domains < 2:
-            return f"needs at least 2 domains, and the data have {data.n_domains}"
+        n_u = data.n_u if self.takes_numbers else 0
+        if set(self.assumes) == {CHANGES} and data.n_domains < 2 and not n_u:
+            instead = "; it cannot use the numbers of u" if data.n_u else ""
+            return f"needs at least 2 domains, and the data have {data.n_domains}{instead}"
         if data.n_observed < data.n_latents:
             return (
                 f"needs at least as many observed variables as latents, and the data have {data.n_observed} for "
@@ -145,6 +155,10 @@ class TorchMethod(Method):
     def prior_domains(self, shape: Shape) -> int:
         """The number of rows of a domain's table: a method that does not assume changes has one prior for all domains."""
         return shape.n_domains if CHANGES in self.assumes else 1
+
+    def prior_u(self, shape: Shape) -> int:
+        """The numbers beside the domain that a prior sees: none if the method does not assume changes."""
+        return shape.n_u if CHANGES in self.assumes else 0
 
     def prepare(self, model: torch.nn.Module, x: torch.Tensor) -> None:
         """Sets what a new model takes from its training data `x` (n_samples, n_observed): here, calls `whiten` of its modules."""
@@ -226,7 +240,7 @@ class Estimator(Protocol):
 
     `x` (n_samples, n_observed) is standardised; `domains` (n_samples,) counts from 0. A linear method may also have, once it is fitted,
     an attribute `loadings` (n_observed, n_estimated): by how much each observed variable changes with each latent. They are scored
-    where the support of the mixing is known.
+    where the support of the mixing is known. The numbers of an auxiliary variable it does not see.
     """
 
     def fit(self, x: np.ndarray, domains: np.ndarray) -> Any: ...

@@ -19,8 +19,13 @@ class TCL(TorchMethod):
     Loss per sample (nats): the cross-entropy of a softmax regression of the domain on the features. Where one sufficient statistic
     per latent changes, the features are these statistics up to a linear map (theorem 1), which FastICA removes: where only scales
     change, what is found is |z| rather than z. Where means and scales change, no feature can hold both statistics of its latent.
+
+    Where u has numbers, their density takes the place of the classes' probabilities: p(u|x) proportional to exp(w(u) . features + b(u)), w and
+    b a network, over the values of u in the batch (Hyvarinen, Sasaki & Turner 2019; van den Oord et al. 2018). A regression of u on the
+    features by least squares would not do: all that it learns of x is the mean of u, one number, whatever the number of latents.
     """
 
+    takes_numbers = True
     cost = 0.4
     assumes = frozenset({CHANGES})
 
@@ -28,11 +33,19 @@ class TCL(TorchMethod):
         model = torch.nn.Module()
         # No Encoder: the features must not see the domain that they are to tell.
         model.encoder = nets.WhiteMLP(shape.n_observed, shape.n_latents, self.width, self.depth)
-        model.classifier = torch.nn.Linear(shape.n_latents, shape.n_domains)
+        if shape.n_u:
+            model.classifier = nets.OfNumbers(shape.n_domains + shape.n_u, shape.n_latents + 1)
+        else:
+            model.classifier = torch.nn.Linear(shape.n_latents, shape.n_domains)
         return model
 
     def loss(self, model, batch: Batch, rng):
-        scores = model.classifier(self.encode(model, batch.x, batch.u))
+        features = self.encode(model, batch.x, batch.u)
+        if isinstance(model.classifier, nets.OfNumbers):
+            of_u = model.classifier(batch.u)
+            scores = features @ of_u[:, :-1].T + of_u[:, -1]  # (batch, batch): of each x and each u
+            return (torch.logsumexp(scores, -1) - scores.diagonal()).mean()
+        scores = model.classifier(features)
         return (torch.logsumexp(scores, -1) - (scores * batch.u).sum(-1)).mean()
 
     def encode(self, model, x, u):

@@ -32,6 +32,7 @@ class Backbone(AutoencoderMethod):
     estimate is z, and decoding sets e to its mean 0.
     """
 
+    takes_numbers = True
     cost = 3.3
     learning_rate: float = field(
         1e-2, help="peak of the one-cycle schedule of Adam", low=0, tune=loguniform(3e-3, 3e-2)
@@ -46,7 +47,7 @@ class Backbone(AutoencoderMethod):
             model.encoder = nets.WhiteMLP(shape.n_observed, n, self.width, self.depth).requires_grad_(False)
             model.decoder = nets.MLP(n, shape.n_observed, self.width, self.depth).requires_grad_(False)
         model.flow = nets.CouplingFlow(n, self.width, self.depth, self.couplings, self.bins)
-        model.base = nets.LatentFlow(self.prior_domains(shape), shape.n_latents)
+        model.base = nets.LatentFlow(self.prior_domains(shape), shape.n_latents, n_u=self.prior_u(shape))
         model.log_noise = torch.nn.Parameter(torch.zeros(n - shape.n_latents))
         return model
 

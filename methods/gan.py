@@ -54,6 +54,7 @@ class Backbone(AutoencoderMethod):
     two conditional entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains.
     """
 
+    takes_numbers = True
     cost = 3.0
     betas = (0.5, 0.99)
     # Generator and encoder are faster than the rest: where the noise falls before they fit, which the discriminator asks for, latents
@@ -70,18 +71,23 @@ class Backbone(AutoencoderMethod):
     gradient_penalty: float = field(0.1, help="weight of the gradient penalty on the discriminator (R1)", low=0)
 
     def make_flow(self, shape: Shape):
-        return nets.GatedLatentFlow(self.prior_domains(shape), shape.n_latents, MASK)
+        return self._flow(shape, MASK)
+
+    def _flow(self, shape: Shape, weight: float):
+        return nets.GatedLatentFlow(self.prior_domains(shape), shape.n_latents, weight, n_u=self.prior_u(shape))
 
     def build(self, shape: Shape):
-        n_domains = self.prior_domains(shape)
+        n_u = self.prior_domains(shape) + self.prior_u(shape)
         model = torch.nn.Module()
-        model.encoder = nets.Encoder(shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
+        model.encoder = nets.Encoder(
+            shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth, shape.n_u
+        )
         model.generator = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
         model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
         model.flow = self.make_flow(shape)
-        n_seen = shape.n_observed + shape.n_latents + n_domains
-        model.discriminator = nets.MLP(n_seen, n_domains, self.width, self.depth)
-        model.n_domains = n_domains
+        n_seen = shape.n_observed + shape.n_latents + n_u
+        model.discriminator = nets.MLP(n_seen, n_u, self.width, self.depth)
+        model.n_u = n_u  # columns of u that flow and discriminator see
         return model
 
     def adopt(self, model, start: Start):
@@ -94,7 +100,7 @@ class Backbone(AutoencoderMethod):
         return parts.own + parts.others
 
     def parts(self, model, batch: Batch, rng) -> Parts:
-        x, u = batch.x, nets.as_seen(batch.u, model.n_domains)
+        x, u = batch.x, nets.as_seen(batch.u, model.n_u)
         z, log_slope = self.sample(model, u, rng)
         rendered, cost = self.generate(model, z, rng)
         generated = rendered + torch.exp(model.log_noise) * rng.normal(*x.shape)
@@ -122,7 +128,7 @@ class Backbone(AutoencoderMethod):
 
     def sample(self, model, u, rng):
         """z (batch, n_latents) from the flow, and log f'(z; u)."""
-        z = model.flow.inverse(rng.normal(len(u), model.flow.affine.shape[1]), u)
+        z = model.flow.inverse(rng.normal(len(u), model.flow.n_latents), u)
         return z, model.flow(z, u)[1]
 
     def posterior(self, model, x, u):
@@ -157,7 +163,8 @@ def seen(model, x, z):
 def log_odds(discriminator, pairs, u):
     """The log odds of each pair to be of the data, (batch,): the discriminator's output for the domain, which is also one of its inputs.
 
-    A projection discriminator (Miyato & Koyama 2018): with one output for all domains it learns late how their densities differ.
+    A projection discriminator (Miyato & Koyama 2018): with one output for all domains it learns late how their densities differ. Numbers
+    behind the domain have outputs too, which count in proportion.
     """
     return (discriminator(torch.cat([pairs, u], dim=-1)) * u).sum(-1)
 
@@ -190,7 +197,7 @@ class Sparse(Backbone):
     def objective(self, model, batch: Batch, rng):
         """The bound above, plus the sparsity term."""
         bound = super().objective(model, batch, rng)
-        z, _ = self.sample(model, nets.as_seen(batch.u, model.n_domains), rng)
+        z, _ = self.sample(model, nets.as_seen(batch.u, model.n_u), rng)
         return bound + self.alpha * nets.jacobian_strength(model.generator, z, rng).sum()
 
 
@@ -201,7 +208,7 @@ class Masked(Backbone):
     mask: float = field(MASK, help="weight of the L1 penalty on how far each latent changes across domains", low=0)
 
     def make_flow(self, shape: Shape):
-        return nets.GatedLatentFlow(self.prior_domains(shape), shape.n_latents, self.mask)
+        return self._flow(shape, self.mask)
 
 
 # --- the four corners

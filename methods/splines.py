@@ -106,7 +106,7 @@ def _bin_of(value: Tensor, bins: Tensor, edge: int) -> tuple[Tensor, ...]:
     return (bins * here[:, None]).sum(-1).unbind(1)
 
 
-# --- of a latent in its domain
+# --- of a latent in its domain, or at its point
 
 
 @functools.cache
@@ -142,6 +142,38 @@ def domain_spline(bound: float) -> Callable[[Tensor, Tensor, Tensor], tuple[Tens
         return to_x, None, _pull_back_bins(table, bins.reshape(shape), bound, to_bins.reshape(shape))
 
     return fused.stackable(plain, run, pull_back, n_points=2, n_results=2)
+
+
+@functools.cache
+def point_spline(bound: float) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The spline of each value's own: a function of `x` (batch, n) and `parameters` (batch, n, 3 * n_bins - 1).
+
+    It gives what `domain_spline` gives where every point is a domain of its own.
+    """
+
+    def plain(x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return rational_quadratic(x, spline_bins(parameters, bound), bound)
+
+    def run(x, parameters):
+        bins = spline_bins(parameters, bound)  # (n_models, batch, 6, n, n_bins)
+        place = (x.clamp(-bound, bound)[..., None] >= bins[..., 0, :, 1:]).sum(-1)
+        own = bins.gather(-1, _of_all_six(place)).squeeze(-1)
+        return *_value_and_log_slope(x, own.unbind(-2), bound), own, place, bins
+
+    def pull_back(needed, inputs, kept, grad, grad_log):
+        x, parameters = inputs
+        own, place, bins = kept
+        to_x, to_own = _pull_back(x, own.unbind(-2), bound, grad, grad_log)
+        to_bins = torch.zeros_like(bins).scatter_(-1, _of_all_six(place), to_own.movedim(0, -2)[..., None])
+        return to_x, _pull_back_bins(parameters, bins.movedim(-3, 0), bound, to_bins.movedim(-3, 0))
+
+    # Parameters are those of points, so that no input is shared by the points of a model.
+    return fused.stackable(plain, run, pull_back, n_points=0, n_results=2)
+
+
+def _of_all_six(place: Tensor) -> Tensor:
+    """The place of a bin (..., n) as an index of its six parameters, (..., 6, n, 1)."""
+    return place[..., None, :, None].expand(*place.shape[:-1], 6, -1, 1)
 
 
 def _pull_back_bins(parameters: Tensor, bins: Tensor, bound: float, grad: Tensor) -> Tensor:

@@ -21,10 +21,11 @@ class Supervised(TorchMethod):
     role: ClassVar[str] = "ceiling"
     in_main_job: ClassVar[bool] = True
     sees_latents: ClassVar[bool] = True
+    takes_numbers: ClassVar[bool] = True
     cost: ClassVar[float] = 0.4
 
     def build(self, shape: Shape):
-        return nets.Encoder(shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth)
+        return nets.Encoder(shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth, shape.n_u)
 
     def loss(self, model, batch: Batch, rng):
         return ((self.encode(model, batch.x, batch.u) - batch.z) ** 2).sum(-1).mean()

@@ -41,17 +41,20 @@ class Backbone(AutoencoderMethod):
     is noise alone, and noise alike in all of them would hide the latents of the weakest.
     """
 
+    takes_numbers = True
     beta: float = field(
         1.0, help="weight of the KL term; 1 is the evidence lower bound", low=0, tune=loguniform(0.3, 3), neutral=1
     )
 
     def make_prior(self, shape: Shape):
         """p(z|u), or p(z) for a method that does not assume changes: a module with `log_density(z, u)`."""
-        return nets.LatentFlow(self.prior_domains(shape), shape.n_latents)
+        return nets.LatentFlow(self.prior_domains(shape), shape.n_latents, n_u=self.prior_u(shape))
 
     def build(self, shape: Shape):
         model = torch.nn.Module()
-        model.encoder = nets.Encoder(shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
+        model.encoder = nets.Encoder(
+            shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth, shape.n_u
+        )
         model.decoder = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
         model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
         model.prior = self.make_prior(shape)
@@ -141,7 +144,8 @@ class Masked(Backbone):
 
     def make_prior(self, shape: Shape):
         if self.mask:
-            return nets.GatedLatentFlow(self.prior_domains(shape), shape.n_latents, self.mask)
+            n_domains, n_u = self.prior_domains(shape), self.prior_u(shape)
+            return nets.GatedLatentFlow(n_domains, shape.n_latents, self.mask, n_u=n_u)
         return super().make_prior(shape)
 
     def mask_term(self, model):
@@ -237,7 +241,7 @@ class BetaVAE(VAE):
 @register("ivae", source="Khemakhem et al. 2020")
 @dataclass(frozen=True)
 class IVAE(Backbone):
-    """Identifiable VAE: the prior of every domain is a Gaussian.
+    """Identifiable VAE: the prior at every u is a Gaussian.
 
     Loss per sample (nats): -log p(x|z) + beta * KL(q(z|x,u) || N(mu(u), diag sigma(u)^2)), the KL in closed form.
     """
@@ -249,13 +253,13 @@ class IVAE(Backbone):
     prior_mean: bool = field(True, help="learn mu(u); the published code fixes it at 0")
 
     def make_prior(self, shape: Shape):
-        return None  # two tables, of the model's own
+        return None  # mean and log standard deviation, of the model's own
 
     def build(self, shape: Shape):
         model = super().build(shape)
-        table = torch.zeros(self.prior_domains(shape), shape.n_latents)
-        model.prior_mean = torch.nn.Parameter(table, requires_grad=self.prior_mean)
-        model.prior_log_std = torch.nn.Parameter(table.clone())
+        sizes = self.prior_domains(shape), self.prior_u(shape), shape.n_latents
+        model.prior_mean = nets.of_domain_or_numbers(*sizes).requires_grad_(self.prior_mean)
+        model.prior_log_std = nets.of_domain_or_numbers(*sizes)
         return model
 
     def loss(self, model, batch: Batch, rng):
@@ -263,7 +267,8 @@ class IVAE(Backbone):
         return loss
 
     def kl(self, model, mean, log_std, noise, z, u):
-        return nets.gaussian_kl(mean, log_std, u @ model.prior_mean, u @ model.prior_log_std).sum(-1)
+        prior_mean, prior_log_std = nets.at(model.prior_mean, u), nets.at(model.prior_log_std, u)
+        return nets.gaussian_kl(mean, log_std, prior_mean, prior_log_std).sum(-1)
 
 
 # --- the ladder of ivae: the same four corners with Gaussian priors
@@ -279,9 +284,6 @@ class GaussianVAE(IVAE):
 
     assumes = frozenset()
     ladder = "iVAE"
-
-    def kl(self, model, mean, log_std, noise, z, u):
-        return super().kl(model, mean, log_std, noise, z, nets.as_seen(u, 1))
 
 
 @register("sparse-gaussian-vae", source="Zheng, Ng & Zhang 2022, penalty; Kingma & Welling 2014, model")

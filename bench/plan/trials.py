@@ -58,7 +58,7 @@ def data_facts(dataset: Any) -> DataFacts:
     n_observed, n_latents, n_domains = dataset.shape
     has_truth, n_known = getattr(dataset, "has_truth", True), getattr(dataset, "n_known", n_latents)
     n_fewer = n_known if has_truth and n_known < n_latents else None
-    return DataFacts(n_observed, n_latents, n_domains, has_truth, n_fewer)
+    return DataFacts(n_observed, n_latents, n_domains, has_truth, n_fewer, getattr(dataset, "n_u", 0))
 
 
 def model_shape(dataset: Any, sees_latents: bool = False) -> Shape:
@@ -66,7 +66,8 @@ def model_shape(dataset: Any, sees_latents: bool = False) -> Shape:
     n_observed, n_latents, n_domains = dataset.shape
     if sees_latents:
         n_latents = data_facts(dataset).n_known or n_latents
-    return Shape(n_observed, n_latents, math.ceil(n_domains / DOMAIN_STEP) * DOMAIN_STEP)
+    n_domains = math.ceil(n_domains / DOMAIN_STEP) * DOMAIN_STEP
+    return Shape(n_observed, n_latents, n_domains, getattr(dataset, "n_u", 0))
 
 
 def fingerprint(trial: Trial) -> str | None:

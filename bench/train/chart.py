@@ -349,8 +349,9 @@ def _charts(
     charts = [Chart(weights, {}, {}) for weights, _ in scaled]
     if not sees_latents:
         decoders = [model.decoder for own in models.values() for model in own]
+        groups = {place: maps.groups(data[place][0]) for place in models}
         codes = [
-            maps.Code(code, data[place][0].domains, decoder, seeds[place])
+            maps.Code(code, groups[place], decoder, seeds[place])
             for place, (_, code), decoder in zip(owners, scaled, decoders, strict=True)
         ]
         for name, assumed in CORNERS.items():

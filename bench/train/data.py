@@ -20,7 +20,7 @@ _kept: dict[tuple[Any, int, int, str | None], Instance] = {}
 
 
 def standardised(trial: Trial) -> Instance:
-    """The trial's data, each observed variable standardised. Raises NotApplicable where its method cannot use them."""
+    """The trial's data, each observed variable and number of u standardised. Raises NotApplicable where its method cannot use them."""
     dataset = trial.make_dataset()
     reason = trial.make_method().skip(data_facts(dataset))
     if reason is not None:
@@ -42,7 +42,7 @@ def _oracle(dataset: Any, root_seed: int, seed: int, content: str | None) -> dic
 
 
 def generated(dataset: Any, root_seed: int, seed: int, content: str | None) -> Instance:
-    """The instance of a seed, each observed variable standardised by its training mean and standard deviation.
+    """The instance of a seed, each observed variable and number of u standardised by its training mean and standard deviation.
 
     `content` is the fingerprint of a user's file, here so that a file that changed is read again. Those that were last asked for are kept.
     """
@@ -75,8 +75,9 @@ def _bytes(instance: Instance) -> int:
 def _generated(dataset: Any, root_seed: int, seed: int) -> Instance:
     instance = dataset.generate(data_seed(root_seed, seed))
     mean, std = scale(instance.train.x)
+    of_u = None if instance.train.u is None else scale(instance.train.u)
     splits = {
-        name: dataclasses.replace(split, x=(split.x - mean) / std)
+        name: dataclasses.replace(split, x=(split.x - mean) / std, u=of_u and (split.u - of_u[0]) / of_u[1])
         for name, split in (("train", instance.train), ("validation", instance.validation), ("test", instance.test))
     }
     return dataclasses.replace(instance, **splits, units=(*instance.units, Units(mean, std)))

@@ -59,7 +59,9 @@ class Stack:
     """Models of one method with the same shapes. `alive` says which jobs the model axis holds, in order."""
 
     def __init__(self, method: TorchMethod, shape: Shape, jobs: Sequence[Job], device: str = "cpu"):
-        self.method, self.shape, self.device = method, shape, torch.device(device)
+        self.method, self.device = method, torch.device(device)
+        self.shape = shape if method.takes_numbers else shape._replace(n_u=0)
+        shape = self.shape
         self.alive = list(range(len(jobs)))
         self._owners = [job.owner for job in jobs]
         models = [_build(method, shape, job) for job in jobs]
@@ -340,17 +342,15 @@ class Stack:
     def _columns(self, points: Split) -> Tensor:
         z = points.z if self.method.sees_latents else points.z[:, :0]
         u = one_hot(torch.as_tensor(points.domains), self.shape.n_domains)
-        parts = [torch.as_tensor(points.x), u, torch.as_tensor(z)]
+        numbers = [] if points.u is None or not self.shape.n_u else [torch.as_tensor(points.u)]
+        parts = [torch.as_tensor(points.x), u, *numbers, torch.as_tensor(z)]
         return torch.cat([part.to(torch.float32) for part in parts], dim=1).to(self.device)
 
     def _batch(self, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x, u and z of a Batch, side by side in `columns`."""
-        n_observed, n_domains = self.shape.n_observed, self.shape.n_domains
-        return (
-            columns[..., :n_observed],
-            columns[..., n_observed : n_observed + n_domains],
-            columns[..., n_observed + n_domains :],
-        )
+        end_of_x = self.shape.n_observed
+        end_of_u = end_of_x + self.shape.n_domains + self.shape.n_u
+        return columns[..., :end_of_x], columns[..., end_of_x:end_of_u], columns[..., end_of_u:]
 
     def numbers_needed(self, n_samples: int, loss: Callable | None = None) -> tuple[int, int]:
         """How many normal and uniform numbers one loss (by default, the method's) on `n_samples` points takes."""

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.cluster import KMeans
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from bench.registry import CHANGES, SPARSITY
+from datasets import Split
 from methods import nets
 
 N_STARTS, N_STEPS, RATE = 16, 60, 0.15  # of the search for a map
@@ -23,6 +25,7 @@ POINTS = 128  # of the code, at which the sparsity of a map is measured
 ICA_POINTS = 2500  # of the code, from which ICA is learned: a start need not be exact
 WEIGHT = 0.1  # of sparsity beside changes
 TOGETHER = 8  # searches at once
+GROUPS, LEAST = 10, 100  # of points with similar u in each domain, at most, and points of a group, on average
 
 
 def random(n_latents: int, seed: int) -> np.ndarray:
@@ -32,8 +35,28 @@ def random(n_latents: int, seed: int) -> np.ndarray:
     return (q * torch.sign(torch.diagonal(r))).numpy()
 
 
+def groups(points: Split) -> np.ndarray:
+    """Places of points (n_samples,) in groups whose latents are taken to be independent: the domains, or parts of them with similar u.
+
+    Where u has numbers, the covariance at one u cannot be estimated, and that of points around it stands in for it: each domain is cut by
+    k-means of the numbers, so that one number gives intervals. What latents change within a group makes them depend on each other there,
+    which is why a map serves as a start alone.
+    """
+    if points.u is None:
+        return points.domains
+    n = min(GROUPS, len(points.u) // (LEAST * len(np.unique(points.domains))), len(np.unique(points.u, axis=0)))
+    if n < 2:
+        return points.domains
+    scale = points.u.std(axis=0)
+    cluster = KMeans(n, n_init=1, random_state=0).fit_predict(points.u / np.where(scale > 0, scale, 1))
+    return np.unique(points.domains * n + cluster, return_inverse=True)[1].reshape(-1)
+
+
 class Code(NamedTuple):
-    """What a map is sought for: a code `points` (n_samples, n_latents) with its `domains` (n_samples,) and decoder; `seed` sets the starts."""
+    """What a map is sought for: a code `points` (n_samples, n_latents) with its `domains`, or `groups`, (n_samples,) and decoder.
+
+    `seed` sets the starts.
+    """
 
     points: np.ndarray
     domains: np.ndarray

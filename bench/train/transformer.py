@@ -30,10 +30,10 @@ HELD_OUT = 0.2  # part of the points on which restarts are compared, if there ar
 
 
 def as_estimator(name: str, **parameters: Any) -> MethodEstimator:
-    """Returns the torch method `name` as a scikit-learn transformer: `fit(X, domains=u)`, `transform(X, domains=u)`.
+    """Returns the torch method `name` as a scikit-learn transformer: `fit(X, domains=labels, u=numbers)`, and `transform` alike.
 
     `parameters` are the method's fields, and `n_latents` (None: as many as X has columns), `random_state` and `device`. Domains are
-    passed by name, in a pipeline too, as in `pipeline.fit(X, flowvae__domains=u)`. Raises UsageError for a name that no torch method
+    passed by name, in a pipeline too, as in `pipeline.fit(X, flowvae__domains=labels)`, and so are numbers u. Raises UsageError for a name that no torch method
     has, and for one that must see the true latents.
     """
     plugins.load()
@@ -66,13 +66,15 @@ class _Data:
     """What is known of a user's points, as a data set says it."""
 
     shape: tuple[int, int, int]  # (n_observed, n_latents, number of domains)
+    n_u: int = 0
     has_truth: ClassVar[bool] = False
 
 
 class MethodEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Trains one model of a torch method as in the benchmark: on data standardised by column, restarts raced on held-out points.
 
-    Fitted: `model_` (a torch module, in double precision), `domains_` (the labels, sorted), `mean_`, `scale_`, `n_features_in_`.
+    Fitted: `model_` (a torch module, in double precision), `domains_` (the labels, sorted), `mean_`, `scale_`, `n_u_` (columns of
+    u), `n_features_in_`.
     """
 
     _method: str
@@ -80,45 +82,54 @@ class MethodEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     random_state: Any
     device: str
 
-    def fit(self, X: Any, y: Any = None, *, domains: Any = None) -> MethodEstimator:
+    def fit(self, X: Any, y: Any = None, *, domains: Any = None, u: Any = None) -> MethodEstimator:
         """Trains on `X` (n_samples, n_features); `domains` (n_samples,) are labels, integers or words, None for one domain.
 
+        `u` (n_samples, n_u), or (n_samples,) for one, are numbers on which the latents depend beside the domain, as a time; None for none.
         `y` has the place that scikit-learn gives to targets, and is ignored. For a method that learns from changes between domains
-        `y` without `domains` is an error, since it can only be domains in the wrong place; other methods take any `y` with a warning, as
-        pipelines hand one on to every transformer. Raises ValueError for that, for labels that are none, and where the method does not apply.
+        `y` without either is an error, since it can only be domains in the wrong place; other methods take any `y` with a warning, as
+        pipelines hand one on to every transformer. Raises ValueError for that, for labels or numbers that are none, and where the method does
+        not apply.
         """
         fields = {name: getattr(self, name) for name in methods[self._method].fields}
         self.method_: TorchMethod = methods[self._method].make(fields)
-        if y is not None and domains is None:
-            by_name = "ignores y; pass them by name, as fit(X, domains=u)"
+        if y is not None and domains is None and u is None:
+            by_name = "ignores y; pass them by name, as fit(X, domains=labels)"
             if CHANGES in self.method_.assumes:
                 raise ValueError(f"{self._method} learns from domains and {by_name}")
             # No error: scikit-learn's pipelines and checks hand labels on to every transformer.
             warnings.warn(f"if these are domains: {self._method} {by_name}", stacklevel=2)
         X = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
-        self.domains_, u = np.unique(_labels(domains, len(X)), return_inverse=True)
+        self.domains_, codes = np.unique(_labels(domains, len(X)), return_inverse=True)
+        if u is not None and not self.method_.takes_numbers:
+            raise ValueError(f"{self._method} cannot use numbers u; it takes domains alone")
+        numbers = _numbers(u, len(X))
+        self.n_u_ = 0 if numbers is None else numbers.shape[1]
         n_latents = X.shape[1] if self.n_latents is None else self.n_latents
         if n_latents < 1:
             raise ValueError(f"n_latents={n_latents} must be at least 1")
-        data = _Data((X.shape[1], n_latents, len(self.domains_)))
+        data = _Data((X.shape[1], n_latents, len(self.domains_)), self.n_u_)
         reason = self.method_.skip(data_facts(data))
         if reason is not None:
-            hint = "; pass them as domains=" if domains is None and "domains" in reason else ""
+            is_asked = domains is None and u is None and "domains" in reason
+            hint = "; pass them as domains=, or numbers as u=" if is_asked else ""
             raise ValueError(f"{self._method} {reason}{hint}")
         self.shape_ = model_shape(data)
         self.mean_, self.scale_ = scale(X)
+        self._scale_of_u = None if numbers is None else scale(numbers)
         random = check_random_state(self.random_state)
-        stack = self._train((X - self.mean_) / self.scale_, u, random)
+        points = self._points(X, codes, numbers)
+        stack = self._train(points, random)
         if not stack.alive:
             raise ValueError(f"training of {self._method} diverged; a lower learning_rate may help")
         self.model_ = stack.model(0).double().requires_grad_(False)
-        encoded = self._encode(X, u)
+        encoded = self._encode(points)
         self.readout_ = encodings.fit_readout(self.method_, random.randint(2**31 - 1), encoded)
         self._n_features_out = encodings.finished(self.readout_, encoded, len(X)).shape[1]
         return self
 
-    def transform(self, X: Any, *, domains: Any = None) -> np.ndarray:
-        """Returns the estimated latents (n_samples, n_estimated) of `X`; `domains` must be labels that were fitted."""
+    def transform(self, X: Any, *, domains: Any = None, u: Any = None) -> np.ndarray:
+        """Returns the estimated latents (n_samples, n_estimated) of `X`; `domains` must be labels that were fitted, and `u` as many numbers."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         if domains is None and len(self.domains_) > 1:
@@ -129,21 +140,31 @@ class MethodEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if not np.all(known):
             first = labels.tolist()[np.broadcast_to(known, labels.shape).argmin()]
             raise ValueError(f"domains: {first!r} was not among those fitted")
-        encoded = self._encode(X, np.searchsorted(self.domains_, labels))
+        numbers = _numbers(u, len(X))
+        n_u = 0 if numbers is None else numbers.shape[1]
+        if n_u != self.n_u_:
+            raise ValueError(f"it was fitted with {self.n_u_} columns of u, and is given {n_u}")
+        encoded = self._encode(self._points(X, np.searchsorted(self.domains_, labels), numbers))
         return encodings.finished(self.readout_, encoded, len(X)).astype(X.dtype, copy=False)
 
-    def fit_transform(self, X: Any, y: Any = None, *, domains: Any = None) -> np.ndarray:
+    def fit_transform(self, X: Any, y: Any = None, *, domains: Any = None, u: Any = None) -> np.ndarray:
         """Fits, and returns the estimated latents of the same points."""
-        return self.fit(X, y, domains=domains).transform(X, domains=domains)
+        return self.fit(X, y, domains=domains, u=u).transform(X, domains=domains, u=u)
 
-    def _train(self, x: np.ndarray, u: np.ndarray, random: np.random.RandomState) -> Stack:
-        method, n = self.method_, len(x)
+    def _points(self, X: np.ndarray, domains: np.ndarray, numbers: np.ndarray | None) -> Split:
+        """Returns points standardised, whose domains are places in `domains_`."""
+        if numbers is not None and self._scale_of_u is not None:
+            mean, std = self._scale_of_u
+            numbers = (numbers - mean) / std
+        return Split((X - self.mean_) / self.scale_, domains, np.zeros((len(X), 0)), u=numbers)
+
+    def _train(self, points: Split, random: np.random.RandomState) -> Stack:
+        method, n = self.method_, len(points.x)
         held_out, training = np.zeros(n, dtype=bool), np.ones(n, dtype=bool)
         if method.restarts > 1:
             held_out[random.permutation(n)[: max(1, round(HELD_OUT * n))]] = True
             training = ~held_out
-        truth = np.zeros((n, 0))
-        points, validation = (Split(x[rows], u[rows], truth[rows]) for rows in (training, held_out))
+        points, validation = (_at(points, rows) for rows in (training, held_out))
         seeds = random.randint(2**31 - 1, size=(method.restarts, 2)).tolist()
         choosing = {0: validation if method.restarts > 1 else points}
         starts = self._starts(points, choosing[0], [seed for seed, _ in seeds], int(random.randint(2**31 - 1)))
@@ -167,15 +188,32 @@ class MethodEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             raise ValueError("training of the chart from which it starts diverged; check the scale of X")
         return [found[0].start(*found[0].choose(method.assumes, k, seed), points.x) for k, seed in enumerate(seeds)]
 
-    def _encode(self, X: np.ndarray, u: np.ndarray) -> np.ndarray:
-        x = torch.as_tensor((X - self.mean_) / self.scale_).double()
-        one_hot = torch.eye(self.shape_.n_domains, dtype=torch.float64)[torch.as_tensor(u)]
-        return self.method_.encode(self.model_, x, one_hot).numpy()
+    def _encode(self, points: Split) -> np.ndarray:
+        u = torch.eye(self.shape_.n_domains, dtype=torch.float64)[torch.as_tensor(points.domains)]
+        if points.u is not None:
+            u = torch.cat([u, torch.as_tensor(points.u).double()], dim=1)
+        return self.method_.encode(self.model_, torch.as_tensor(points.x).double(), u).numpy()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _at(points: Split, rows: np.ndarray) -> Split:
+    return Split(points.x[rows], points.domains[rows], points.z[rows], u=None if points.u is None else points.u[rows])
+
+
+def _numbers(u: Any, n: int) -> np.ndarray | None:
+    """Returns the numbers u of `n` points, (n, n_u) in float64. Raises ValueError for anything else."""
+    if u is None:
+        return None
+    numbers = np.asarray(u)
+    if numbers.dtype.kind not in "biuf" or numbers.ndim not in (1, 2) or len(numbers) != n or not numbers.size:
+        raise ValueError(f"u must be numbers of shape ({n}, n_u) or ({n},), and is {numbers.dtype} {numbers.shape}")
+    if not np.isfinite(numbers).all():
+        raise ValueError("u must be finite, and holds NaN or infinite values")
+    return numbers.reshape(n, -1).astype(float)
 
 
 def _labels(domains: Any, n: int) -> np.ndarray:

@@ -438,3 +438,63 @@ def test_a_parquet_file_of_lists_and_times_has_its_numbers_read():
 
 def test_a_buffer_is_what_pandas_reads():
     assert pd.read_parquet(io.BytesIO(given[from_frame(FRAME).path])).equals(FRAME)
+
+
+class TestNumbers:
+    """The role u: numbers on which the latents depend."""
+
+    @pytest.fixture
+    def frame(self):
+        return FRAME.assign(u=np.arange(240) / 7, age=20 + np.arange(240) % 31)
+
+    @pytest.mark.parametrize("suffix", ["csv", "parquet"])
+    def test_a_column_u_is_no_observed_variable_and_is_said(self, tmp_path, frame, suffix):
+        made = file(written(tmp_path, frame.drop(columns="age"), f"data.{suffix}"), domain="site", group="person")
+        assert made.shape == (4, 2, 3) and made.n_u == 1
+        assert data_facts(made).n_u == model_shape(made).n_u == 1
+        assert any(note.endswith("are given those of u") for note in made.notes)
+
+    def test_points_keep_their_u_in_every_part(self, tmp_path):
+        np.savez(tmp_path / "data.npz", x=np.column_stack([np.arange(300.0), np.ones(300) * np.arange(300) % 7]),
+                 z=np.arange(300.0)[:, None], u=1e9 + np.arange(300))  # fmt: skip
+        instance = file(tmp_path / "data.npz").generate(1)
+        for split in (instance.train, instance.validation, instance.test):
+            assert split.u.shape == (len(split.x), 1) and split.u.dtype == np.float32
+            np.testing.assert_allclose(split.u[:, 0], split.z[:, 0], atol=1e-6)
+
+    def test_columns_are_named_by_the_field_and_may_stand_beside_domains_or_not(self, tmp_path, frame):
+        path = written(tmp_path, frame)
+        beside = file(path, u="u,age", domain="site", x="a,b,c,d")
+        assert beside.n_u == 2 and beside.shape[2] == 3
+        assert file(path, u="age", x="a,b,c,d").shape[2] == 1
+        assert file(path, u=None, domain="site", group="person").n_u == 0
+        assert file(path, u=None, domain="site", group="person").shape[0] == 6
+
+    def test_without_numbers_there_is_none_and_the_fingerprint_says_which_there_are(self, tmp_path, frame):
+        plain = file(written(tmp_path), domain="site", group="person", x="a,b,c,d")
+        assert plain.n_u == 0 and plain.generate(0).train.u is None
+        path = written(tmp_path, frame, "more.csv")
+        kept = [file(path, domain="site", group="person", x="a,b,c,d", u=u).fingerprint for u in (None, "u", "age")]
+        assert kept[0] == plain.fingerprint and len(set(kept)) == 3
+
+    @pytest.mark.parametrize(
+        ("u", "message"),
+        [
+            (np.zeros(240), "column 0 of u is constant; leave it out"),
+            (np.where(np.arange(240) == 5, np.nan, np.arange(240)), "u holds values that are not finite, the first in row 5"),
+            (np.arange(239), r"u must be numbers of shape \(240, at least 1\), and is int64 \(239, 1\)"),
+            (np.zeros((240, 2, 2)), r"u must be numbers of shape \(240, at least 1\)"),
+            (np.repeat("early", 240), "u must be numbers"),
+        ],
+    )  # fmt: skip
+    def test_numbers_that_are_none_are_refused_in_a_sentence(self, tmp_path, u, message):
+        np.savez(tmp_path / "data.npz", x=FRAME[list("abcd")].to_numpy(), z=Z, u=u)
+        with pytest.raises(UsageError, match=message):
+            file(tmp_path / "data.npz")
+
+    def test_replicates_must_have_as_many(self, tmp_path):
+        x = FRAME[list("abcd")].to_numpy()
+        np.savez(tmp_path / "first.npz", x=x, z=Z, u=np.arange(240))
+        np.savez(tmp_path / "second.npz", x=x, z=Z)
+        with pytest.raises(UsageError, match="u has 0 columns, and 1 in"):
+            file(f"{tmp_path}/first.npz,{tmp_path}/second.npz")

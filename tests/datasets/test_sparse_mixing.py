@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 from bench.registry import UsageError
 from bench.report import audit
 from bench.scores import metrics
-from datasets import mixings, sparse_mixing
+from datasets import mixings, oracle, sparse_mixing
 from datasets import support as supports
 from datasets.latents import LATENT_STD
 from datasets.sparse_mixing import SparseMixing
@@ -117,7 +117,17 @@ def test_the_data_of_a_seed_stay_as_they_are():
     np.testing.assert_allclose(test.x[0], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("fields", [{"violation": 0.3}, {"n_observed": 3}, {"domains": 200, "n_samples": 100}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"violation": 0.3},
+        {"n_observed": 3},
+        {"domains": 200, "n_samples": 100},
+        {"drift": 5},
+        {"drift": 200, "n_samples": 100},
+        {"drift": 20, "rank": 2},
+    ],
+)
 def test_impossible_fields_are_refused_when_the_data_set_is_made(fields):
     with pytest.raises(UsageError):
         SparseMixing(**fields)
@@ -137,6 +147,7 @@ def parts(fields):
         "training set": instance.train.x,
         "test latents": instance.test.z,
         "test set": instance.test.x,
+        "u": np.zeros((0, 0)) if instance.test.u is None else instance.test.u,
     }
 
 
@@ -156,6 +167,8 @@ FIELDS = [
     ({"changing": 1.0}, {"changing": 0.5}, BELOW_SOURCES | {"mean", "std"}),
     ({"change_strength": 1.0}, {"change_strength": 0.5}, BELOW_SOURCES | {"mean", "std"}),
     ({"rank": None}, {"rank": 2}, BELOW_SOURCES | {"mean", "std"}),
+    ({"drift": None}, {"drift": 6}, BELOW_SOURCES | {"mean", "std", "u"}),
+    ({"drift": 6}, {"give_u": False}, {"u"}),
     ({"dependence": 0.0}, {"dependence": 0.5}, BELOW_SOURCES),
     ({"mixing": "masked-mlp"}, {"mixing": "additive"}, {"weights", "training set", "test set"}),
     ({"nonlinearity": 1.0}, {"nonlinearity": 0.5}, {"weights", "training set", "test set"}),
@@ -253,3 +266,72 @@ def test_a_thousand_instances_of_ten_latents_are_generated_and_audited_at_a_bear
     cell = SparseMixing(n_latents=10, n_observed=20, violation=0.5)
     audit.table("sparse-mixing", [dataclasses.asdict(cell)], 10, 0)
     assert time.process_time() - start < 6
+
+
+DRIFT = {"drift": 50, "domains": 1, "n_samples": 20_000}
+
+
+def test_latents_have_the_stated_gaussian_at_each_u():
+    instance = SparseMixing(**DRIFT | {"drift": 5}).generate(seed(2))
+    u, place = np.unique(instance.train.u[:, 0], return_inverse=True)
+    np.testing.assert_allclose(u, [0.1, 0.3, 0.5, 0.7, 0.9], rtol=1e-6)
+    assert instance.train.u.dtype == np.float32 and not instance.train.domains.any()
+    for k in range(5):
+        e = (instance.train.z[place == k] - instance.sources.mean[k]) / instance.sources.std[k]
+        assert all(kstest(column, "norm").pvalue > 1e-4 for column in e.T)
+
+
+def test_every_value_of_u_has_as_many_points_in_each_split():
+    instance = SparseMixing(**DRIFT).generate(seed(2))
+    for split in (instance.train, instance.validation, instance.test):
+        assert set(np.unique(split.u, return_counts=True)[1]) == {len(split.u) // 50}
+
+
+def test_means_and_scales_drift_smoothly_and_finer_values_of_u_see_the_same_functions():
+    coarse, fine = (SparseMixing(**DRIFT | {"drift": n}).draw_sources(seed(1)) for n in (40, 120))
+    np.testing.assert_allclose(fine.mean[1::3], coarse.mean)
+    np.testing.assert_allclose(fine.std[1::3], coarse.std)
+    assert np.ptp(fine.mean, axis=0).min() > 1
+    steps = [np.abs(np.diff(SparseMixing(drift=n).draw_sources(seed(1)).mean, axis=0)).max() for n in (100, 1000)]
+    assert steps[1] == pytest.approx(steps[0] / 10, rel=0.1)  # of domains drawn apart both would be near 4
+
+
+def test_at_each_u_means_and_scales_are_distributed_as_those_of_a_domain():
+    """Mean uniform in [-2, 2], log scale uniform, over data seeds; so is that of any domain."""
+    drawn = [SparseMixing(**DRIFT | {"drift": 3}).draw_sources(seed(k)) for k in range(300)]
+    own = [SparseMixing(domains=1).draw_sources(seed(k)) for k in range(300)]
+    for place in range(3):
+        mean = np.concatenate([sources.mean[place] for sources in drawn])
+        scale = np.concatenate([np.log2(sources.std[place]) for sources in drawn])
+        assert kstest(mean / 4 + 0.5, "uniform").pvalue > 1e-3
+        assert kstest(scale / 2 + 0.5, "uniform").pvalue > 1e-3
+        assert kstest(mean, np.concatenate([sources.mean[0] for sources in own])).pvalue > 1e-3
+
+
+def test_domains_are_equal_parts_of_u_beside_it_or_in_its_place():
+    beside, alone = (SparseMixing(**DRIFT | {"domains": 4, "give_u": give}).generate(seed(2)) for give in (True, False))
+    assert alone.train.u is None and np.array_equal(beside.train.x, alone.train.x)
+    for instance in (beside, alone):
+        np.testing.assert_array_equal(instance.train.domains, np.floor(beside.train.u[:, 0] * 4))
+    assert beside.n_domains == 4 and len(beside.sources.mean) == 50
+
+
+def test_as_many_domains_as_values_of_u_are_these_values():
+    instance = SparseMixing(**DRIFT | {"drift": 7, "domains": 7}).generate(seed(2))
+    np.testing.assert_allclose(instance.test.u[:, 0], (instance.test.domains + 0.5) / 7, rtol=1e-6)
+
+
+def test_the_drifting_data_of_a_seed_stay_as_they_are():
+    test = SparseMixing(drift=100, domains=1).generate(seed(0)).test
+    expected = [0.035, -1.44245, 0.65826, 0.13657, 1.13247, -1.71442, -0.56144, 2.25994, -1.76383]
+    np.testing.assert_allclose([*test.u[0], *test.x[0]], expected, atol=1e-4)
+
+
+def test_what_is_promised_of_a_part_of_u_is_not_covered_since_latents_depend_on_each_other_there():
+    promised = {give: oracle.columns(SparseMixing(**DRIFT | {"domains": 5, "give_u": give}).generate(seed(2)))
+                for give in (True, False)}  # fmt: skip
+    assert promised[True]["promised_changes"] == [oracle.YES] * 4 and promised[True]["change_rank"] == 8
+    for promise in oracle.PROMISES:
+        assert promised[False][promise] == [oracle.NOT_COVERED] * 4
+    whole = oracle.columns(SparseMixing(drift=5, domains=5, give_u=False).generate(seed(2)))
+    assert whole["promised_independence"] != [oracle.NOT_COVERED] * 4

@@ -31,6 +31,15 @@ def domain_spline_inputs(n_domains):
     return points(scale=3.0), u, table  # some of the points are outside the bound
 
 
+def plain_point_spline(x, parameters):
+    return splines.rational_quadratic(x, splines.spline_bins(parameters, 4.0), 4.0)
+
+
+def point_spline_inputs():
+    parameters = torch.randn(N_MODELS, N_POINTS, 2, 3 * 3 - 1, dtype=torch.float64, requires_grad=True)
+    return points(scale=3.0), parameters
+
+
 CASES = {
     "mlp, one hidden layer": lambda: (fused.mlp, fused.plain_mlp, (points(), *mlp_weights(1))),
     "mlp, two hidden layers": lambda: (fused.mlp, fused.plain_mlp, (points(), *mlp_weights(2))),
@@ -41,6 +50,7 @@ CASES = {
     ),
     "spline of a domain": lambda: (splines.domain_spline(4.0), plain_domain_spline, domain_spline_inputs(3)),
     "spline of all domains": lambda: (splines.domain_spline(4.0), plain_domain_spline, domain_spline_inputs(1)),
+    "spline of a point": lambda: (splines.point_spline(4.0), plain_point_spline, point_spline_inputs()),
 }
 
 
@@ -90,6 +100,25 @@ def test_blocks_of_points_and_jacobians_are_those_of_the_plain_mlp():
     for mode in (jacrev, jacfwd):
         found = vmap(lambda x, *w, mode=mode: vmap(mode(lambda point: fused.mlp(point[None], *w)[0]))(x))(x, *weights)
         torch.testing.assert_close(found, expected)
+
+
+def test_blocks_of_points_have_the_splines_of_their_own():
+    torch.manual_seed(0)
+    x, parameters = point_spline_inputs()
+    scales = range(1, 6)  # as many blocks, which divide nothing that a spline has
+    blocks = [torch.stack([c * value for c in scales], dim=1) for value in (x, parameters)]
+    found = vmap(vmap(splines.point_spline(4.0)))(*blocks)
+    for place, c in enumerate(scales):
+        expected = vmap(plain_point_spline)(c * x, c * parameters)
+        torch.testing.assert_close([part[:, place] for part in found], [*expected])
+
+
+def test_points_of_one_domain_have_the_spline_of_that_domain():
+    torch.manual_seed(0)
+    x, u, table = domain_spline_inputs(3)
+    own = torch.stack([table[model][u[model].argmax(-1)] for model in range(N_MODELS)])
+    found, expected = vmap(splines.point_spline(4.0))(x, own), vmap(splines.domain_spline(4.0))(x, u, table)
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_tangent_of_an_mlp_is_its_derivative_in_that_direction():

@@ -106,7 +106,7 @@ def test_the_flow_and_the_discriminator_of_a_blind_corner_do_not_see_the_domain(
     model = bent_model(method)
     pairs, noise = torch.randn(10, 6).double(), torch.randn(10, 2).double()
     first, second = (torch.eye(3).double()[[u] * 10] for u in (0, 1))
-    seen = [nets.as_seen(u, model.n_domains) for u in (first, second)]
+    seen = [nets.as_seen(u, model.n_u) for u in (first, second)]
     assert torch.equal(*(gan.log_odds(model.discriminator, pairs, u) for u in seen))
     assert torch.equal(model.flow.inverse(noise, first), model.flow.inverse(noise, second))
     assert model.flow.affine.shape[0] == 1

@@ -8,6 +8,7 @@ from scipy import linalg
 
 from bench.registry import CHANGES, SPARSITY
 from bench.train import maps
+from datasets import Split
 from methods import nets
 
 
@@ -123,3 +124,46 @@ def test_random_maps_are_rotations_and_differ_by_their_seed():
     np.testing.assert_allclose(one @ one.T, np.eye(4), atol=1e-12)
     np.testing.assert_array_equal(one, maps.random(4, 0))
     assert not np.allclose(one, other)
+
+
+def with_u(u, domains=None):
+    u = np.asarray(u, dtype=float)
+    domains = np.zeros(len(u), int) if domains is None else domains
+    return Split(np.zeros((len(u), 1)), domains, np.zeros((len(u), 0)), u=u.reshape(len(u), -1))
+
+
+class TestGroups:
+    def test_without_numbers_they_are_the_domains(self):
+        domains = np.arange(600) % 4
+        np.testing.assert_array_equal(maps.groups(Split(np.zeros((600, 1)), domains, np.zeros((600, 0)))), domains)
+
+    def test_of_one_number_they_are_intervals_of_similar_size(self):
+        u = np.random.default_rng(0).uniform(size=4000)
+        found = maps.groups(with_u(u))
+        ends = sorted((u[found == group].min(), u[found == group].max()) for group in range(10))
+        assert set(found) == set(range(10))
+        assert all(before[1] < after[0] for before, after in zip(ends, ends[1:], strict=False))
+        assert np.bincount(found).min() > 200
+
+    def test_few_values_are_groups_of_their_own_and_few_points_are_not_cut(self):
+        u = np.arange(900) % 3
+        assert len({(value, group) for value, group in zip(u, maps.groups(with_u(u)), strict=True)}) == 3
+        assert not maps.groups(with_u(np.arange(150))).any()
+
+    def test_no_group_has_points_of_two_domains_or_of_two_places(self):
+        rng = np.random.default_rng(0)
+        places, domains = rng.integers(4, size=2000), rng.integers(2, size=2000)
+        u = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])[places] * [1, 1e4] + 0.01 * rng.normal(size=(2000, 2)) * [1, 1e4]
+        found = maps.groups(with_u(u, domains))
+        assert set(found) == set(range(len(set(found)))) and len(set(found)) >= 8
+        for group in set(found):
+            assert len(set(domains[found == group])) == len(set(places[found == group])) == 1
+
+    def test_by_them_changes_find_the_map_of_latents_whose_scales_drift(self):
+        rng = np.random.default_rng(5)
+        u = rng.uniform(size=8000)
+        scales = np.exp(np.sin(2 * np.pi * u[:, None] + np.array([0, 2, 4])))
+        matrix = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        code = (rng.normal(size=(8000, 3)) * scales) @ matrix.T
+        found, _ = suited(code, maps.groups(with_u(u)), linear_decoder(np.eye(3)), {CHANGES}, 0)
+        assert is_a_scaled_permutation(found @ matrix, atol=0.1)

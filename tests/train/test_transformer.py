@@ -213,3 +213,59 @@ def test_a_pipeline_passes_domains_by_name_or_by_its_routing(data):
     expected = by_hand.transform(StandardScaler().fit_transform(x), domains=domains)
     np.testing.assert_array_equal(z, expected)
     np.testing.assert_array_equal(named[-1].transform(named[:-1].transform(x), domains=domains), expected)
+
+
+class TestNumbers:
+    @pytest.fixture
+    def drifting(self):
+        rng = np.random.default_rng(0)
+        u = rng.uniform(1e3, 2e3, size=180)
+        z = rng.normal(size=(180, 2)) * np.exp(np.sin(u[:, None] / 200 + np.arange(2)))
+        return z @ rng.normal(size=(2, 4)) + 0.1 * rng.normal(size=(180, 4)), u
+
+    def test_it_agrees_with_the_benchmarks_training_on_numbers_too(self, drifting):
+        from bench.train.engine import Job, Stack
+        from datasets import Split
+
+        x, u = drifting
+        tiny = TINY | {"start": "random"}
+        estimator = as_estimator("flow-vae", n_latents=2, random_state=3, **tiny).fit(x, u=u)
+        init, noise = np.random.RandomState(3).randint(2**31 - 1, size=2).tolist()
+        numbers = ((u - u.mean()) / u.std())[:, None]
+        split = Split((x - x.mean(0)) / x.std(0), np.zeros(180, int), np.zeros((180, 0)), u=numbers)
+        stack = Stack(methods["flow-vae"].make(tiny), Shape(4, 2, 10, 1), [Job(split, init, noise)])
+        stack.train()
+        np.testing.assert_allclose(estimator.transform(x, u=u), stack.encode([split])[0], atol=1e-4)
+
+    def test_numbers_stand_beside_domains_and_say_nothing_by_their_unit(self, drifting):
+        x, u = drifting
+        labels = ["a", "b"] * 90
+        estimator = as_estimator("ivae", n_latents=2, random_state=0, **TINY)
+        z = estimator.fit_transform(x, domains=labels, u=u)
+        np.testing.assert_allclose(estimator.fit_transform(x, domains=labels, u=(60 * u)[:, None]), z, atol=1e-5)
+        assert not np.allclose(estimator.transform(x, domains=labels, u=u[::-1] * 60), z)
+        assert not np.allclose(estimator.fit_transform(x, domains=labels), z)
+
+    def test_it_may_be_cloned_kept_and_put_into_a_pipeline(self, drifting):
+        x, u = drifting
+        pipeline = make_pipeline(StandardScaler(), as_estimator("ivae", n_latents=2, random_state=0, **TINY))
+        fitted = pickle.loads(pickle.dumps(clone(pipeline).fit(x, ivae__u=u)))
+        z = as_estimator("ivae", n_latents=2, random_state=0, **TINY).fit_transform(
+            StandardScaler().fit_transform(x), u=u
+        )
+        np.testing.assert_array_equal(fitted[-1].transform(fitted[0].transform(x), u=u), z)
+
+    @pytest.mark.parametrize(
+        ("fit", "transform", "message"),
+        [
+            (np.zeros(179), None, r"u must be numbers of shape \(180, n_u\) or \(180,\), and is float64 \(179,\)"),
+            (["early"] * 180, None, "u must be numbers"),
+            (np.full(180, np.nan), None, "u must be finite"),
+            (np.zeros((180, 2, 2)), None, "u must be numbers"),
+            (np.arange(180), None, "it was fitted with 1 columns of u, and is given 0"),
+            (np.arange(180), np.zeros((180, 2)), "it was fitted with 1 columns of u, and is given 2"),
+        ],
+    )
+    def test_numbers_that_do_not_fit_are_said(self, fit, transform, message, drifting):
+        with pytest.raises(ValueError, match=message):
+            as_estimator("ivae", n_latents=2, **TINY).fit(drifting[0], u=fit).transform(drifting[0], u=transform)
