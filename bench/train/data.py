@@ -39,13 +39,12 @@ def _oracle(dataset: Any, root_seed: int, seed: int, content: str | None) -> dic
 
 @functools.lru_cache(maxsize=64)
 def generated(dataset: Any, root_seed: int, seed: int, content: str | None) -> Instance:
-    """The instance of a seed, each observed variable standardised by its training mean and standard deviation; of images, all alike.
+    """The instance of a seed, each observed variable standardised by its training mean and standard deviation.
 
     `content` is the fingerprint of a user's file, here so that a file that changed is read again.
     """
     instance = dataset.generate(data_seed(root_seed, seed))
-    is_image = getattr(dataset, "image", None) is not None
-    mean, std = image_scale(instance.train.x) if is_image else scale(instance.train.x)
+    mean, std = scale(instance.train.x)
     splits = {
         name: dataclasses.replace(split, x=(split.x - mean) / std)
         for name, split in (("train", instance.train), ("validation", instance.validation), ("test", instance.test))
@@ -62,13 +61,3 @@ def scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     constant = is_constant(x)
     return np.where(constant, x[0], x.mean(axis=0)), np.where(constant, np.inf, x.std(axis=0))
-
-
-def image_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the centre and the scale by which all values of images `x` (n_samples, n_values) are standardised, two numbers.
-
-    A pixel that hardly varies stays as faint as it is: by a scale of its own, noise would be as strong there as what moves elsewhere.
-    """
-    std = x.std(dtype=np.float64) or np.float64(np.inf)
-    # As numbers of the type of `x`: images are large, and keep it.
-    return x.mean(dtype=np.float64).astype(x.dtype), std.astype(x.dtype)
