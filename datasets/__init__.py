@@ -24,7 +24,7 @@ from bench.registry import Registry, field
 
 if TYPE_CHECKING:
     from datasets.latents import Sources
-    from datasets.mixings import LayeredMixing, Mixing
+    from datasets.mixings import MixingFunction
 
 __all__ = ["DATA_VERSION", "Instance", "Seed", "Split", "Units", "datasets", "field", "number_of", "register", "stream"]
 
@@ -33,7 +33,19 @@ DATA_VERSION = 2  # the data of a seed never change within a version; tests hold
 datasets = Registry(
     "data set",
     __name__,
-    helpers=("columns", "digits", "latents", "mixings", "oracle", "points", "roles", "splits", "support", "tables"),
+    helpers=(
+        "columns",
+        "dials",
+        "digits",
+        "latents",
+        "mixings",
+        "oracle",
+        "points",
+        "roles",
+        "splits",
+        "support",
+        "tables",
+    ),
 )
 register = datasets.register
 
@@ -87,7 +99,7 @@ class Instance:
     support: np.ndarray | None
     n_domains: int
     sources: Sources | None
-    mixing: Mixing | LayeredMixing | None
+    mixing: MixingFunction | None
     x_shape: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
     units: tuple[Units, ...] = ()

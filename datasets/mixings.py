@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,29 @@ MIN_SINGULAR = 0.1  # least singular value of the Jacobian, both standardised
 MIN_STRETCH = 0.05  # least |x - x'| / |z - z'| over pairs of reference points, both standardised
 MAX_DRAWS = 200
 MAX_SHARED_DRAWS = 100  # of those, how many are tried for one that suits several supports
+
+
+class MixingFunction(Protocol):
+    """What an instance knows of x = g(z), whatever made it: `support` (n_observed, n_latents), values and derivatives."""
+
+    @property
+    def support(self) -> np.ndarray: ...
+
+    @property
+    def linear_only(self) -> bool: ...
+
+    @property
+    def smooth(self) -> bool:
+        """Says whether it is twice differentiable."""
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        """Returns observed variables (n_samples, n_observed) without noise, from latents (n_samples, n_latents)."""
+
+    def jacobian(self, z: np.ndarray) -> np.ndarray:
+        """Returns dx_k/dz_i, (n_samples, n_observed, n_latents)."""
+
+
+Drawn = TypeVar("Drawn")
 
 
 @dataclass(frozen=True)
@@ -152,27 +176,34 @@ def first_well_posed(
     key: int,
     shared_with: Sequence[np.ndarray] = (),
 ) -> Mixing:
-    """Returns the first of at most MAX_DRAWS mixings that meets the margins. Raises UsageError if none does.
-
-    `shared_with` are supports of the same shape. The search starts at the first of MAX_SHARED_DRAWS draws that meets the margins on all
-    of these, where there is one: a support that is among them, and any other of them asked for with the same seed, then has the same draw.
-    """
+    """Returns the first of at most MAX_DRAWS mixings that meets the margins, as `first_drawn`. Raises UsageError if none does."""
     reference = stream(seed, reference_key).normal(size=(N_REFERENCE, support.shape[1])) * LATENT_STD
 
     def drawn(support: np.ndarray, attempt: int) -> Mixing | None:
         mixing = draw_mixing(support, kind, nonlinearity, reference, stream(seed, key, attempt))
         return mixing if is_well_posed(mixing, reference) else None
 
+    mixing = first_drawn(drawn, support, shared_with)
+    if mixing is None:
+        raise UsageError(
+            f"no injective mixing in {MAX_DRAWS} draws for mixing={kind}, nonlinearity={nonlinearity:g}, n_latents={support.shape[1]}, "
+            f"n_observed={support.shape[0]}; try less nonlinearity, more observed variables or fewer latents"
+        )
+    return mixing
+
+
+def first_drawn(
+    drawn: Callable[[np.ndarray, int], Drawn | None], support: np.ndarray, shared_with: Sequence[np.ndarray] = ()
+) -> Drawn | None:
+    """Returns the first of at most MAX_DRAWS mixings `drawn(support, attempt)` that meets the margins, and so is not None; None if none does.
+
+    `shared_with` are supports of the same shape. The search starts at the first of MAX_SHARED_DRAWS draws that meets the margins on all
+    of these, where there is one: a support that is among them, and any other of them asked for with the same seed, then has the same draw.
+    """
     shared = range(MAX_SHARED_DRAWS) if len(shared_with) else ()
     start = next((attempt for attempt in shared if all(drawn(other, attempt) for other in shared_with)), 0)
-    for attempt in range(start, start + MAX_DRAWS):
-        mixing = drawn(support, attempt)
-        if mixing is not None:
-            return mixing
-    raise UsageError(
-        f"no injective mixing in {MAX_DRAWS} draws for mixing={kind}, nonlinearity={nonlinearity:g}, n_latents={support.shape[1]}, "
-        f"n_observed={support.shape[0]}; try less nonlinearity, more observed variables or fewer latents"
-    )
+    found = (drawn(support, attempt) for attempt in range(start, start + MAX_DRAWS))
+    return next((mixing for mixing in found if mixing is not None), None)
 
 
 def is_well_posed(mixing: Mixing, reference: np.ndarray) -> bool:

@@ -26,7 +26,7 @@ import numpy as np
 from datasets import Instance
 from datasets import support as supports
 from datasets.latents import FAMILIES, Sources
-from datasets.mixings import LayeredMixing, Mixing
+from datasets.mixings import MixingFunction
 
 YES, NO, NOT_COVERED, TIE = "yes", "no condition met", "not covered", "tie"
 PROMISES = ("promised_sparsity", "promised_independence", "promised_changes", "promised_both")
@@ -164,7 +164,7 @@ def rank_and_margin(matrices: np.ndarray) -> tuple[int, float]:
     return int(np.median(ranks)), float(np.median(smallest))
 
 
-def spans(mixing: Mixing | LayeredMixing, support: np.ndarray, z: np.ndarray) -> bool:
+def spans(mixing: MixingFunction, support: np.ndarray, z: np.ndarray) -> bool:
     """Says whether the gradient of every observed variable, over `z`, spans the space of its parents (Zheng, Ng & Zhang 2022)."""
     jacobian = mixing.jacobian(z)
     for row, parents in enumerate(support):

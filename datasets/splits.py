@@ -6,7 +6,7 @@ import numpy as np
 
 from datasets import Seed, Split, stream
 from datasets.latents import Sources
-from datasets.mixings import LayeredMixing, Mixing
+from datasets.mixings import MixingFunction
 
 N_VALIDATION = N_TEST = 2000
 
@@ -17,7 +17,7 @@ def draw(
     shuffle_key: int,
     n_train: int,
     sources: Sources,
-    mixing: Mixing | LayeredMixing,
+    mixing: MixingFunction,
     noise: float,
 ) -> tuple[Split, Split, Split]:
     """Returns train, validation and test, each with its domains in equal numbers (to one point) and in random order.

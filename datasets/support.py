@@ -46,17 +46,25 @@ def stand_ins(support: np.ndarray) -> list[tuple[int, tuple[int, ...]]]:
     one alone. It is a tie if some order gives no more edges than `support` has. Every latent of P is then a mixture of several new ones.
     """
     rows = [frozenset(np.flatnonzero(row).tolist()) for row in support]
-    found = []
-    for observed, parents in enumerate(rows):
-        touching = Counter(row & parents for other, row in enumerate(rows) if other != observed and row & parents)
-        # A row that lacks a parent has at least one edge more; x_k has all but one less.
-        spared = len(parents) - 1
-        if not 2 <= len(parents) <= MOST_PARENTS or sum(n for row, n in touching.items() if row < parents) > spared:
-            continue
-        most = spared + sum(n * len(row) for row, n in touching.items())
-        if _has_order(parents, frozenset(touching.items()), most):
-            found.append((observed, tuple(sorted(parents))))
-    return found
+    times = Counter(rows)  # many values of a picture have the same parents
+    tied = {parents: _is_tied(parents, times) for parents in times}
+    return [(observed, tuple(sorted(parents))) for observed, parents in enumerate(rows) if tied[parents]]
+
+
+def _is_tied(parents: frozenset[int], times: Counter[frozenset[int]]) -> bool:
+    """Whether an observed variable with these `parents` is a tie, where rows occur so many `times`, its own included."""
+    if not 2 <= len(parents) <= MOST_PARENTS:
+        return False
+    touching: Counter[frozenset[int]] = Counter()
+    for row, n in (times - Counter([parents])).items():
+        touching[row & parents] += n
+    touching.pop(frozenset(), None)
+    # A row that lacks a parent has at least one edge more; x_k has all but one less.
+    spared = len(parents) - 1
+    if sum(n for row, n in touching.items() if row < parents) > spared:
+        return False
+    most = spared + sum(n * len(row) for row, n in touching.items())
+    return _has_order(parents, frozenset(touching.items()), most)
 
 
 @functools.lru_cache

@@ -228,7 +228,7 @@ def test_one_statistic_of_each_field_of_the_number_of_points():
 
 
 def test_noise_has_its_stated_size_in_every_family():
-    for name in ("modulated-sources", "style-content", "dictionary"):
+    for name in ("modulated-sources", "style-content", "dictionary", "sprites"):
         clean, noisy = (generate(name, noise=noise).test.x for noise in (0.0, 0.2))
         assert np.std(noisy - clean) == pytest.approx(0.2, rel=0.03)
 
@@ -246,6 +246,8 @@ GOLDEN = {
     ("modulated-sources", ()): "c9d91dc7b46b",
     ("style-content", ()): "0b23448eca66",
     ("dictionary", ()): "05581d6fac27",
+    ("sprites", ()): "6067021faa63",
+    ("sprites", (("violation", 0.5), ("twins", 0.5), ("overlap", 0.4), ("pixels", 20))): "4f4e241bcf88",
 }
 
 
