@@ -8,6 +8,8 @@ user names none of these. `stratum`, a property, says in words where the data li
 speak of each stratum. `notes`, a property, has sentences about the data that a command prints. `resplits`, a property, says that data
 seeds only split one data set anew, so that no interval or test may count them as independent; `replicates` is how many independent data
 sets there are, where seeds pick one of so many; `n_known` is how many latents are known, where these are fewer than are estimated.
+`image` is (channels, height, width) where a point is a flat image, channels first, and None elsewhere: images are standardised by one mean and
+one standard deviation over all pixels, and have convolutional networks.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ DATA_VERSION = 2  # the data of a seed never change within a version; tests hold
 datasets = Registry(
     "data set",
     __name__,
-    helpers=("columns", "latents", "mixings", "oracle", "points", "roles", "splits", "support", "tables"),
+    helpers=("columns", "images", "latents", "mixings", "oracle", "points", "roles", "splits", "support", "tables"),
 )
 register = datasets.register
 

@@ -34,6 +34,7 @@ class Points:
     split: np.ndarray | None = None
     group: np.ndarray | None = None
     support: np.ndarray | None = None
+    is_image: bool = False  # x is flat, channels first, and `x_shape` (channels, height, width)
 
     def parts(self, seed: Seed) -> list[np.ndarray]:
         """Returns the rows of train, validation and test. Raises UsageError where no group can be held out.

@@ -44,7 +44,7 @@ __all__ = [
 
 STARTS = ("chart", "random", "truth")  # where the training of a method with an encoder and a decoder can start
 
-methods = Registry("method", __name__, helpers=("fused", "nets", "splines"))
+methods = Registry("method", __name__, helpers=("convolutions", "fused", "nets", "splines"))
 register = methods.register
 
 
@@ -52,18 +52,20 @@ class Shape(NamedTuple):
     """What a model must know of its data.
 
     `n_domains` is the width of the one-hot domain: at least the number of domains, rounded up so that cells that differ in it
-    have models of one shape. The columns of domains that do not exist are always 0.
+    have models of one shape. The columns of domains that do not exist are always 0. `image` is (channels, height, width) where a point is a
+    flat image, channels first: encoders, decoders and discriminators are then convolutional.
     """
 
     n_observed: int
     n_latents: int
     n_domains: int
+    image: tuple[int, int, int] | None = None
 
 
 class DataFacts(NamedTuple):
     """What is known of a data set before it is generated.
 
-    `has_truth` says whether latents are known, and `n_known` how many, where these are fewer than are to be estimated.
+    `has_truth` says whether latents are known, and `n_known` how many, where these are fewer than are to be estimated. `image` is that of `Shape`.
     """
 
     n_observed: int
@@ -71,6 +73,7 @@ class DataFacts(NamedTuple):
     n_domains: int
     has_truth: bool = True
     n_known: int | None = None
+    image: tuple[int, int, int] | None = None
 
 
 class Batch(NamedTuple):

@@ -27,7 +27,7 @@ class TCL(TorchMethod):
     def build(self, shape: Shape):
         model = torch.nn.Module()
         # No Encoder: the features must not see the domain that they are to tell.
-        model.encoder = nets.WhiteMLP(shape.n_observed, shape.n_latents, self.width, self.depth)
+        model.encoder = nets.WhiteMLP(shape.n_observed, shape.n_latents, self.width, self.depth, shape.image)
         model.classifier = torch.nn.Linear(shape.n_latents, shape.n_domains)
         return model
 

@@ -75,19 +75,20 @@ class Backbone(AutoencoderMethod):
     def build(self, shape: Shape):
         n_domains = self.prior_domains(shape)
         model = torch.nn.Module()
-        model.encoder = nets.Encoder(shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth)
-        model.generator = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
-        model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
+        model.encoder = nets.Encoder(
+            shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth, shape.image
+        )
+        model.generator = nets.decoder(shape, self.width, self.depth)
+        model.log_noise = nets.log_noise(shape, INITIAL_LOG_NOISE)
         model.flow = self.make_flow(shape)
-        n_seen = shape.n_observed + shape.n_latents + n_domains
-        model.discriminator = nets.MLP(n_seen, n_domains, self.width, self.depth)
+        model.discriminator = nets.discriminator(shape, shape.n_latents + n_domains, n_domains, self.width, self.depth)
         model.n_domains = n_domains
         return model
 
     def adopt(self, model, start: Start):
         nets.take_over(model.encoder, start.encoder)
         model.generator.load_state_dict(start.decoder.state_dict())
-        model.log_noise.data.copy_(nets.log_noise_of(start.residual))
+        model.log_noise.data.copy_(nets.log_noise_of(start.residual, len(model.log_noise)))
 
     def loss(self, model, batch: Batch, rng):
         parts = self.parts(model, batch, rng)
@@ -150,8 +151,8 @@ class Backbone(AutoencoderMethod):
 
 
 def seen(model, x, z):
-    """What the discriminator sees of a pair: white data (see nets.Encoder) and latents, (batch, n_observed + n_latents)."""
-    return torch.cat([x @ model.encoder.whitening, z], dim=-1)
+    """What the discriminator sees of a pair: white data (see nets.Encoder), images as they are, and latents, (batch, n_observed + n_latents)."""
+    return torch.cat([x if model.encoder.image is not None else x @ model.encoder.whitening, z], dim=-1)
 
 
 def log_odds(discriminator, pairs, u):

@@ -58,7 +58,7 @@ def data_facts(dataset: Any) -> DataFacts:
     n_observed, n_latents, n_domains = dataset.shape
     has_truth, n_known = getattr(dataset, "has_truth", True), getattr(dataset, "n_known", n_latents)
     n_fewer = n_known if has_truth and n_known < n_latents else None
-    return DataFacts(n_observed, n_latents, n_domains, has_truth, n_fewer)
+    return DataFacts(n_observed, n_latents, n_domains, has_truth, n_fewer, image_of(dataset))
 
 
 def model_shape(dataset: Any, sees_latents: bool = False) -> Shape:
@@ -66,7 +66,13 @@ def model_shape(dataset: Any, sees_latents: bool = False) -> Shape:
     n_observed, n_latents, n_domains = dataset.shape
     if sees_latents:
         n_latents = data_facts(dataset).n_known or n_latents
-    return Shape(n_observed, n_latents, math.ceil(n_domains / DOMAIN_STEP) * DOMAIN_STEP)
+    n_columns = math.ceil(n_domains / DOMAIN_STEP) * DOMAIN_STEP
+    return Shape(n_observed, n_latents, n_columns, image_of(dataset))
+
+
+def image_of(dataset: Any) -> tuple[int, int, int] | None:
+    """(channels, height, width) of a data set's points, which are flat; None where they are no images."""
+    return getattr(dataset, "image", None)
 
 
 def fingerprint(trial: Trial) -> str | None:
