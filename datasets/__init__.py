@@ -11,6 +11,8 @@ sets there are, where seeds pick one of so many; `n_known` is how many latents a
 many numbers the auxiliary variable u of a point has, 0 where there are domains alone.
 `has_halves` says that the data seeds 2k and 2k + 1 train on disjoint halves and share their test points, in one order, so that the latents of
 both can be compared. `observed` and `latents` are what figures call the observed variables and the latents, in a letter or two each.
+`image` is (channels, height, width) where a point is a flat image, channels first, and None elsewhere: images are standardised by one mean and
+one standard deviation over all pixels, and have convolutional networks.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ datasets = Registry(
         "columns",
         "dials",
         "digits",
+        "images",
         "latents",
         "mixings",
         "oracle",

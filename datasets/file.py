@@ -24,10 +24,12 @@ from datasets.tables import of_frame
 class File:
     """Your own data: arrays of an .npz file by their names, or a table (.csv, .parquet) by the names of its columns.
 
-    x are numbers, (n_samples, ...); images and the like are flattened. Domains are labels of any kind. u are numbers on which the latents
-    depend beside the domain, or instead of one, as a time or an age. z are known latents or factors,
+    x are numbers, (n_samples, ...). Arrays of two axes more than one, or of three with 1, 3 or 4 channels in the first or the last of them,
+    are images if both sides have at least 8 pixels. Domains are labels of any kind. u are numbers on which the latents depend beside the
+    domain, or instead of one, as a time or an age. z are known latents or factors,
     no more than are estimated; an array z counts as the columns z_0, z_1, ... An array support (n_observed, number of known latents)
-    is true where an observed variable depends on a latent: its shadows and twins are reported. x, z and u are centred and scaled by column.
+    is true where an observed variable depends on a latent: its shadows and twins are reported. x, z and u are centred and scaled by column,
+    images by one number for all pixels.
     A data seed decides which points are held out for validation and test. Of several files, or several labels of `replicate`, which are
     independent data sets, it picks one. Scores that need what is absent are empty.
     """
@@ -85,6 +87,12 @@ class File:
         """Gives (n_observed, n_latents, number of domains)."""
         n_latents = self.n_latents or self.n_known
         return self._data_sets[0].x.shape[1], n_latents, max(len(points.labels) for points in self._data_sets)
+
+    @property
+    def image(self) -> tuple[int, int, int] | None:
+        """Gives (channels, height, width) of images, None where a point is none."""
+        points = self._data_sets[0]
+        return points.x_shape if points.is_image else None  # type: ignore[return-value]  # that of an image has three axes
 
     @property
     def n_known(self) -> int:
@@ -194,6 +202,12 @@ def _read(
                     f"{points.where}: {name} has {widths[1]} columns, and {widths[0]} in {found[0].where}; data seeds pick one of them, so "
                     "they must be alike"
                 )
+        if (points.x_shape, points.is_image) != (found[0].x_shape, found[0].is_image) and (
+            points.is_image or found[0].is_image
+        ):
+            raise UsageError(
+                f"{points.where}: x are of shape {points.x_shape}, and of {found[0].x_shape} in {found[0].where}; images of one run must be alike"
+            )
     if len(found) > 1:
         order = listed([points.where for points in found])
         notes.append(f"data seeds 0 to {len(found) - 1} are independent data sets, in this order: {order}")

@@ -40,6 +40,7 @@ class Points:
     columns: tuple[str, ...] = ()
     rows: np.ndarray | None = None
     u: np.ndarray | None = None
+    is_image: bool = False  # x is flat, channels first, and `x_shape` (channels, height, width)
 
     def row(self, places: np.ndarray) -> np.ndarray:
         """Returns the rows of the file, from 0, in which the points at `places` are."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.registry import UsageError, nearest
+from datasets import images
 from datasets.points import PARTS, Points, scaled
 from datasets.tables import Contents, labels, numbers, read
 
@@ -185,16 +186,29 @@ def _checked(
     """Returns a data set, and sentences about it. Raises UsageError where it cannot be used."""
     notes = []
     columns = names["x"] if is_table else list(map(str, range(x[0].size)))
-    x_shape = x.shape[1:]
-    x, is_still, units = scaled(where, "x", x, columns)
-    if is_still.all():
-        raise UsageError(f"{where}: every column of x is constant")
-    if is_still.any():
-        still = [name for name, each in zip(columns, is_still, strict=True) if each]
-        notes.append(
-            f"{where}: of the {len(columns)} columns of x, {len(still)} are constant and count as 0: {listed(still)}"
-        )
-    z = np.zeros((len(x), 0), dtype=np.float32) if z is None else _varying(where, "z", z, names, is_table)
+    x_shape, is_image = x.shape[1:], images.channel_axis(x.shape[1:]) is not None
+    if is_image:
+        x_shape, places = images.channels_first(x_shape)
+        x, units = images.scaled_alike(where, x.reshape(len(x), -1)[:, places])
+        if support is not None and len(support) == len(places):
+            support = support[places]
+        notes.append("{}: x are images of {} channels, {} rows and {} columns".format(where, *x_shape))
+    else:
+        if len(x_shape) > 1:
+            notes.append(
+                f"{where}: points of shape {x_shape} are no images, which have at least {images.FEWEST_PIXELS} rows and columns, and channels, "
+                "if any, in the first or last axis, 1, 3 or 4 of them; their numbers are variables like any others"
+            )
+        x, is_still, units = scaled(where, "x", x, columns)
+        if is_still.all():
+            raise UsageError(f"{where}: every column of x is constant")
+        if is_still.any():
+            still = [name for name, each in zip(columns, is_still, strict=True) if each]
+            notes.append(
+                f"{where}: of the {len(columns)} columns of x, {len(still)} are constant and count as 0: {listed(still)}"
+            )
+    if z is None:
+        z = np.zeros((len(x), 0), dtype=np.float32) if z is None else _varying(where, "z", z, names, is_table)
     if u is not None:
         u = _varying(where, "u", u, names, is_table)
         notes.append(
@@ -205,7 +219,18 @@ def _checked(
         raise UsageError(f"{where}: the largest domain has fewer than {FEWEST} points")
     if known != [str(place) for place in range(len(known))]:
         notes.append(f"{where}: the domains, from 0, are {listed(known)}")
-    points = Points(where, x, x_shape, z, domain.astype(np.int64), tuple(known), support=support, units=units, u=u)
+    points = Points(
+        where,
+        x,
+        x_shape,
+        z,
+        domain.astype(np.int64),
+        tuple(known),
+        support=support,
+        units=units,
+        u=u,
+        is_image=is_image,
+    )
     if "split" in coded:
         points = dataclasses.replace(points, split=_split(where, names["split"][0], *coded["split"]))
         notes.append(_note_of_split(points))

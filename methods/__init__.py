@@ -44,7 +44,7 @@ __all__ = [
 
 STARTS = ("chart", "random", "truth")  # where the training of a method with an encoder and a decoder can start
 
-methods = Registry("method", __name__, helpers=("fused", "nets", "splines"))
+methods = Registry("method", __name__, helpers=("convolutions", "fused", "nets", "splines"))
 register = methods.register
 
 
@@ -53,20 +53,22 @@ class Shape(NamedTuple):
 
     `n_domains` is the width of the one-hot domain: at least the number of domains, rounded up so that cells that differ in it
     have models of one shape. The columns of domains that do not exist are always 0. `n_u` is how many numbers the auxiliary variable has
-    beside the domain: 0 where there are domains alone, and for a method that does not take numbers.
+    beside the domain: 0 where there are domains alone, and for a method that does not take numbers. `image` is (channels, height, width) where a point is a
+    flat image, channels first: encoders, decoders and discriminators are then convolutional.
     """
 
     n_observed: int
     n_latents: int
     n_domains: int
     n_u: int = 0
+    image: tuple[int, int, int] | None = None
 
 
 class DataFacts(NamedTuple):
     """What is known of a data set before it is generated.
 
     `has_truth` says whether latents are known, and `n_known` how many, where these are fewer than are to be estimated. `n_u` is how many
-    numbers the auxiliary variable has beside the domain.
+    numbers the auxiliary variable has beside the domain. `image` is that of `Shape`.
     """
 
     n_observed: int
@@ -75,6 +77,7 @@ class DataFacts(NamedTuple):
     has_truth: bool = True
     n_known: int | None = None
     n_u: int = 0
+    image: tuple[int, int, int] | None = None
 
 
 class Batch(NamedTuple):

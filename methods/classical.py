@@ -151,7 +151,9 @@ class Random(EstimatorMethod):
     def build(self, shape: Shape, seed: int):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = nets.Encoder(shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth)
+            encoder = nets.Encoder(
+                shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth, shape.image
+            )
             encoder.mlp.network[-1].reset_parameters()  # encoders that are trained start linear; this one would stay so
             return _Untrained(encoder, shape)
 

@@ -32,7 +32,7 @@ class TCL(TorchMethod):
     def build(self, shape: Shape):
         model = torch.nn.Module()
         # No Encoder: the features must not see the domain that they are to tell.
-        model.encoder = nets.WhiteMLP(shape.n_observed, shape.n_latents, self.width, self.depth)
+        model.encoder = nets.WhiteMLP(shape.n_observed, shape.n_latents, self.width, self.depth, shape.image)
         if shape.n_u:
             model.classifier = nets.OfNumbers(shape.n_domains + shape.n_u, shape.n_latents + 1)
         else:

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods import CHANGES, SPARSITY, AutoencoderMethod, Batch, Shape, Start, field, lazy_module, loguniform, register
+from methods import (
+    CHANGES,
+    SPARSITY,
+    AutoencoderMethod,
+    Batch,
+    DataFacts,
+    Shape,
+    Start,
+    field,
+    lazy_module,
+    loguniform,
+    register,
+)
 
 torch = lazy_module("torch")
 nets = lazy_module("methods.nets")
@@ -40,12 +52,19 @@ class Backbone(AutoencoderMethod):
     couplings: int = field(4, help="couplings of the flow", low=1)
     bins: int = field(4, help="bins of the couplings' splines", low=2)
 
+    def skip(self, data: DataFacts) -> str | None:
+        if data.image is not None:
+            return "needs data that are no images: these have no chart, and too many dimensions for a flow without one"
+        return super().skip(data)
+
     def build(self, shape: Shape):
         model = torch.nn.Module()
         n = shape.n_observed if self.start == "random" else shape.n_latents
         if self.start != "random":
-            model.encoder = nets.WhiteMLP(shape.n_observed, n, self.width, self.depth).requires_grad_(False)
-            model.decoder = nets.MLP(n, shape.n_observed, self.width, self.depth).requires_grad_(False)
+            model.encoder = nets.WhiteMLP(shape.n_observed, n, self.width, self.depth, shape.image).requires_grad_(
+                False
+            )
+            model.decoder = nets.decoder(shape, self.width, self.depth).requires_grad_(False)
         model.flow = nets.CouplingFlow(n, self.width, self.depth, self.couplings, self.bins)
         model.base = nets.LatentFlow(self.prior_domains(shape), shape.n_latents, n_u=self.prior_u(shape))
         model.log_noise = torch.nn.Parameter(torch.zeros(n - shape.n_latents))

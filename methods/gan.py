@@ -80,20 +80,19 @@ class Backbone(AutoencoderMethod):
         n_u = self.prior_domains(shape) + self.prior_u(shape)
         model = torch.nn.Module()
         model.encoder = nets.Encoder(
-            shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth, shape.n_u
+            shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth, shape.n_u, shape.image
         )
-        model.generator = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
-        model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
+        model.generator = nets.decoder(shape, self.width, self.depth)
+        model.log_noise = nets.log_noise(shape, INITIAL_LOG_NOISE)
         model.flow = self.make_flow(shape)
-        n_seen = shape.n_observed + shape.n_latents + n_u
-        model.discriminator = nets.MLP(n_seen, n_u, self.width, self.depth)
+        model.discriminator = nets.discriminator(shape, shape.n_latents + n_u, n_u, self.width, self.depth)
         model.n_u = n_u  # columns of u that flow and discriminator see
         return model
 
     def adopt(self, model, start: Start):
         nets.take_over(model.encoder, start.encoder)
         model.generator.load_state_dict(start.decoder.state_dict())
-        model.log_noise.data.copy_(nets.log_noise_of(start.residual))
+        model.log_noise.data.copy_(nets.log_noise_of(start.residual, len(model.log_noise)))
 
     def loss(self, model, batch: Batch, rng):
         parts = self.parts(model, batch, rng)
@@ -156,8 +155,8 @@ class Backbone(AutoencoderMethod):
 
 
 def seen(model, x, z):
-    """What the discriminator sees of a pair: white data (see nets.Encoder) and latents, (batch, n_observed + n_latents)."""
-    return torch.cat([x @ model.encoder.whitening, z], dim=-1)
+    """What the discriminator sees of a pair: white data (see nets.Encoder), images as they are, and latents, (batch, n_observed + n_latents)."""
+    return torch.cat([x if model.encoder.image is not None else x @ model.encoder.whitening, z], dim=-1)
 
 
 def log_odds(discriminator, pairs, u):

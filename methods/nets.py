@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods import fused
+from methods import Shape, convolutions, fused
 from methods.splines import domain_spline, point_spline, rational_quadratic, rational_quadratic_inverse, spline_bins
 
 LOG_2PI = math.log(2 * math.pi)
@@ -68,23 +68,41 @@ class WhiteMLP(nn.Module):
 
     Weak latents and the curvature of strong ones lie in the data's directions of small variance. Whitened, they are not lost in
     the first steps: on tuning data, one start then does as well as two to four without it.
+
+    Of an `image` (channels, height, width), a convolutional network of the image, and a linear map of its leading white coordinates.
     """
 
     whitening: Tensor
+    centre: Tensor  # of images
+    mlp: Any
 
-    def __init__(self, n_observed: int, n_out: int, width: int, depth: int):
+    def __init__(self, n_observed: int, n_out: int, width: int, depth: int, image: convolutions.Image | None = None):
         super().__init__()
+        self.image = image
+        if image is not None:
+            self.mlp = convolutions.Encoder(image, n_out, width, depth)
+            self.register_buffer("centre", torch.zeros(n_observed))
+            self.register_buffer("whitening", torch.zeros(n_observed, min(convolutions.AXES, n_observed)))
+            return
         self.mlp = MLP(n_observed, n_out, width, depth)
         self.register_buffer("whitening", torch.eye(n_observed))
 
     def whiten(self, x: Tensor) -> None:
-        """Sets the symmetric whitening matrix of `x` (n_samples, n_observed)."""
+        """Sets the symmetric whitening matrix of `x` (n_samples, n_observed); of images, that of their leading principal axes."""
+        if self.image is not None:
+            leading = convolutions.leading_axes(x)
+            if leading is not None:
+                self.centre.copy_(leading[0])
+                self.whitening.copy_(leading[1] / leading[2])
+            return
         axes = white_axes(x)
         if axes is not None:
             vectors, scales = axes
             self.whitening.copy_((vectors * scales) @ vectors.T)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.image is not None:
+            return self.mlp(x, (x - self.centre) @ self.whitening)
         return self.mlp(x @ self.whitening)
 
 
@@ -103,9 +121,49 @@ def take_over(target: WhiteMLP, source: WhiteMLP) -> None:
             parameter.copy_(theirs[name])
 
 
-def log_noise_of(residual: Tensor) -> Tensor:
-    """The log noise levels (n,) at which a decoder starts that leaves `residual` (n_samples, n): louder than it, until it is tuned."""
-    return torch.log(LOUDER * residual.std(0) + LEAST_NOISE)
+def decoder(shape: Shape, width: int, depth: int) -> MLP | convolutions.Decoder:
+    """From latents (batch, n_latents) to data (batch, n_observed)."""
+    if shape.image is not None:
+        return convolutions.Decoder(shape.image, shape.n_latents, width, depth)
+    return MLP(shape.n_latents, shape.n_observed, width, depth)
+
+
+class Discriminator(nn.Module):
+    """What tells pairs of an image and further numbers apart, (batch, n_observed + n_more) to (batch, n_out): an MLP of features and numbers."""
+
+    def __init__(self, image: convolutions.Image, n_more: int, n_out: int, width: int, depth: int):
+        super().__init__()
+        self.image, self.n_observed = image, math.prod(image)
+        self.features, n_features = convolutions.features(image, width, depth)
+        self.dense = nn.Sequential(nn.Linear(n_features, width), nn.SiLU())
+        self.mlp = MLP(width + n_more, n_out, width, 1)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        x, more = seen.split([self.n_observed, seen.shape[-1] - self.n_observed], dim=-1)
+        return self.mlp(torch.cat([self.dense(self.features(x.reshape(-1, *self.image))), more], dim=-1))
+
+
+def discriminator(shape: Shape, n_more: int, n_out: int, width: int, depth: int) -> MLP | Discriminator:
+    """From the data and `n_more` numbers side by side, (batch, n_observed + n_more), to (batch, n_out)."""
+    if shape.image is not None:
+        return Discriminator(shape.image, n_more, n_out, width, depth)
+    return MLP(shape.n_observed + n_more, n_out, width, depth)
+
+
+def log_noise(shape: Shape, start: float) -> nn.Parameter:
+    """The log noise levels of a Gaussian decoder, one of each observed variable; of images, one of all pixels (Rybkin et al. 2021).
+
+    With one of its own, a pixel that hardly varies would get a level near 0, and count for more than those that show something.
+    """
+    return nn.Parameter(torch.full((shape.n_observed if shape.image is None else 1,), start))
+
+
+def log_noise_of(residual: Tensor, n_levels: int) -> Tensor:
+    """The log noise levels (n_levels,) at which a decoder starts that leaves `residual` (n_samples, n): louder than it, until it is tuned.
+
+    There are n levels, or one of all variables.
+    """
+    return torch.log(LOUDER * residual.reshape(-1, n_levels).std(0) + LEAST_NOISE)
 
 
 class Encoder(WhiteMLP):
@@ -116,8 +174,17 @@ class Encoder(WhiteMLP):
     a mean MCC of .956 with the shift and .913 without; flow-vae .913 and .877.
     """
 
-    def __init__(self, n_observed: int, n_domains: int, n_out: int, width: int, depth: int, n_u: int = 0):
-        super().__init__(n_observed, n_out, width, depth)
+    def __init__(
+        self,
+        n_observed: int,
+        n_domains: int,
+        n_out: int,
+        width: int,
+        depth: int,
+        n_u: int = 0,
+        image: convolutions.Image | None = None,
+    ):
+        super().__init__(n_observed, n_out, width, depth, image)
         self.shift = of_domain_or_numbers(n_domains, n_u, n_out)
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:  # type: ignore[override]  # one input more

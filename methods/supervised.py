@@ -25,7 +25,9 @@ class Supervised(TorchMethod):
     cost: ClassVar[float] = 0.4
 
     def build(self, shape: Shape):
-        return nets.Encoder(shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth, shape.n_u)
+        return nets.Encoder(
+            shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth, shape.n_u, shape.image
+        )
 
     def loss(self, model, batch: Batch, rng):
         return ((self.encode(model, batch.x, batch.u) - batch.z) ** 2).sum(-1).mean()

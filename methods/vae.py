@@ -14,6 +14,7 @@ from methods import (
     SPARSITY,
     AutoencoderMethod,
     Batch,
+    DataFacts,
     Shape,
     Start,
     field,
@@ -53,10 +54,10 @@ class Backbone(AutoencoderMethod):
     def build(self, shape: Shape):
         model = torch.nn.Module()
         model.encoder = nets.Encoder(
-            shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth, shape.n_u
+            shape.n_observed, shape.n_domains, 2 * shape.n_latents, self.width, self.depth, shape.n_u, shape.image
         )
-        model.decoder = nets.MLP(shape.n_latents, shape.n_observed, self.width, self.depth)
-        model.log_noise = torch.nn.Parameter(torch.full((shape.n_observed,), INITIAL_LOG_NOISE))
+        model.decoder = nets.decoder(shape, self.width, self.depth)
+        model.log_noise = nets.log_noise(shape, INITIAL_LOG_NOISE)
         model.prior = self.make_prior(shape)
         model.is_square = shape.n_observed == shape.n_latents
         return model
@@ -65,7 +66,7 @@ class Backbone(AutoencoderMethod):
         nets.take_over(model.encoder, start.encoder)
         model.decoder.load_state_dict(start.decoder.state_dict())
         residual = start.residual @ model.encoder.whitening if model.is_square else start.residual
-        model.log_noise.data.copy_(nets.log_noise_of(residual))
+        model.log_noise.data.copy_(nets.log_noise_of(residual, len(model.log_noise)))
 
     def negative_elbo(self, model, batch: Batch, rng):
         """The loss above, and what `generate` costs beside it, a scalar."""
@@ -118,6 +119,11 @@ class Sparse(Backbone):
     cost = 1.7
     alpha: float = field(0.1, help="weight of the sparsity term", low=0, tune=loguniform(1e-2, 1), neutral=0)
     penalty: str = field("l1", help="form of the sparsity term on the decoder", choices=("l1", "log", "gate"))
+
+    def skip(self, data: DataFacts) -> str | None:
+        if self.penalty == "gate" and data.image is not None:
+            return "with penalty=gate needs data that are no images, since it decodes each pixel by itself"
+        return super().skip(data)
 
     def build(self, shape: Shape):
         model = super().build(shape)

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.plan.identity import CHART, ENGINE_VERSION, digest, source_hash, stream_seed
 from bench.plan.packs import CHUNK, MODEL_STEPS_PER_SECOND
-from bench.plan.trials import Trial, fingerprint, model_shape
+from bench.plan.trials import Trial, fingerprint, image_of, model_shape
 from datasets import datasets
 from methods import AutoencoderMethod
 
@@ -88,9 +88,11 @@ def model_starts() -> float:
 
 
 def chart_of(trial: Trial) -> ChartSpec | None:
-    """The chart that a trial's models start from; None for a method that starts from none."""
+    """The chart that a trial's models start from; None for a method that starts from none, and for images."""
     method = trial.make_method()
     if not isinstance(method, AutoencoderMethod) or method.start == "random":
+        return None
+    if method.start == "chart" and image_of(trial.make_dataset()) is not None:
         return None
     return ChartSpec(
         trial.dataset,

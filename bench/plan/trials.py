@@ -58,7 +58,9 @@ def data_facts(dataset: Any) -> DataFacts:
     n_observed, n_latents, n_domains = dataset.shape
     has_truth, n_known = getattr(dataset, "has_truth", True), getattr(dataset, "n_known", n_latents)
     n_fewer = n_known if has_truth and n_known < n_latents else None
-    return DataFacts(n_observed, n_latents, n_domains, has_truth, n_fewer, getattr(dataset, "n_u", 0))
+    return DataFacts(
+        n_observed, n_latents, n_domains, has_truth, n_fewer, getattr(dataset, "n_u", 0), image_of(dataset)
+    )
 
 
 def model_shape(dataset: Any, sees_latents: bool = False) -> Shape:
@@ -66,8 +68,13 @@ def model_shape(dataset: Any, sees_latents: bool = False) -> Shape:
     n_observed, n_latents, n_domains = dataset.shape
     if sees_latents:
         n_latents = data_facts(dataset).n_known or n_latents
-    n_domains = math.ceil(n_domains / DOMAIN_STEP) * DOMAIN_STEP
-    return Shape(n_observed, n_latents, n_domains, getattr(dataset, "n_u", 0))
+    n_columns = math.ceil(n_domains / DOMAIN_STEP) * DOMAIN_STEP
+    return Shape(n_observed, n_latents, n_columns, getattr(dataset, "n_u", 0), image_of(dataset))
+
+
+def image_of(dataset: Any) -> tuple[int, int, int] | None:
+    """(channels, height, width) of a data set's points, which are flat; None where they are no images."""
+    return getattr(dataset, "image", None)
 
 
 def fingerprint(trial: Trial) -> str | None:

@@ -63,14 +63,20 @@ class Autoencoder(TorchMethod):
     def build(self, shape: Shape):
         model = torch.nn.Module()
         n_units = shape.n_latents + self.spare_units
-        model.encoder = nets.WhiteMLP(shape.n_observed, n_units, self.width, self.depth)
-        model.decoder = nets.MLP(n_units, shape.n_observed, self.width, self.depth)
-        model.register_buffer("axes", torch.eye(shape.n_observed))
-        model.register_buffer("variances", torch.ones(shape.n_observed))
+        model.encoder = nets.WhiteMLP(shape.n_observed, n_units, self.width, self.depth, shape.image)
+        model.decoder = nets.decoder(shape._replace(n_latents=n_units), self.width, self.depth)
+        n_axes = model.encoder.whitening.shape[1]
+        model.register_buffer("axes", torch.eye(shape.n_observed, n_axes))
+        model.register_buffer("variances", torch.ones(n_axes))
         return model
 
     def prepare(self, model, x):
         super().prepare(model, x)
+        if model.encoder.image is not None:
+            scales = model.encoder.whitening.norm(dim=0)
+            model.axes.copy_(model.encoder.whitening / scales)
+            model.variances.copy_(scales**-2)
+            return
         found = nets.white_axes(x)
         if found is not None:
             model.axes.copy_(found[0])
@@ -82,9 +88,14 @@ class Autoencoder(TorchMethod):
         model.decoder.linear.weight.data.copy_(start.decoder)
 
     def error(self, model, batch: Batch, exponent: float | torch.Tensor):
-        """The loss, with g = `exponent`."""
-        residual = (batch.x - model.decoder(standardised(model.encoder(batch.x)))) @ model.axes
-        return torch.log((residual**2 * model.variances**-exponent).sum(-1).mean() + 1e-6)
+        """The loss, with g = `exponent`. Of images, the axes beyond the leading ones count as the last of these."""
+        residual = batch.x - model.decoder(standardised(model.encoder(batch.x)))
+        along, weights = (residual @ model.axes) ** 2, model.variances**-exponent
+        beyond = 0.0
+        if model.encoder.image is not None:
+            beyond = (residual**2).sum(-1) - along.sum(-1)
+            beyond = beyond * weights[-1]
+        return torch.log(((along * weights).sum(-1) + beyond).mean() + 1e-6)
 
     def loss(self, model, batch: Batch, rng):
         begin, end = FADES
@@ -197,10 +208,16 @@ class Atlas:
             Chart(part(f"{place}/weights/"), part(f"{place}/maps/"), costs)
             for place, costs in enumerate(about.pop("costs"))
         ]
-        atlas = cls(**about | {"shape": Shape(*about["shape"]), "charts": charts})
+        atlas = cls(**about | {"shape": _shape(about["shape"]), "charts": charts})
         for place in range(len(charts)):
             atlas.model(place)
         return atlas
+
+
+def _shape(values: Sequence[Any]) -> Shape:
+    """The shape whose values a file holds, where what was a tuple is a list."""
+    shape: Any = Shape(*values)
+    return shape if shape.image is None else shape._replace(image=tuple(shape.image))
 
 
 def obtain(spec: ChartSpec, device: str, known: Mapping[str, Atlas]) -> Atlas:
@@ -311,7 +328,7 @@ def fit(
         found, unmet = {}, set(data)
         for begun in range(0, ROUNDS * N_STARTS, N_STARTS):
             # In one round they would not race fairly: projections lead early, and random starts that go another way are dropped.
-            is_projected = begun // N_STARTS % 2 == 0
+            is_projected = begun // N_STARTS % 2 == 0 and shape.image is None
             starts = range(begun, begun + N_STARTS)
             rivals = best(Autoencoder(**settings), sorted(unmet), starts, RACE, is_projected)
             for place in sorted(unmet):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.plan.identity import data_seed
-from bench.plan.trials import Trial, data_facts, fingerprint
+from bench.plan.trials import Trial, data_facts, fingerprint, image_of
 from bench.scores.factors import Judge
 from bench.train.errors import NotApplicable
 from datasets import Instance, Units, oracle
@@ -44,6 +44,8 @@ def _oracle(dataset: Any, root_seed: int, seed: int, content: str | None) -> dic
 def generated(dataset: Any, root_seed: int, seed: int, content: str | None) -> Instance:
     """The instance of a seed, each observed variable and number of u standardised by its training mean and standard deviation.
 
+    Images are standardised by those of all their values.
+
     `content` is the fingerprint of a user's file, here so that a file that changed is read again. Those that were last asked for are kept.
     """
     key = (dataset, root_seed, seed, content)
@@ -74,7 +76,7 @@ def _bytes(instance: Instance) -> int:
 
 def _generated(dataset: Any, root_seed: int, seed: int) -> Instance:
     instance = dataset.generate(data_seed(root_seed, seed))
-    mean, std = scale(instance.train.x)
+    mean, std = scale(instance.train.x) if image_of(dataset) is None else image_scale(instance.train.x)
     of_u = None if instance.train.u is None else scale(instance.train.u)
     splits = {
         name: dataclasses.replace(split, x=(split.x - mean) / std, u=of_u and (split.u - of_u[0]) / of_u[1])
@@ -92,3 +94,13 @@ def scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     constant = is_constant(x)
     return np.where(constant, x[0], x.mean(axis=0)), np.where(constant, np.inf, x.std(axis=0))
+
+
+def image_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the centre and the scale by which all values of images `x` (n_samples, n_values) are standardised, two numbers.
+
+    A pixel that hardly varies stays as faint as it is: by a scale of its own, noise would be as strong there as what moves elsewhere.
+    """
+    std = x.std(dtype=np.float64) or np.float64(np.inf)
+    # As numbers of the type of `x`: images are large, and keep it.
+    return x.mean(dtype=np.float64).astype(x.dtype), std.astype(x.dtype)

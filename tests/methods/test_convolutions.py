@@ -1,0 +1,206 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch.nn import functional as F
+
+from bench.train.engine import Job, Stack
+from datasets import Split
+from methods import DataFacts, Shape, convolutions, methods, nets
+
+IMAGE, N_LATENTS = (3, 13, 10), 3  # sides that no stride divides
+SHAPE = Shape(math.prod(IMAGE), N_LATENTS, 2, IMAGE)
+SMALL = {"width": 8, "depth": 3}
+
+
+def moved(module):
+    """The module in float64, with weights none of which is 0."""
+    torch.manual_seed(0)
+    module = module.double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return module
+
+
+def torchs_kernel_of_down(layer, channels, stride):
+    """The kernels (n_out, channels, kernel, kernel) of torch's convolution with a stride, from those of the blocks."""
+    weight = layer.blocks.weight.unflatten(
+        1, (channels, stride, stride)
+    )  # (n_out, channels, row, column, block row, ...)
+    return weight.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(8, 4), (4, 2)])
+def test_down_is_torchs_convolution_with_a_stride(kernel, stride):
+    channels, height, width = IMAGE
+    smaller = (5, math.ceil(height / stride), math.ceil(width / stride))
+    layer = moved(convolutions.Down(IMAGE, smaller, kernel, stride))
+    x = torch.randn(4, *IMAGE, dtype=torch.float64)
+    weight = torchs_kernel_of_down(layer, channels, stride)
+    expected = F.conv2d(F.pad(x, layer.edges), weight, layer.blocks.bias, stride)
+    assert expected.shape[1:] == smaller
+    torch.testing.assert_close(layer(x), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(8, 4), (4, 2)])
+def test_up_is_torchs_transposed_convolution(kernel, stride):
+    channels, height, width = IMAGE
+    smaller = (5, math.ceil(height / stride), math.ceil(width / stride))
+    layer = moved(convolutions.Up(smaller, IMAGE, kernel, stride))
+    x = torch.randn(4, *smaller, dtype=torch.float64)
+    # A block takes its points in the order of the picture, a transposed kernel in the opposite one.
+    weight = layer.blocks.weight.unflatten(0, (channels, stride, stride)).flip(-2, -1)
+    weight = weight.permute(3, 0, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+    torch.nn.init.zeros_(layer.blocks.bias)
+    top, left = layer.first
+    expected = F.conv_transpose2d(x, weight, stride=stride)[..., top : top + height, left : left + width]
+    torch.testing.assert_close(layer(x), expected, atol=1e-12, rtol=0)
+
+
+def test_an_image_passes_through_as_it_is_flat_channels_first():
+    """A kernel that keeps one pixel of one channel of each block gives that pixel of a flat image's view."""
+    layer = convolutions.Down(IMAGE, (1, 4, 3), 4, 4).double()
+    with torch.no_grad():
+        layer.blocks.weight.zero_()
+        layer.blocks.weight[0, 2 * 16 + 4 * 1 + 3] = 1.0  # channel 2, row 1, column 3 of a block
+        layer.blocks.bias.zero_()
+    x = torch.randn(2, SHAPE.n_observed, dtype=torch.float64)
+    found = layer(x.reshape(-1, *IMAGE))[:, 0]
+    left, _, top, _ = layer.edges
+    flat = x.numpy().reshape(2, *IMAGE)
+    assert found[1, 1, 1] == flat[1, 2, 4 + 1 - top, 4 + 3 - left]
+
+
+def test_a_decoder_has_the_tangent_of_autograd():
+    decoder = moved(nets.decoder(SHAPE, **SMALL))
+    z, tangent = torch.randn(2, 6, N_LATENTS, dtype=torch.float64).unbind(0)
+    values, found = nets.with_tangent(decoder, z, tangent)
+    expected, derivative = torch.autograd.functional.jvp(decoder, z, tangent)
+    torch.testing.assert_close(values, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(found, derivative, atol=1e-12, rtol=0)
+    assert values.shape == (6, SHAPE.n_observed) and found.abs().min() > 0
+
+
+def test_the_sparsity_term_is_that_of_the_jacobian_by_autograd():
+    decoder = moved(nets.decoder(SHAPE, **SMALL))
+    z = torch.randn(5, N_LATENTS, dtype=torch.float64)
+    jacobian = torch.stack([torch.autograd.functional.jacobian(decoder, point) for point in z])
+    expected = (jacobian.abs() * z.std(0)).mean(0)
+    torch.testing.assert_close(nets.jacobian_strength_exact(decoder, z), expected, atol=1e-12, rtol=0)
+
+
+def test_the_gradient_of_the_sparsity_term_is_that_of_finite_differences():
+    decoder = moved(nets.decoder(SHAPE, **SMALL))
+    z = torch.randn(5, N_LATENTS, dtype=torch.float64)
+    weight = decoder.network[0].weight
+
+    def term():
+        return nets.jacobian_strength_exact(decoder, z).sum()
+
+    (gradient,) = torch.autograd.grad(term(), weight)
+    step = 1e-6
+    with torch.no_grad():
+        weight[2, 1] += step
+        above = term()
+        weight[2, 1] -= 2 * step
+        below = term()
+    assert gradient[2, 1].item() == pytest.approx(((above - below) / (2 * step)).item(), rel=1e-5)
+
+
+def test_encoder_and_decoder_start_linear_in_white_coordinates_and_at_the_mean_image():
+    torch.manual_seed(0)
+    x = 5 + torch.randn(300, 4) @ torch.randn(4, SHAPE.n_observed)
+    encoder = nets.WhiteMLP(SHAPE.n_observed, N_LATENTS, 8, 2, IMAGE)
+    encoder.mlp.network[-1].bias.data.zero_()
+    encoder.whiten(x)
+    decoder = nets.decoder(SHAPE, **SMALL)
+    decoder.whiten(x)
+    torch.testing.assert_close(decoder(torch.zeros(1, N_LATENTS))[0], x.mean(0))
+    white = (x - x.mean(0)) @ encoder.whitening
+    torch.testing.assert_close(torch.cov(white.T)[:4, :4], torch.eye(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(encoder(x), white @ encoder.mlp.linear.weight.T, atol=1e-4, rtol=1e-4)
+
+
+def test_leading_axes_are_those_of_an_eigendecomposition():
+    torch.manual_seed(0)
+    x = torch.randn(500, 40) * torch.logspace(1, -0.5, 40) + 3
+    mean, axes, std = convolutions.leading_axes(x)
+    values, vectors = torch.linalg.eigh(torch.cov(x.T.double()))
+    torch.testing.assert_close(mean, x.mean(0))
+    torch.testing.assert_close(std.double(), values.flip(0).sqrt(), rtol=1e-3, atol=0)
+    torch.testing.assert_close((axes.T.double() @ vectors.flip(1)).abs(), torch.eye(40).double(), atol=2e-3, rtol=0)
+
+
+def test_of_few_images_there_are_fewer_axes_and_none_is_blown_up():
+    torch.manual_seed(0)
+    _, axes, std = convolutions.leading_axes(torch.randn(6, 200))
+    assert axes.shape == (200, convolutions.AXES)
+    assert (axes[:, :5].norm(dim=0) > 0.99).all() and not axes[:, 5:].any()
+    assert std.min() >= convolutions.LEAST_SCALE * std.max() * 0.999
+
+
+def test_images_have_one_noise_level_and_other_data_one_each():
+    assert nets.log_noise(SHAPE, -1.0).shape == (1,)
+    assert nets.log_noise(Shape(5, 2, 2), -1.0).shape == (5,)
+    residual = torch.randn(1000, 5) * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    levels = nets.log_noise_of(residual, 1)
+    assert levels.exp().item() == pytest.approx(nets.LOUDER * math.sqrt(11), rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Real digits of 8 by 8 pixels, in the red in one domain and in the blue in the other."""
+    found = load_digits()
+    grey = (found.images / 16).astype(np.float32).reshape(len(found.images), 1, -1)
+    domains = np.arange(len(grey)) % 2
+    colours = np.array([[1.0, 0.3, 0.0], [0.0, 0.3, 1.0]], np.float32)[domains]
+    x = (grey * colours[:, :, None]).reshape(len(grey), -1)
+    x = (x - x.mean()) / x.std()
+    none = np.zeros((len(x), 0), np.float32)
+    return Split(x[:1400], domains[:1400], none[:1400]), Split(x[1400:], domains[1400:], none[1400:])
+
+
+DIGITS = Shape(192, 6, 2, (3, 8, 8))
+SHORT = {"steps": 64, "width": 16, "batch_size": 32}
+
+
+def make(name, **fields):
+    own = methods[name].defaults
+    return methods[name].make(own | {key: value for key, value in (SHORT | fields).items() if key in own})
+
+
+def trained(method, points, seeds, shape=DIGITS):
+    stack = Stack(method, shape, [Job(points, seed, seed + 1) for seed in seeds])
+    stack.train()
+    return stack
+
+
+@pytest.mark.parametrize("name", ["synergy-vae", "synergy-gan", "tcl"])
+def test_stacked_models_of_images_are_those_trained_alone(digits, name):
+    method = make(name, steps=8)
+    together = trained(method, digits[0], [1, 7]).encode([digits[1]] * 2)
+    alone = [trained(method, digits[0], [seed]).encode([digits[1]])[0] for seed in (1, 7)]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one, other, atol=0.02 * np.abs(other).max())
+    assert np.abs(together[0] - together[1]).max() > 0.1 * np.abs(together[0]).max()
+
+
+@pytest.mark.parametrize("name", ["sparse-vae", "gan"])
+def test_reconstruction_of_real_digits_beats_their_principal_components_half_way(digits, name):
+    """With as many steps a model that trains is near the best linear code; one that does not is at the mean image, 1."""
+    train, held_out = digits
+    stack = trained(make(name, steps=160, learning_rate=1e-2), train, [1])
+    error = ((stack.decode(stack.encode([held_out]))[0] - held_out.x) ** 2).mean()
+    centred = held_out.x - train.x.mean(0)
+    axes = np.linalg.svd(train.x - train.x.mean(0), full_matrices=False)[2][: DIGITS.n_latents]
+    linear = ((centred - centred @ axes.T @ axes) ** 2).mean()
+    assert error < (linear + (centred**2).mean()) / 2
+
+
+def test_what_has_no_meaning_on_images_says_so():
+    facts = DataFacts(192, 6, 2, False, None, (3, 8, 8))
+    assert "images" in make("synergy-flow").skip(facts)
+    assert "images" in make("sparse-vae", penalty="gate").skip(facts)
+    assert make("synergy-vae").skip(facts) is None and make("synergy-gan").skip(facts) is None
