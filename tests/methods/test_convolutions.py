@@ -11,7 +11,7 @@ from datasets import Split
 from methods import DataFacts, Shape, convolutions, methods, nets
 
 IMAGE, N_LATENTS = (3, 13, 10), 3  # sides that no stride divides
-SHAPE = Shape(math.prod(IMAGE), N_LATENTS, 2, IMAGE)
+SHAPE = Shape(math.prod(IMAGE), N_LATENTS, 2, image=IMAGE)
 SMALL = {"width": 8, "depth": 3}
 
 
@@ -162,7 +162,7 @@ def digits():
     return Split(x[:1400], domains[:1400], none[:1400]), Split(x[1400:], domains[1400:], none[1400:])
 
 
-DIGITS = Shape(192, 6, 2, (3, 8, 8))
+DIGITS = Shape(192, 6, 2, image=(3, 8, 8))
 SHORT = {"steps": 64, "width": 16, "batch_size": 32}
 
 
