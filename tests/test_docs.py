@@ -1,7 +1,8 @@
-"""docs/add-a-method.md does what it says: its files are written and its commands run, in order, in a copy of the repository."""
+"""What the pages in docs/ say is so: their files are written and their commands run, in order."""
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from bench import cli
 from bench.plan import plugins
 from methods import EstimatorMethod, TorchMethod, methods
 from tests.conftest import long
@@ -18,6 +21,8 @@ from tests.packs import pack, rows_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
+WALK = (ROOT / "docs" / "data.md").read_text().split("### From a CSV to the latents of every row")[1].split("\n### ")[0]
+QUICK = "--profile quick --executor serial --set synergy-vae.steps=40 --set flow-vae.steps=40"
 
 
 @long
@@ -71,3 +76,44 @@ def test_the_readmes_example_method_works_as_pasted(tmp_path):
         assert row["status"] == "ok" and np.isfinite(row["mcc_spearman"])
     finally:
         plugins.unload(files)
+
+
+@pytest.mark.parametrize("budget", [QUICK, pytest.param("", marks=long)])
+def test_the_walk_from_a_csv_to_the_latents_of_every_row_works_as_it_stands(tmp_path, monkeypatch, capsys, budget):
+    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```", WALK, re.M | re.S))
+    header, *lines = blocks["csv"].splitlines()
+    rng = np.random.default_rng(0)
+    site = rng.choice(["Oslo", "Bern", "Turin"], 400)
+    z = rng.normal(size=(400, 3)) * np.select([site == "Oslo", site == "Bern"], [2.0, 0.5], 1.0)[:, None]
+    x = np.tanh(z @ rng.normal(size=(3, 6))) + 0.05 * rng.normal(size=(400, 6))
+    x = x * [0.1, 10, 0.001, 12, 11, 2] + [1.7, 65, 0.003, 40, 70, 5]
+    people = pd.DataFrame(x, columns=header.split(",")[1:])
+    people.insert(0, "site", site)
+    text = people.to_csv(index=False)
+    assert text.startswith(header) and all(line.count(",") == header.count(",") for line in lines)
+    (tmp_path / "people.csv").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    commands = [shlex.split(line) for line in blocks["sh"].splitlines()]
+    assert len(commands) == 3
+    for command in commands:
+        assert command[:2] == ["python", "run_bench.py"]
+        assert cli.main([*command[2:], *shlex.split(budget) * ("--keep" in command)]) == 0
+    said = capsys.readouterr().out
+    run, latents = Path("results/runs/people"), pd.read_csv("latents.csv")
+    assert (run / "report.html").exists() and (latents.row == np.arange(400)).all()
+    assert (latents.domain == site).all() and set(latents.split) == {"train", "validation", "test"}
+    assert {path.name for path in Path("model").iterdir()} == {"encoder.pt2", "decoder.pt2", "model.json", "README.md"}
+    board = (run / "leaderboard.md").read_text()
+    assert "objective" in board and "NMSE" in board and "rank " not in board and "MCC" not in board
+    assert "Not listed, since without true latents they have no score: pca." in board
+    page = (run / "report.html").read_text()
+    assert not (run / "figures").exists() and 'id="figures"' not in page and "MCC Spearman</th>" not in page
+    assert not (run / "synergy.md").exists() and "cannot be judged" not in said
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", blocks["python"]], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    difference, shape = done.stdout.splitlines()[-1].split(" ", 1)
+    assert float(difference) < 1e-6 and shape == "(400, 6)"
+    ids = pd.read_parquet(run / "trials.parquet").set_index("method").trial_id
+    table = pd.read_parquet(run / "latents" / f"{ids['synergy-vae']}.parquet")
+    np.testing.assert_allclose(table.filter(like="z_hat"), latents.filter(like="z_hat"), rtol=0, atol=1e-12)

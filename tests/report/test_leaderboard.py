@@ -5,6 +5,7 @@ from scipy import stats
 
 from bench.report import leaderboard
 from bench.report.texts import number
+from bench.scores import SCORES as DECLARED
 from bench.scores.statistics import mean_interval
 from tests.simulated import SCORES, fail, results, simulated_trials
 
@@ -234,3 +235,38 @@ def test_cells_without_a_score_say_why(tmp_path):
     by_cell = (tmp_path / "leaderboard.md").read_text().split("by cell")[1]
     entries = {line.split("|")[1].strip(): line for line in by_cell.splitlines() if line.startswith("|")}
     assert "failed" in entries["ivae"] and "not run" in entries["synergy-vae"] and "not applicable" in entries["random"]
+
+
+def without_truth(trials):
+    """The same trials of data without known latents: what training itself measures is all that there is."""
+    compared = [name for name, score in DECLARED.items() if score.compute]
+    trials = trials.assign(has_truth=False, **dict.fromkeys(compared, np.nan))
+    fitted = trials.role == "method"
+    return trials.assign(
+        recon_nmse=np.where(fitted, 0.1, np.nan), objective=np.where(fitted, trials.seed - 5.0, np.nan)
+    )
+
+
+class TestWithoutTruth:
+    def test_what_there_is_is_shown_without_ranks_and_what_has_no_score_is_named(self, tmp_path):
+        own = results(without_truth(simulated_trials()))
+        table = leaderboard.write(own, tmp_path)[""]
+        text = leaderboard.render(table, own)
+        assert set(table.label) == {"synergy-vae", "ivae"}
+        assert "objective" in text and "NMSE" in text and "MCC" not in text and "\nrank" not in text
+        assert "without ranks, since the true latents are not known" in text
+        assert "have no score: identity, random, supervised." in text
+        assert not table.objective_best.any() and not table.objective_tied.any()
+        assert "MCC" not in (tmp_path / "leaderboard.md").read_text()
+        assert "by cell" in (tmp_path / "leaderboard.md").read_text()
+
+    def test_settings_of_one_method_stand_in_the_order_of_their_objective(self):
+        trials = without_truth(simulated_trials())
+        ivae = trials[trials.method == "ivae"]
+        more = [ivae.assign(width=width, objective=value) for width, value in ((16, 2.0), (32, -1.0), (64, 0.5))]
+        table = board(pd.concat([*more, trials[trials.method == "synergy-vae"].assign(width=8)], ignore_index=True))
+        assert table.label.tolist() == ["ivae (width=32)", "ivae (width=64)", "ivae (width=16)", "synergy-vae"]
+
+    def test_a_method_whose_trials_failed_is_listed(self):
+        table = board(fail(without_truth(simulated_trials()), method="ivae")).set_index("label")
+        assert table.loc["ivae", "n_failed"] == 18
