@@ -186,7 +186,7 @@ def _tests(differences: np.ndarray, found: statistics.Interval) -> dict[str, np.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cells without two seeds, whose deviation is NaN
         deviation = np.nanstd(differences, axis=-2, ddof=1)
-    return tests | {"needed_seeds": np.vectorize(needed_seeds, [float])(found.mean, deviation).max(axis=0)}
+    return tests | {"needed_seeds": needed_seeds(found.mean, deviation).max(axis=0)}
 
 
 def _put(rows: pd.DataFrame, name: str, mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
