@@ -83,7 +83,7 @@ def _draw(tiles: Mapping[str, np.ndarray], x: str, y: str, marks: Mapping[str, n
     height = min(width * ratio, (page.MAX_HEIGHT - 0.5) / n_rows - 0.25)
     figure, grid = page.panels(len(tiles), n_columns, n_rows * (height + 0.25) + 0.5)
     for axes, (name, own) in zip(grid, tiles.items(), strict=True):
-        axes.imshow(_mosaic(own), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
+        axes.imshow(mosaic(own), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
         axes.set_title(page.wrapped(name, width), linespacing=1.1)
         axes.set_xticks(())
         axes.set_yticks(())
@@ -99,7 +99,7 @@ def _draw(tiles: Mapping[str, np.ndarray], x: str, y: str, marks: Mapping[str, n
     return figure
 
 
-def _mosaic(tiles: np.ndarray) -> np.ndarray:
+def mosaic(tiles: np.ndarray) -> np.ndarray:
     """One picture (height, width) or (height, width, 3) of tiles (n_rows, n_columns, channels, height, width), with white between."""
     n_rows, n_columns, channels, height, width = tiles.shape
     padded = np.pad(tiles, ((0, 0), (0, 0), (0, 0), (0, GAP), (0, GAP)), constant_values=255)
