@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -12,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 from bench.report.figures import WIDTH, setting  # noqa: E402
 from datasets.latents import FAMILIES, draw_sources  # noqa: E402
 from datasets.sparse_mixing import SparseMixing  # noqa: E402
+from datasets.sprites import Scene, Sprites  # noqa: E402
 
 OUT = ROOT / "docs" / "figures"
 SEED = np.random.SeedSequence(0, spawn_key=(0, 0))
@@ -97,8 +99,42 @@ def mixings() -> None:
     save(figure, "mixings")
 
 
+def sprites() -> None:
+    """What each latent of a scene moves: the pixels that depend on it, and pictures along it, the others at 0. Below, two domains."""
+    dataset = Sprites(domains=2, pixels=24, violation=0.5, twins=0.5, n_samples=100)
+    instance = dataset.generate(SEED)
+    scene: Scene = dataset.draw_mixing(SEED)
+    steps = np.linspace(-4, 4, 7)
+    figure = Figure(figsize=(WIDTH, 4.5), layout="constrained")
+    axes = figure.subplots(6, 1 + len(steps))
+    of_pixels = scene.support.reshape(*dataset.image, -1)[0]
+    for latent in range(4):
+        axes[latent, 0].imshow(of_pixels[..., latent], cmap="Greys", vmin=0, vmax=1.3)
+        axes[latent, 0].set_ylabel(f"latent {latent}")
+        for ax, x in zip(axes[latent, 1:], scene(steps[:, None] * np.eye(4)[latent]), strict=True):
+            show(ax, x, dataset.image)
+    for u in range(2):
+        axes[4 + u, 0].set_ylabel(f"domain {u}")
+        drawn = instance.train.x[instance.train.domains == u]
+        for ax, x in zip(axes[4 + u], drawn, strict=False):
+            show(ax, x, dataset.image)
+    axes[0, 0].set_title("moves", fontsize=7)
+    for ax, step in zip(axes[0, 1:], steps, strict=True):
+        ax.set_title(f"{step:.2g}", fontsize=7)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+    save(figure, "sprites")
+
+
+def show(axes: Axes, x: np.ndarray, shape: tuple[int, int, int]) -> None:
+    """Draws one flat picture, its lights brighter by half."""
+    axes.imshow((1.5 * x.reshape(shape).transpose(1, 2, 0)).clip(0, 1))
+
+
 if __name__ == "__main__":
     with setting():
         supports()
         changes()
         mixings()
+        sprites()

@@ -2,13 +2,16 @@
 
 import dataclasses
 import functools
+import importlib.util
 import itertools
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 from sklearn.decomposition import FastICA
 from sklearn.linear_model import LinearRegression
+from sklearn.neural_network import MLPRegressor
 
 from bench.plan.identity import data_seed, tuning_root
 from bench.registry import UsageError
@@ -18,6 +21,7 @@ from datasets import support as supports
 from datasets.latents import LATENT_STD
 from datasets.sparse_mixing import SparseMixing
 from datasets.sprites import Sprites
+from tests.conftest import ROOT
 
 SMALL = {"n_latents": 3, "n_shapes": 4, "pixels": 8, "n_samples": 500}
 CASES = [{}, {"violation": 0.5}, {"violation": 0.5, "twins": 0.5}, {"violation": 1.0}, {"overlap": 0.5}]
@@ -279,3 +283,29 @@ def test_more_latents_than_attributes_can_be_had_where_shapes_tell_them():
         datasets["sprites"].make({"n_latents": 8, "n_shapes": 16, "pixels": 20, "n_samples": 300}).generate(seed(0))
     )
     assert instance.support.shape == (1200, 8) and not supports.shadows(instance.support).any()
+
+
+def test_a_small_network_that_is_told_the_latents_reads_nearly_all_of_them_from_the_pictures():
+    """The ceiling: measured .989 here, .999 with 2,000 steps of all 10,000 points."""
+    instance = Sprites(domains=5, n_samples=4000).generate(data_seed(tuning_root(0), 0))
+    train = instance.train
+    centre, spread = train.z.mean(axis=0), train.z.std(axis=0)
+    network = MLPRegressor(
+        hidden_layer_sizes=(64,), learning_rate_init=5e-3, batch_size=128, max_iter=12, random_state=0
+    )
+    network.fit(8 * train.x, (train.z - centre) / spread)
+    splits = instance.validation, instance.test
+    pair = [metrics.Encoded(split.z, network.predict(8 * split.x), split.domains) for split in splits]
+    assert metrics.matched_spearman(*pair) > 0.98
+
+
+def test_the_picture_in_the_docs_is_what_its_function_draws(tmp_path, monkeypatch):
+    """But for what another version of the library draws otherwise."""
+    spec = importlib.util.spec_from_file_location("draw", ROOT / "docs" / "draw.py")
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    monkeypatch.setattr(draw, "OUT", tmp_path)
+    with draw.setting():
+        draw.sprites()
+    drawn, kept = (imread(folder / "sprites.png") for folder in (tmp_path, ROOT / "docs" / "figures"))
+    assert drawn.shape == kept.shape and np.abs(drawn - kept).mean() < 0.02
