@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.report.figures import WIDTH, setting  # noqa: E402
+from datasets.coloured_digits import ColouredDigits  # noqa: E402
 from datasets.latents import FAMILIES, draw_sources  # noqa: E402
 from datasets.sparse_mixing import SparseMixing  # noqa: E402
 from datasets.sprites import Scene, Sprites  # noqa: E402
@@ -127,6 +128,24 @@ def sprites() -> None:
     save(figure, "sprites")
 
 
+def digits() -> None:
+    """Coloured digits of two domains in the two-colour set-up, and of two domains in which every style changes."""
+    every = dict.fromkeys(("thickness", "slant", "rotation", "brightness"), "changes")
+    cases = [("two colours", {}), ("every dial changes", {"two_colour": False, **every})]
+    figure = Figure(figsize=(WIDTH, 2.1), layout="constrained")
+    grid = figure.subplots(2, 2)
+    for column, (title, fields) in zip(grid.T, cases, strict=True):
+        made = ColouredDigits(n_samples=500, **fields)
+        split = made.generate(SEED).train
+        for domain, axes in enumerate(column):
+            own = split.x[split.domains == domain][:10].reshape(2, 5, *made.image)
+            axes.imshow(own.transpose(0, 3, 1, 4, 2).reshape(2 * made.size, 5 * made.size, 3))
+            axes.set(xticks=(), yticks=())
+            axes.set_ylabel(f"domain {domain}", fontsize=7)
+        column[0].set_title(title, fontsize=7)
+    save(figure, "coloured_digits")
+
+
 def show(axes: Axes, x: np.ndarray, shape: tuple[int, int, int]) -> None:
     """Draws one flat picture, its lights brighter by half."""
     axes.imshow((1.5 * x.reshape(shape).transpose(1, 2, 0)).clip(0, 1))
@@ -138,3 +157,4 @@ if __name__ == "__main__":
         changes()
         mixings()
         sprites()
+        digits()

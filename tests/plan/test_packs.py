@@ -23,8 +23,8 @@ def test_packs_hold_each_trial_once_and_only_trials_of_one_method_and_shape():
 
 
 def test_models_have_room_for_the_domains_and_only_by_that_do_cells_share_a_shape():
-    shapes = {u: model_shape(datasets["sparse-mixing"].make({"domains": u})) for u in (2, 10, 11)}
-    assert shapes == {2: (8, 4, 10, None), 10: (8, 4, 10, None), 11: (8, 4, 20, None)}
+    shapes = {u: model_shape(datasets["sparse-mixing"].make({"domains": u}))[:3] for u in (2, 10, 11)}
+    assert shapes == {2: (8, 4, 10), 10: (8, 4, 10), 11: (8, 4, 20)}
 
 
 def test_restarts_count_in_a_packs_size():

@@ -75,6 +75,8 @@ WORDS = {  # fields whose names are not words enough
     "changing": "Fraction of latents that change",
     "change_strength": "Strength of the changes",
     "rank": "Most directions of change",
+    "drift": "Number of values of u",
+    "give_u": "Whether methods are given u",
     "dependence": "Correlation of latents within a domain",
 }
 
