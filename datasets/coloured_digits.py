@@ -25,7 +25,7 @@ GROUND_VALUE = 0.6  # of a coloured ground, so that a white stroke stands out
 DIMMEST = 0.4
 SHEAR, TURN = 0.4, np.pi / 6  # at most, to either side
 BLUR, SOFTNESS = 0.8, 0.08  # by which strokes are made thinner or thicker, in pixels of 28 and in ink
-THINNEST, THICKEST = 0.75, 0.2  # of the blurred ink, what is still stroke
+THINNEST, THICKEST = 0.6, 0.2  # of the blurred ink, what is still stroke
 MEAN, CONCENTRATION = (0.2, 0.8), (4.0, 20.0)  # ranges of the parameters of a style's distribution in a domain
 
 # Independent random streams below a data seed.
