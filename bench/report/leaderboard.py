@@ -281,7 +281,7 @@ def _cell_text(row: Any, headline: str) -> str:
         return "failed" if row.n_failed else "not applicable"
     mean, low, high = (getattr(row, headline + end) for end in ("", "_low", "_high"))
     count = f" ({row.n_ok}/{row.n_trials})" if row.n_ok < row.n_trials else ""
-    return with_interval(mean, low, high) + count
+    return (with_interval(mean, low, high) or "–") + count
 
 
 def _latex(rows: pd.DataFrame, results: Results) -> str:
