@@ -378,7 +378,7 @@ def _markdown(known: Mapping[str, Mapping[str, str]], rows: pd.DataFrame, senten
             )
         parts += [f"## {markdown(str(name))} ladder: {markdown(', '.join(known[str(name)].values()))}"]
         parts += [tabulate(lines, "keys", tablefmt="pipe", disable_numparse=True)]
-    return "\n\n".join([*parts, MEANING]) + "\n"
+    return "\n\n".join([*parts, *[MEANING] * bool(len(rows))]) + "\n"
 
 
 def _place(row: pd.Series) -> str:

@@ -116,6 +116,15 @@ class TestWithoutLatents:
         rows = pd.read_csv(tmp_path / "halves.csv").set_index(["label", "domains"])
         assert rows.loc[("vae", 2), ["halves_agreement", "support_ap"]].tolist() == pytest.approx([0.96, 0.5])
 
+    def test_what_has_no_score_is_in_no_legend(self, tmp_path, monkeypatch):
+        trials = scored()
+        bare = trials[trials.method == "vae"].assign(method="identity", role="floor", support_ap=np.nan)
+        figure = []
+        monkeypatch.setattr(figures.page, "save", lambda own, data, *rest: figure.extend([own, data]) or [])
+        figures.score_lines(results(pd.concat([trials, bare])), tmp_path)
+        drawn, rows = figure
+        assert {text.get_text() for text in drawn.legends[0].get_texts()} == {"vae", "sparse-vae"} == set(rows.label)
+
     def test_loadings_stand_beside_keys_with_the_names_of_items_and_traits(self, tmp_path, monkeypatch):
         trials = scored()
         support = np.repeat(np.eye(5, dtype=bool), 5, axis=0)

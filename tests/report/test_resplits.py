@@ -68,6 +68,13 @@ def test_no_verdict_is_given():
     ]
 
 
+def test_the_table_of_synergy_says_why_there_is_none_and_speaks_of_no_interval(tmp_path):
+    own = results(resplit(ladder_trials(both=0.3, seeds=10)))
+    synergy.write(own, tmp_path)
+    text = (tmp_path / "synergy.md").read_text()
+    assert "cannot be judged" in text and "95 %" not in text and "p:" not in text
+
+
 def test_average_ranks_are_not_drawn(own, tmp_path):
     assert critical_difference(own, tmp_path) == []
     assert critical_difference(results(own.trials.assign(resplits=False)), tmp_path)

@@ -31,8 +31,11 @@ def score_lines(results: Results, folder: str | Path, score: str | None = None) 
     score = score or results.headline.name
     dials = [page.axis(field, results.trials[field]) for field in page.choose(results)]
     fields = [dial.field for dial in dials]
-    shown = looks(results)
     rows = page.points(results, fields, score)
+    found = rows.groupby("label")[[score, "n_ok"]].max()
+    has_none = found[score].isna() & (found["n_ok"] > 0)  # a score of the support, say, of what has no decoder
+    rows = rows[~rows["label"].map(has_none)].reset_index(drop=True)
+    shown = {label: look for label, look in looks(results).items() if label in set(rows["label"])}
     figure = _draw_lines(results, rows, shown, dials, score) if dials else _draw_list(results, rows, shown, score)
     against = f" against {page.lower(fields[0])}" if fields else ""
     each = f", for each value of {page.lower(fields[1])}" if len(fields) > 1 else ""
