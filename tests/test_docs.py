@@ -22,7 +22,7 @@ from tests.packs import pack, rows_of
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
 WALK = (ROOT / "docs" / "data.md").read_text().split("### From a CSV to the latents of every row")[1].split("\n### ")[0]
-QUICK = "--profile quick --executor serial --set synergy-vae.steps=40 --set flow-vae.steps=40"
+QUICK = "--profile quick --executor serial --set synergy-vae.steps=40 --set flow-vae.steps=40 --set flow-vae.restarts=2"
 
 
 @long

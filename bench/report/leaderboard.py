@@ -29,10 +29,11 @@ MARK = "†"
 MARK_MEANING = "mean over fewer trials than another row's (see ok): not the same cells and seeds"
 
 NO_RANKS = "without ranks, since the true latents are not known"
-WITHOUT_TRUTH = (
-    "Objective: on validation, the lower the better among the settings of one method; it compares no two methods. Agreement: of restarts that "
-    "fit equally well; below 1 the data leave the latents open, and at 1 they can still be wrong. NMSE: what is lost in reconstruction."
-)
+WITHOUT_TRUTH = {  # what a score says of data whose latents are not known
+    "objective": "Objective: on validation, the lower the better among the settings of one method; it compares no two methods.",
+    "agreement": "Agreement: of restarts that fit equally well; below 1 the data leave the latents open, and at 1 they can still be wrong.",
+    "recon_nmse": "NMSE: the part of the data's variance that is lost in reconstruction, which says nothing of the latents.",
+}
 TIES = (
     "Bold: the best method. Underlined: its paired difference to the best is not significant (5 %, Holm's correction)."
 )
@@ -164,7 +165,7 @@ def notes(table: pd.DataFrame, results: Results) -> list[str]:
     order = NO_RANKS if results.lacks_truth else f"ranked by {results.headline_name}"
     lines = [f"Mean{interval} over {seeds_text(table)}; test split; {order}.", *[RESPLIT] * resplit]
     if results.lacks_truth:
-        lines.append(WITHOUT_TRUTH)
+        lines += [text for name, text in WITHOUT_TRUTH.items() if table[name].notna().any()]
         absent = _without_score(results)
         if absent:
             lines.append(f"Not listed, since without true latents they have no score: {', '.join(absent)}.")

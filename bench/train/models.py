@@ -188,7 +188,11 @@ class Model:
         if not found.ndim or found.shape[1:] not in (self.x_shape, (n_observed,)):
             shape = ", ".join(map(str, self.x_shape))
             raise UsageError(f"x must be points of the shape (n_samples, {shape}), and has {found.shape}")
-        return found.reshape(len(found), n_observed)
+        found = found.reshape(len(found), n_observed)
+        finite = np.isfinite(found).all(axis=1)
+        if not finite.all():
+            raise UsageError(f"x holds values that are not finite, the first in row {int(finite.argmin())}")
+        return found
 
     @torch.no_grad()
     def encode_numbered(self, points: np.ndarray, domains: np.ndarray) -> np.ndarray:

@@ -179,6 +179,7 @@ class TestOfAFile:
             (PEOPLE.drop(columns="dose"), SITE, "x has no column 'dose'"),
             (X, SITE, r"x must be points of the shape \(n_samples, 5\), and has \(240, 4\)"),
             (PEOPLE.assign(dose="much"), SITE, "x must be numbers"),
+            (PEOPLE.assign(dose=PEOPLE.dose.mask(PEOPLE.index == 7)), SITE, "not finite, the first in row 7"),
         ],
     )
     def test_a_mistake_is_one_sentence(self, people, x, domains, message):
