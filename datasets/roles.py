@@ -207,8 +207,7 @@ def _checked(
             notes.append(
                 f"{where}: of the {len(columns)} columns of x, {len(still)} are constant and count as 0: {listed(still)}"
             )
-    if z is None:
-        z = np.zeros((len(x), 0), dtype=np.float32) if z is None else _varying(where, "z", z, names, is_table)
+    z = np.zeros((len(x), 0), dtype=np.float32) if z is None else _varying(where, "z", z, names, is_table)
     if u is not None:
         u = _varying(where, "u", u, names, is_table)
         notes.append(

@@ -233,7 +233,7 @@ def _columns(table: pd.DataFrame, results: Results, narrow: str) -> dict[str, Co
             columns[name] = Column(heading, [with_interval(*entry) or "–" for entry in ends])
         else:
             columns[name] = Column(heading, numbers(name))
-        if name == headline:
+        if name == headline and not results.lacks_truth:
             columns["iqm"] = Column((heading[0], "IQM"), numbers("iqm"))
             if table["n_failed"].any():
                 columns["pessimistic"] = Column((heading[0], "pessimistic"), numbers("pessimistic"))

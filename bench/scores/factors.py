@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score
 
-from bench.scores import Score, declare
+from bench.scores import Score, declare, training
 from bench.scores.metrics import Encoded, checked, kernel_predictions
 from datasets import Instance, Split
+
+assert training, "imported first, so that the scores have one order in every process"
 
 BINS = 10  # of a latent's values, by its quantiles
 CHANGED = 0.05  # of the entropy of the domain: a latent that says more of it is style

@@ -248,6 +248,11 @@ GOLDEN = {
     ("dictionary", ()): "05581d6fac27",
     ("sprites", ()): "6067021faa63",
     ("sprites", (("violation", 0.5), ("twins", 0.5), ("overlap", 0.4), ("pixels", 20))): "4f4e241bcf88",
+    ("coloured-digits", ()): "53b112b86110",
+    (
+        "coloured-digits",
+        (("two_colour", False), ("slant", "changes"), ("thickness", "varies"), ("dependence", 0.5), ("domains", 3)),
+    ): "f7a95f2cd071",
 }
 
 

@@ -200,7 +200,7 @@ def test_reconstruction_of_real_digits_beats_their_principal_components_half_way
 
 
 def test_what_has_no_meaning_on_images_says_so():
-    facts = DataFacts(192, 6, 2, False, None, (3, 8, 8))
+    facts = DataFacts(192, 6, 2, False, None, image=(3, 8, 8))
     assert "images" in make("synergy-flow").skip(facts)
     assert "images" in make("sparse-vae", penalty="gate").skip(facts)
     assert make("synergy-vae").skip(facts) is None and make("synergy-gan").skip(facts) is None
