@@ -18,6 +18,10 @@ from scipy import special, stats
 
 LEVEL = 0.95
 REPLICATES = 10_000
+MANY, FEWER_REPLICATES = (
+    1000,
+    2000,
+)  # intervals at once, as of a run with hundreds of cells, and how often each of these is resampled
 FEWEST_TO_RESAMPLE = 8  # seeds; with fewer, resampling widens intervals of normal scores by a third and more
 COLUMNS_AT_A_TIME = 500  # columns that are resampled at a time: 40 MB an array
 LEAST_ERROR = 0.3  # of a resample's standard error, relative to that of the scores; see docs/statistics.md
@@ -39,12 +43,13 @@ class Interval(NamedTuple):
 def mean_interval(
     scores: np.ndarray,
     level: float = LEVEL,
-    replicates: int = REPLICATES,
+    replicates: int | None = None,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
     """Mean over seeds with its interval, each (..., n_cells), of `scores` (..., n_seeds, n_cells).
 
-    A studentised bootstrap (Efron 1979, Hall 1988) that resamples the seeds once for all methods and cells. Below
+    A studentised bootstrap (Efron 1979, Hall 1988) that resamples the seeds once for all methods and cells, `replicates` times: if not
+    given, `REPLICATES`, or `FEWER_REPLICATES` where there are more than `MANY` intervals. Below
     `FEWEST_TO_RESAMPLE` scores it is Student's t interval. A NaN is left out: without any score all is NaN, with one all but the
     mean. Where all scores are equal the interval is a point.
 
@@ -68,6 +73,7 @@ def mean_interval(
         ends = np.stack([-quantile, quantile])
         p = 2 * stats.t.sf(np.abs(t), n - 1)
     resampled = np.flatnonzero((n >= FEWEST_TO_RESAMPLE) & (error > 0))
+    replicates = replicates or (REPLICATES if len(resampled) <= MANY else FEWER_REPLICATES)
     for start in range(0, len(resampled), COLUMNS_AT_A_TIME):
         chosen = resampled[start : start + COLUMNS_AT_A_TIME]
         values = _t_values(centred[:, chosen], present[:, chosen], error[chosen], resamples(n_seeds, replicates))

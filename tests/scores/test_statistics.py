@@ -43,6 +43,16 @@ def test_with_more_it_is_the_studentised_bootstrap_replicate_by_replicate():
     np.testing.assert_allclose([found.low[0], found.high[0]], values.mean() - np.array([high, low]) * error)
 
 
+def test_many_intervals_are_resampled_less_often_and_hardly_differ():
+    values = np.random.default_rng(0).normal(0.8, 0.05, size=(12, 1001))
+    many, few = mean_interval(values), mean_interval(values[:, :1000])
+    often = mean_interval(values[:, 1000:])
+    np.testing.assert_array_equal(few.low[:50], mean_interval(values[:, :50]).low)
+    assert many.low[1000] != often.low[0] and many.low[1000] == pytest.approx(often.low[0], abs=0.005)
+    # A quantile of 2,000 resamples scatters by a twentieth of the interval's half.
+    assert np.abs((many.low[:1000] - few.low) / (few.mean - few.low)).mean() < 0.05
+
+
 def test_one_outlier_among_ten_seeds_leaves_an_interval_of_the_size_of_the_scores():
     found = mean_interval(np.array([[0.97, 0.98, 0.97, 0.96, 0.97, 0.98, 0.97, 0.97, 0.96, 0.7]]).T)
     assert 0.7 < found.low[0] < 0.9 and 0.97 < found.high[0] < 1
