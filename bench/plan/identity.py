@@ -58,13 +58,15 @@ def digest(value: Any) -> str:
 @functools.cache
 def source_hash(cls: type) -> str:
     """Hash of the code that defines `cls` and its bases, and of the modules of their packages that these import."""
+    from bench.files import read_bytes  # only here, since hashes of code are taken where no library is installed
+
     todo = {base.__module__ for base in cls.__mro__} - {"builtins", "typing"}
     packages = {name.split(".")[0] for name in todo}
     hashes: dict[str, str] = {}
     while todo:
         name = todo.pop()
         file = _source_file(name)
-        source = file.read_bytes()
+        source = read_bytes(file)  # of a plug-in, what came with a task: on its machine there may be no such file
         hashes[name] = code_hash(source)
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         named = {found for found in _names(source, package) if found.split(".")[0] in packages}

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.cli import main
+from bench.files import given
 from bench.plan import plugins
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial
@@ -140,6 +141,23 @@ def test_two_files_may_be_named_and_data_sets_take_part_too(file, tmp_path, run)
 def trial(**fields):
     data = datasets["sparse-mixing"].defaults | {"n_samples": 500}
     return Trial("sparse-mixing", data, "projection", {"gain": 1.0} | fields, 0, 0)
+
+
+def test_a_file_that_came_with_a_task_is_on_no_disk_and_has_the_same_identity(tmp_path, monkeypatch):
+    path = tmp_path / "elsewhere" / "mine.py"
+    monkeypatch.setitem(given, str(path), METHOD.encode())
+    trial = Trial("sparse-mixing", {}, "projection", {}, 0, 0)
+    try:
+        plugins.load([str(path)])
+        found = trial.code
+        plugins.unload([str(path)])
+        path.parent.mkdir()
+        path.write_text(METHOD)
+        monkeypatch.delitem(given, str(path))
+        plugins.load([str(path)])
+        assert trial.code == found
+    finally:
+        plugins.unload([str(path)])
 
 
 def test_a_pack_runs_in_a_process_that_has_never_seen_the_command_line(file):
