@@ -35,14 +35,16 @@ MIN_STRETCH = 0.2  # least |x - x'| / |z - z'| over pairs of reference points, i
 
 @dataclass(frozen=True)
 class Scene:
-    """x = g(z): the picture of soft ellipses, each in a cell of its own, additive on black; values are within 0 and 1 where none overlap.
+    """x = g(z): the picture of soft ellipses, each in a cell of its own, additive on black.
 
     Latent i moves one attribute of every shape s that it is a parent of, v = base + REACH * weight_si * 2 / pi * arctan(BEND * z_i /
-    LATENT_STD), and two latents that move the same attribute add up. At pixel p, in half cells from the centre of the cell, a shape adds
+    LATENT_STD). There are six attributes: of more latents, two that move the same one of a shape add up. At pixel p, in half cells from the
+    centre of the cell, a shape adds
 
         brightness * (GREY + COLOUR * cos(hue - 2 pi c / 3)) / (1 + q),   q = (d_1 / (size * ASPECT))^2 + (d_2 * ASPECT / size)^2
 
-    to channel c, where d = R(-angle) p - (across, down); size and brightness are exponentials of their attributes.
+    to channel c, where d = R(-angle) p - (across, down); size and brightness are exponentials of their attributes. Values are within 0 and 1
+    where no shapes overlap and no two latents move the same brightness.
     """
 
     moves: np.ndarray  # (n_shapes, n_latents), boolean: which latents move which shape
@@ -196,8 +198,8 @@ class Sprites(Dials):
     moves of each.
 
     The difficulty was frozen before any method was trained, on ten tuning seeds of each of five cells (2, 5 and 9 domains, violation 0 and 1/2, with
-    twins and without): the pixels themselves have a mean mcc_spearman of .82 to .85, `pca` .58 to .74, `fastica` .65 to .85, and a linear probe of
-    the pixels an R^2 of .95 to .96.
+    twins and without): by cell, `pca` has a mean mcc_spearman of .58 to .74, `fastica` .65 to .85, and a linear probe of the pixels an R^2 of .95 to
+    .96; the pixels themselves have an mcc_spearman of .85 to .87 (four seeds of four cells).
     """
 
     n_shapes: int = field(9, help="number of shapes, at least n_latents", low=1, high=1000)
@@ -205,7 +207,7 @@ class Sprites(Dials):
     overlap: float = field(0.0, help="how far shapes shine into the cells around theirs, in half cells", low=0, high=1)
     noise: float = field(
         0.02,
-        help="standard deviation of the observation noise; the values of a picture are from 0 to 1",
+        help="standard deviation of the observation noise; pictures are from 0 to 1",
         low=0,
         high=10,
     )
