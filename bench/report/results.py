@@ -113,7 +113,7 @@ class Results:
         """What the headline is called in a sentence."""
         return self.headline.axis.removesuffix(", test")
 
-    @property
+    @functools.cached_property
     def over_seeds(self) -> Callable[..., Interval]:
         """What gives a mean over data seeds its interval, or, of seeds that only split one data set anew, the range of its scores."""
         return spread if is_resplit(self.trials) else mean_interval
