@@ -28,7 +28,7 @@ TORCH = [entry.name for entry in methods if issubclass(entry.cls, TorchMethod)]
 
 # One method of each make every time, and whatever a plugin has; the others, whose parts are those of these, with LONG_TESTS=1.
 LINEAR = {"pca", "fastica", "factor-analysis", "sparse-dictionary", "joint-diagonalisation"}  # with loadings
-EVERY_TIME = {"synergy-vae", "ivae", "synergy-gan", "domain-flow", "sparse-dependent-vae", "tcl", "supervised", "pca"}
+EVERY_TIME = {"synergy-vae", "ivae", "synergy-gan", "sparse-dependent-vae", "tcl", "supervised", "pca"}
 
 
 def often(names):
