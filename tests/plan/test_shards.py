@@ -1,5 +1,6 @@
 """Shards of a plan: every trial is in one, the same everywhere, and no data set is in two."""
 
+import numpy as np
 import pytest
 
 from bench.plan.charts import chart_of
@@ -59,11 +60,18 @@ def test_no_chart_is_trained_by_two_shards(n):
     assert sum(map(len, charts)) == len(set.union(*charts)) == 2 * 27 * 5
 
 
-@pytest.mark.parametrize(("n", "most"), [(2, 1.05), (4, 1.1), (8, 1.15), (16, 1.6)])
-def test_shards_of_the_main_job_have_about_equally_many_data_sets(n, most):
-    trials = planned(names=("pca",))
-    sizes = [len(shard.part(trials)) for shard in shards(n)]
-    assert max(sizes) <= most * len(trials) / n
+@pytest.mark.parametrize("n", [2, 4, 8, 16])
+def test_sizes_of_shards_spread_as_much_as_a_fair_deal_of_the_cells_leaves(n):
+    """Of 5 seeds of a cell, 5 // n go to every shard; the other 5 % n go to a shard with probability (5 % n) / n, apart for each cell."""
+    root_seeds, n_seeds = range(12), 5
+    plans = [planned(names=("pca",), n_seeds=n_seeds, root_seed=root_seed) for root_seed in root_seeds]
+    n_cells, rest = len(plans[0]) // n_seeds, n_seeds % n / n
+    sizes = np.array([[len(shard.part(trials)) for shard in shards(n)] for trials in plans])
+    expected = n_cells * rest * (1 - rest)
+    freedom = len(root_seeds) * (n - 1)  # the sizes of a plan have a known sum
+    found = ((sizes - n_cells * n_seeds / n) ** 2).sum() / freedom * (n - 1) / n
+    assert found == pytest.approx(expected, rel=4 * np.sqrt(2 / freedom))
+    assert expected < n_cells * n_seeds / n * (1 - 1 / n), "less than if each data set were dealt alone"
 
 
 def test_with_as_many_seeds_as_shards_all_have_equally_many_data_sets():
