@@ -17,7 +17,7 @@ import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
 from bench.registry import ROLES
-from bench.report.results import SPREAD, Results, is_resplit, score_array, summary
+from bench.report.results import COUNTED, SPREAD, Results, ScoreArray, is_resplit, score_arrays, summary
 from bench.report.texts import number, place_text, seconds_text, seeds_text, with_interval
 from bench.run.store import write_text
 from bench.scores import Score
@@ -60,13 +60,13 @@ def pessimistic(results: Results) -> pd.Series:
 
 def boards(results: Results, by: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
     """The `table` of each combination of values of the columns `by`, named as "violation=0.5"; without `by` one, named ""."""
-    own = results.replaced(results.trials.assign(pessimistic=pessimistic(results)))
+    lowest = pessimistic(results)
     if not by:
-        return {"": _table(own)}
+        return {"": _table(results, lowest)}
     found = {}
-    for values, part in own.trials.groupby(list(by), dropna=False):
+    for values, part in results.trials.groupby(list(by), dropna=False):
         place = dict(zip(by, values, strict=True))
-        found[place_text(place)] = _table(own.replaced(part)).assign(**place)
+        found[place_text(place)] = _table(results.replaced(part), lowest[part.index]).assign(**place)
     return found
 
 
@@ -82,22 +82,24 @@ def table(results: Results) -> pd.DataFrame:
     return boards(results)[""]
 
 
-def _table(results: Results) -> pd.DataFrame:
+def _table(results: Results, lowest: pd.Series) -> pd.DataFrame:
+    """`lowest` are the pessimistic scores of the trials, in their order."""
     trials, shown, headline = results.trials, results.shown(), results.headline.name
-    ok = trials[results.ok]
+    ok = trials.loc[results.ok, ["label", headline, "train_s"]]
     others = [score for name, score in results.scores.items() if name not in shown and not score.per_latent]
     rows = summary(trials, ["label", "method", "role"], [*shown.values(), *others])
     rows["iqm"] = rows["label"].map(
         ok.groupby("label")[headline].agg(lambda own: interquartile_mean(own.to_numpy(), axis=0))
     )
-    by_seed = trials.groupby(["label", "seed"])["pessimistic"].mean()
+    by_seed = lowest.set_axis(trials.index).groupby([trials["label"], trials["seed"]]).mean()
     rows["pessimistic"] = rows["label"].map(by_seed.groupby("label").mean())
     rows["train_s"] = rows["label"].map(ok.groupby("label")["train_s"].mean())
     rows["comparable"] = rows["n_ok"] == rows["n_trials"].max()
     reasons = {label: _reason(group) for label, group in trials[results.failed].groupby("label")}
     rows["reason"] = rows["label"].map(reasons)
     best = {f"{score.name}_best": _best(rows, score) for score in shown.values()}
-    tied = {f"{score.name}_tied": _tied(rows, results, score) & ~best[f"{score.name}_best"] for score in shown.values()}
+    is_tied = _tied(rows, results, list(shown.values()))
+    tied = {f"{name}_tied": is_tied[name] & ~best[f"{name}_best"] for name in shown}
     ranked = rows[headline].where(rows["role"] == "method").rank(method="min", ascending=False)
     flags = [pd.Series(flag, name=name) for name, flag in (best | tied).items()]
     order = rows["role"].map(ROLES.index).rename("order")
@@ -124,12 +126,21 @@ def _best(rows: pd.DataFrame, score: Score) -> pd.Series:
     return values == (values.min() if score.lower_is_better else values.max())
 
 
-def _tied(rows: pd.DataFrame, results: Results, score: Score) -> pd.Series:
-    """Which methods are not told from the best by the paired difference on the data seeds and cells of both."""
-    own = results.trials[results.trials["role"] == "method"]
-    if is_resplit(own) or not score.heading or rows.loc[rows["role"] == "method", score.name].isna().all():
-        return pd.Series(False, rows.index)
-    found = score_array(own, results.cells, score.name)
+def _tied(rows: pd.DataFrame, results: Results, scores: Sequence[Score]) -> dict[str, pd.Series]:
+    """By score, which methods are not told from the best by the paired difference on the data seeds and cells of both."""
+    is_method = rows["role"] == "method"
+    compared = [score for score in scores if score.heading and rows.loc[is_method, score.name].notna().any()]
+    none = {score.name: pd.Series(False, rows.index) for score in scores}
+    own = results.trials["role"] == "method"
+    if not compared or is_resplit(results.trials):
+        return none
+    columns = [*results.cells, *(score.name for score in compared), "label", "seed", *COUNTED]
+    trials = results.trials.loc[own, [*dict.fromkeys(columns)]]
+    arrays = score_arrays(trials, results.cells, [score.name for score in compared])
+    return none | {score.name: _tied_by(rows, arrays[score.name], score) for score in compared}
+
+
+def _tied_by(rows: pd.DataFrame, found: ScoreArray, score: Score) -> pd.Series:
     best = rows.set_index("label").loc[found.labels, score.name].to_numpy(float)
     first = np.nanargmin(best) if score.lower_is_better else np.nanargmax(best)
     difference = mean_along(found.values[first] - found.values, -1)
@@ -291,9 +302,8 @@ def _per_cell(results: Results, order: pd.Series) -> dict[str, list[str]]:
         return {}
     rows = summary(results.trials, ["label", *varying], [results.headline])
     names = [place_text(row) for row in rows[varying].to_dict("records")]
-    entries = pd.Series(
-        [_cell_text(row, results.headline.name) for row in rows.itertuples()], index=[rows["label"], names]
-    )
+    texts = [_cell_text(row, results.headline.name) for row in rows.itertuples()]
+    entries = dict(zip(zip(rows["label"], names, strict=True), texts, strict=True))
     columns = rows[varying].set_axis(names, axis=0).drop_duplicates().sort_values(varying).index
     return {"method": list(map(markdown, order))} | {
         markdown(name): [entries.get((label, name), "not run") for label in order] for name in columns

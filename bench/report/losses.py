@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.report.results import HEADLINE_NAME, START, Results, is_ok
+from bench.report import lists
+from bench.report.results import BLOCKS, HEADLINE_NAME, START, Results, first_of, mean_in_places
 from bench.report.texts import number, place_text
 from bench.run.store import write_text
 from bench.scores import HEADLINE
 from bench.scores.training import ties
 from bench.text import csv_text, markdown
 
-BLOCKS = "objective_blocks"
 PARTS = {
     "optimisation": "lost to optimisation",
     "identifiability": "lost to identifiability",
@@ -41,16 +41,17 @@ def pairs(results: Results) -> pd.DataFrame:
     keys = ["method", "seed", "root_seed", *results.cells, *(f for f in results.method_fields if f not in apart)]
     if START not in trials or BLOCKS not in trials:
         return pd.DataFrame(columns=keys)
-    usable = trials[is_ok(trials) & trials[HEADLINE].notna() & trials[BLOCKS].map(_is_list)]
-    shown = ["method", "seed", *results.cells]
-    sides = {start: usable[usable[START] == start] for start in ("chart", "truth")}
     values = [HEADLINE, BLOCKS, "agreement", "n_ties"]
-    truth = sides["truth"]
+    usable = results.ok & trials[HEADLINE].notna() & (lists.lengths(trials[BLOCKS]) > 0)
+    columns = [*dict.fromkeys([*keys, *values, *(field for field in apart if field in trials)])]
+    chart, truth = (trials.loc[usable & (trials[START] == start), columns] for start in ("chart", "truth"))
     if "restarts" in truth:
         truth = truth.sort_values("restarts").drop_duplicates(keys, keep="last")
-    both = sides["chart"][[*keys, *values]].merge(
+    both = chart[[*keys, *values]].merge(
         truth[[*keys, HEADLINE, BLOCKS]], on=keys, suffixes=("", "_truth"), validate="many_to_one"
     )
+    both = both[lists.lengths(both[BLOCKS]) == lists.lengths(both[f"{BLOCKS}_truth"])].reset_index(drop=True)
+    shown = ["method", "seed", *results.cells]
     found = both[[*shown, "agreement", "n_ties"]].assign(score=both[HEADLINE], truth=both[f"{HEADLINE}_truth"])
     found["gap"], found["is_worse"] = _compared(both[f"{BLOCKS}_truth"], both[BLOCKS])
     rest = found["truth"] - found["score"]
@@ -63,10 +64,11 @@ def pairs(results: Results) -> pd.DataFrame:
 def _compared(truth: pd.Series, own: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """How much greater the mean of each list in `own` is than that of the list in `truth`, and whether surely so."""
     gap, is_worse = np.zeros(len(own)), np.zeros(len(own), dtype=bool)
-    lengths = own.map(len).to_numpy()
+    lengths, values = lists.lengths(own), (lists.flat(truth), lists.flat(own))
+    starts = np.cumsum(lengths) - lengths
     for length in np.unique(lengths):
         at = np.flatnonzero(lengths == length)
-        pairs = np.array([[*truth.iloc[at]], [*own.iloc[at]]], dtype=float).swapaxes(0, 1)
+        pairs = np.stack([each[starts[at, None] + np.arange(length)] for each in values], axis=1)
         means = pairs.mean(axis=2)
         gap[at] = means[:, 1] - means[:, 0]
         # The truth's model is the best of the two, or the other one is, and then it is not worse.
@@ -81,20 +83,24 @@ def table(results: Results) -> pd.DataFrame:
     `WORSE` nats; each part of `PARTS` with its 95 % interval.
     """
     found = pairs(results)
-    rows = []
-    for place, own in found.groupby(["method", *results.cells], sort=True, dropna=False):
-        row = dict(zip(["method", *results.cells], place, strict=True)) | {"n_seeds": own["seed"].nunique()}
-        row |= {name: own[name].mean() for name in ("score", "truth", "gap", "agreement", "n_ties")}
-        row |= {"worse": own["is_worse"].mean(), "far": (own["gap"] > WORSE).mean()}
-        for part in PARTS:
-            mean, low, high, _ = results.over_seeds(own.groupby("seed")[part].mean().to_numpy()[:, None])
-            row |= {part: mean[0], f"{part}_low": low[0], f"{part}_high": high[0]}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, (list, np.ndarray)) and len(value) > 0
+    if found.empty:
+        return pd.DataFrame()
+    by = ["method", *results.cells]
+    cell = found.groupby(by, dropna=False).ngroup().to_numpy()
+    seed, seeds = pd.factorize(found["seed"])
+    found = found.assign(worse=found["is_worse"], far=found["gap"] > WORSE)
+    groups = found.groupby(cell)
+    means = groups[["score", "truth", "gap", "agreement", "n_ties", "worse", "far"]].mean()
+    rows = pd.concat(
+        [found.loc[first_of(cell), by].reset_index(drop=True), groups["seed"].nunique().rename("n_seeds"), means],
+        axis=1,
+    )
+    shape = (len(rows), len(seeds))
+    for part in PARTS:
+        by_seed = mean_in_places(found[part], np.ravel_multi_index((cell, seed), shape), shape)
+        mean, low, high, _ = results.over_seeds(by_seed.T)
+        rows[[part, f"{part}_low", f"{part}_high"]] = np.stack([mean, low, high], axis=1)
+    return rows
 
 
 MEANING = (

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.report.results import RESPLITS, SPREAD, Results, is_ok, is_resplit, score_array
+from bench.report.results import COUNTED, RESPLITS, SPREAD, Results, is_ok, is_resplit, score_array
 from bench.report.texts import number, p_text, with_interval
 from bench.run.store import write_text
 from bench.scores import statistics
@@ -27,7 +27,8 @@ def table(results: Results) -> pd.DataFrame:
     every p and the improvement are NaN, and a column `resplits` says so.
     """
     trials, score = results.trials, results.headline.name
-    own = trials[(trials["role"] == "method") & (trials["status"] != NOT_APPLICABLE)]
+    columns = [*dict.fromkeys(["label", "seed", score, *results.cells, *COUNTED])]
+    own = trials.loc[(trials["role"] == "method") & (trials["status"] != NOT_APPLICABLE), columns]
     order = own[is_ok(own)].groupby("label")[score].mean().dropna().sort_values(ascending=False).index
     found = score_array(own, results.cells, score)
     values = found.values[[found.labels.index(label) for label in order]]

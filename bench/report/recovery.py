@@ -10,8 +10,8 @@ methods succeed without a promise: the conditions are sufficient, not necessary.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.registry import CHANGES, CORNERS, ROLES, Facts
-from bench.report.results import RESPLITS, SPREAD, STRATUM, Results, is_nested, is_resplit
+from bench.report import lists
+from bench.report.results import RESPLITS, SPREAD, STRATUM, Results, first_of, is_resplit, mean_in_places
 from bench.report.texts import difference_text, number, value_text, with_interval
-from bench.run.store import objects, write_text
+from bench.run.store import write_text
 from bench.text import csv_text, markdown
 from datasets.oracle import NOT_COVERED, PROMISE_OF, TIE, YES
 from datasets.oracle import PROMISES as VERDICTS
@@ -58,8 +59,8 @@ def own_promise(facts: Facts, trial: Mapping[Any, Any]) -> list[bool] | None:
     corner = facts.corner
     if facts.role != "method" or corner == "neither" or not (facts.independent or corner == "sparsity"):
         return None
-    verdicts: Any = trial.get(PROMISE_OF[corner] if facts.independent else "promised_sparsity")
-    if not _length(verdicts):
+    verdicts = trial.get(PROMISE_OF[corner] if facts.independent else "promised_sparsity")
+    if not isinstance(verdicts, list) or not verdicts:
         return None
     if facts.independent and corner == "sparsity":
         rank = trial.get("change_rank")
@@ -67,22 +68,16 @@ def own_promise(facts: Facts, trial: Mapping[Any, Any]) -> list[bool] | None:
     return [verdict == YES for verdict in verdicts]
 
 
-def own_promises(trials: pd.DataFrame, methods: Mapping[str, Facts]) -> list[list[bool] | None]:
-    """The `own_promise` of each trial, asked once for each method with the same verdicts."""
-    columns = [name for name in (*VERDICTS, "change_rank") if name in trials]
-    known: dict[Any, list[bool] | None] = {}
-    found = []
-    for method, *values in zip(trials["method"], *(trials[name].tolist() for name in columns), strict=True):
-        key = (method, *(tuple(value) if isinstance(value, (list, np.ndarray)) else value for value in values))
-        try:
-            if key not in known:
-                known[key] = own_promise(
-                    methods.get(method, Facts("", "", ())), dict(zip(columns, values, strict=True))
-                )
-            found.append(known[key])
-        except TypeError:  # a damaged row, with lists in its lists
-            found.append(own_promise(methods.get(method, Facts("", "", ())), dict(zip(columns, values, strict=True))))
-    return found
+def own_promises(trials: pd.DataFrame, methods: Mapping[str, Facts]) -> tuple[np.ndarray, list[list[bool] | None]]:
+    """A number for each trial, and by this number its `own_promise`, asked once for each method with the same verdicts."""
+    there = [name for name in VERDICTS if name in trials]
+    asked = trials[["method", *{"change_rank"} & set(trials)]]
+    asked = asked.assign(**{name: lists.codes(trials[name]) for name in there})
+    number = asked.groupby(list(asked), dropna=False).ngroup().to_numpy()
+    first = trials.iloc[first_of(number)]
+    columns = {name: first[name].tolist() for name in asked}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return number, [own_promise(methods.get(row["method"], Facts("", "", ())), row) for row in rows]
 
 
 def latents(results: Results) -> pd.DataFrame:
@@ -98,32 +93,50 @@ def latents(results: Results) -> pd.DataFrame:
     trials = results.trials
     if not {PER_LATENT, *VERDICTS} <= set(trials):
         return pd.DataFrame(columns=found)
-    lengths = trials[[PER_LATENT, *VERDICTS]].apply(_lengths)
-    known = lengths.gt(0).all(axis=1) & lengths.eq(lengths[PER_LATENT], axis=0).all(axis=1)
+    columns = [PER_LATENT, *VERDICTS]
+    lengths = np.stack([lists.lengths(trials[name]) for name in columns], axis=1)
+    known = results.ok.to_numpy() & (lengths[:, 0] > 0) & (lengths == lengths[:, :1]).all(axis=1)
     cells = results.cells
-    cell = trials.groupby(cells, dropna=False).ngroup() if cells else pd.Series(0, trials.index)
-    rows = trials[[*given, PER_LATENT, *VERDICTS, *{"change_rank"} & set(trials)]]
-    rows = rows.assign(cell=cell, data=_kinds_of_data(results)).loc[results.ok & known]
-    n_latents = lengths.loc[rows.index, PER_LATENT].to_numpy()
-    promised = own_promises(rows, results.methods)
-    lists: dict[str, Any] = {
-        "promised": [each or [np.nan] * n for each, n in zip(promised, n_latents, strict=True)],
-        **{name: rows[name] for name in (PER_LATENT, *VERDICTS)},
-    }
-    rows = rows[[*given, "cell", "data"]].loc[np.repeat(rows.index, n_latents)].reset_index(drop=True)
-    starts = np.repeat(np.cumsum(n_latents) - n_latents, n_latents)
-    rows["latent"] = np.arange(len(rows)) - starts
-    for name, values in lists.items():
-        rows[name] = objects(itertools.chain.from_iterable(values))
-    rows["promised"] = rows["promised"].astype(float)
-    yes = rows[list(VERDICTS)] == YES
-    sparsity, independence, changes, both = (yes[verdict] for verdict in VERDICTS)
-    tie, covered = rows["promised_both"] == TIE, rows["promised_both"] != NOT_COVERED
-    conditions = [sparsity & changes, sparsity, changes, independence, both, tie, covered]
-    rows["promise"] = np.select(conditions, list(PROMISES)[:-1], NOT_COVERED) if len(rows) else ""
-    rows["score"] = pd.to_numeric(rows[PER_LATENT], errors="coerce").astype(float)
-    rows["gain"] = rows["score"] - _best_floor(rows)
-    return rows[found]
+    rows = trials.loc[known, [*dict.fromkeys([*given, *columns, *{"change_rank"} & set(trials), *cells])]]
+    rows = rows.assign(data=_kinds_of_data(results)[known]).reset_index(drop=True)
+    rows["cell"] = rows.groupby(cells, dropna=False).ngroup() if cells else 0
+
+    n_latents = lengths[known, 0]
+    trial = np.repeat(np.arange(len(rows)), n_latents)
+    latent = np.arange(len(trial)) - np.repeat(np.cumsum(n_latents) - n_latents, n_latents)
+    number, promises = own_promises(rows, results.methods)
+    texts = {name: pd.Categorical(rows[name])[trial] for name in ("label", "method", "role", "data")}
+    own = pd.DataFrame(texts | {name: rows[name].to_numpy()[trial] for name in ("seed", "cell")})
+    own["trial_id"] = pd.Categorical.from_codes(trial, rows["trial_id"])
+    own["latent"], own["score"] = latent, lists.flat(rows[PER_LATENT]).astype(float)
+    own["promised"] = _padded(promises, n_latents.max(initial=0))[number[trial], latent]
+    own["promise"] = pd.Categorical.from_codes(_promises(rows, trial, latent), list(PROMISES))
+    own["gain"] = own["score"] - _best_floor(own)
+    return own[found]
+
+
+def _padded(values: Sequence[Sequence[float] | None], width: int) -> np.ndarray:
+    """Lists of numbers as the rows of one array, (n_lists, width), NaN after their ends."""
+    found = np.full((len(values), width), np.nan)
+    for place, own in enumerate(values):
+        if own:
+            found[place, : len(own)] = own
+    return found
+
+
+def _promises(rows: pd.DataFrame, trial: np.ndarray, latent: np.ndarray) -> np.ndarray:
+    """The place in `PROMISES` of what theory promises of each latent, (n,), of a row `trial` (n,), looked up by the verdicts of its row."""
+    number = (
+        pd.DataFrame({name: lists.codes(rows[name]) for name in VERDICTS}).groupby(list(VERDICTS)).ngroup().to_numpy()
+    )
+    found = []
+    for verdicts in rows.loc[first_of(number), list(VERDICTS)].itertuples(index=False):
+        own = np.array([list(each) for each in verdicts], dtype=object)
+        sparsity, independence, changes, both = own == YES
+        tie, covered = own[3] == TIE, own[3] != NOT_COVERED
+        conditions = [sparsity & changes, sparsity, changes, independence, both, tie, covered]
+        found.append(np.select(conditions, range(len(conditions)), len(conditions)))
+    return _padded([own.tolist() for own in found], latent.max(initial=-1) + 1)[number[trial], latent].astype(int)
 
 
 def _kinds_of_data(results: Results) -> pd.Series:
@@ -142,30 +155,20 @@ def _kinds_of_data(results: Results) -> pd.Series:
 
 def _best_floor(rows: pd.DataFrame) -> np.ndarray:
     """For each latent the score of the floor that is best on those of its cell and promise, NaN where none has one."""
-    floors = rows[rows["role"] == "floor"]
-    means = floors.groupby(["cell", "promise", "label"])["score"].mean().unstack().dropna(how="all")
+    floors = rows[(rows["role"] == "floor").to_numpy()]
+    means = floors.groupby(["cell", "promise", "label"], observed=True)["score"].mean().unstack().dropna(how="all")
     if means.empty:
         return np.full(len(rows), np.nan)
     best = means.idxmax(axis=1).reindex(pd.MultiIndex.from_frame(floors[["cell", "promise"]]))
-    place = ["cell", "seed", "latent"]
-    scores = floors[floors["label"].to_numpy() == best.to_numpy()].groupby(place)["score"].mean()
-    return scores.reindex(pd.MultiIndex.from_frame(rows[place])).to_numpy()
+    is_best = floors["label"].astype(object).to_numpy() == best.astype(object).to_numpy()
+    seeds = np.unique(rows["seed"])
+    shape = (rows["cell"].max() + 1, len(seeds), rows["latent"].max() + 1)
+    at = np.ravel_multi_index((rows["cell"], np.searchsorted(seeds, rows["seed"]), rows["latent"]), shape)
+    of_floors = at[(rows["role"] == "floor").to_numpy()][is_best]
+    return mean_in_places(floors["score"][is_best], of_floors, shape).ravel()[at]
 
 
-def _lengths(values: pd.Series) -> pd.Series:
-    """How many latents each of some lists speaks of; 0 for what is no list of single values."""
-    known: dict[int, int] = {}  # by the list itself: equal ones are often the same
-    own = values.tolist()
-    for value in own:
-        if id(value) not in known:
-            known[id(value)] = _length(value)
-    return pd.Series([known[id(value)] for value in own], values.index, dtype=int)
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, (list, np.ndarray)) and not any(map(is_nested, value)) else 0
-
-
+@functools.lru_cache(maxsize=1)
 def table(results: Results) -> pd.DataFrame:
     """One row per label, kind of data and promise (in the order of `PROMISES`), methods before ceiling and floors.
 
@@ -175,7 +178,8 @@ def table(results: Results) -> pd.DataFrame:
     above 0.9.
     """
     rows = latents(results)
-    groups = rows.assign(recovered=rows["score"] > RECOVERED).groupby(["label", "method", "role", "data", "promise"])
+    by = ["label", "method", "role", "data", "promise"]
+    groups = rows.assign(recovered=rows["score"] > RECOVERED).groupby(by, observed=True)
     found = groups.agg(
         n_seeds=("seed", "nunique"),
         n_trials=("trial_id", "nunique"),
@@ -184,10 +188,10 @@ def table(results: Results) -> pd.DataFrame:
         recovered=("recovered", "mean"),
     )
     for value, bounds in (("score", (0.0, 1.0)), ("gain", (-1.0, 1.0))):
-        by_seed = rows.groupby([*groups.keys, "seed"])[value].mean().unstack()
+        by_seed = rows.groupby([*by, "seed"], observed=True)[value].mean().unstack()
         mean, low, high, _ = results.over_seeds(by_seed.reindex(found.index).to_numpy(float).T, bounds=bounds)
         found[[value, f"{value}_low", f"{value}_high"]] = np.stack([mean, low, high], axis=1)
-    found = found.reset_index()
+    found = found.reset_index().astype(dict.fromkeys(by, object))
     if is_resplit(results.trials):
         found[RESPLITS] = True
     known = {name: assumptions(facts) for name, facts in results.methods.items() if facts.role == "method"}
@@ -195,7 +199,7 @@ def table(results: Results) -> pd.DataFrame:
     order = found.assign(
         role=found["role"].map(list(ROLES).index),
         promise=found["promise"].map(list(PROMISES).index),
-        overall=found["label"].map(rows.groupby("label")["score"].mean()),
+        overall=found["label"].map(rows.groupby("label", observed=True)["score"].mean()),
     ).sort_values(["role", "overall", "label", "data", "promise"], ascending=[True, False, True, True, True])
     return found.loc[order.index].reset_index(drop=True)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.registry import CORNERS, ROLES, Entry, Facts, UsageError
+from bench.report import lists
 from bench.report.halves import with_agreement
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
@@ -33,6 +33,7 @@ CONTENT, SUPPORT = "content_from_content", "support_ap"
 RANKED = (HEADLINE, CONTENT, SUPPORT)  # methods are ranked by the first of these that there is
 ORACLE, START = "oracle", "start"  # the role of trials that start at the truth, and the field that says so
 HEADLINE_NAME = SCORES[HEADLINE].axis.removesuffix(", test")
+BLOCKS = "objective_blocks"  # the column of the objective on blocks of the points, by which ties are found
 RESPLITS = "resplits"  # the column that says that data seeds only split one data set anew
 REPLICATES = (
     "replicates"  # the column that says how many independent data sets there are, of which a data seed picks one
@@ -43,12 +44,13 @@ WITHOUT_TRUTH = ("agreement", "recon_nmse", "objective")  # scores that need not
 STRATUM = "stratum"  # the column that says in words where a trial's data lie on several dials, if its data set has words for it
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Results:
     """Trials that are reported together, with what is known of their methods and data sets.
 
     `trials` has one row per trial, of each question its last one by the last code and data. `label` is a column: the method, and in
     brackets those of its fields that vary here. So is every score: NaN where a run has none. So is `STRATUM`, None where there is none.
+    Lists, of scores per latent and of verdicts, are Arrow's (`bench.report.lists`).
     """
 
     trials: pd.DataFrame
@@ -64,6 +66,13 @@ class Results:
     def __post_init__(self):
         absent = {name: np.nan for name in (*self.scores, *OTHERS) if name not in self.trials}
         trials = self.trials.reset_index(drop=True).assign(**absent)
+        trials = trials.assign(
+            **{
+                name: lists.typed(trials[name], inner)[0]
+                for name, inner in _lists(self.scores).items()
+                if name in trials
+            }
+        )
         found = {"label": _labels(trials, self.method_fields), STRATUM: _strata(trials, self.dataset_fields)}
         object.__setattr__(self, "trials", trials.assign(**found))
 
@@ -90,6 +99,11 @@ class Results:
         """The columns that tell the cells apart: those of "dataset" and the fields of data sets that take several values."""
         return varying(self.trials, ["dataset", *self.dataset_fields])
 
+    @functools.cached_property
+    def settings(self) -> pd.DataFrame:
+        """The methods with their roles and the values of their fields, a row for each that is different."""
+        return self.trials[["method", "role", *self.method_fields]].drop_duplicates()
+
     def dials(self, at_least: int = 2) -> list[str]:
         """The `cells`, with `STRATUM` in the place of the dials that it sums up, where so many of those vary."""
         known = [getattr(entry.cls, "stratum_of", ()) for entry in registered(self.trials)]
@@ -99,7 +113,7 @@ class Results:
         rest = [field for field in self.cells if field not in summed]
         return [*rest, STRATUM]
 
-    @property
+    @functools.cached_property
     def headline(self) -> Score:
         """The score by which methods are ranked: where no latent is known, but content or the support of the mixing is, that of these.
 
@@ -169,10 +183,17 @@ class Results:
         )
 
 
+def _lists(scores: Mapping[str, Score]) -> dict[str, Any]:
+    """The columns of lists that reports read, with the types of what these hold."""
+    per_latent = [name for name, score in scores.items() if score.per_latent]
+    return dict.fromkeys((*per_latent, BLOCKS), lists.NUMBERS) | dict.fromkeys(PROMISES, lists.TEXTS)
+
+
 def _labels(trials: pd.DataFrame, method_fields: Sequence[str]) -> pd.Series:
     """The method, and in brackets the fields in which its trials differ; an oracle's, which no other is compared with, where it starts."""
     found = trials["method"].astype(object)
-    for (_, is_oracle), rows in trials.groupby(["method", trials["role"] == ORACLE]):
+    own = trials[list(dict.fromkeys(["method", *method_fields, *[START] * (START in trials)]))]
+    for (_, is_oracle), rows in own.groupby(["method", trials["role"] == ORACLE]):
         is_oracle &= START in trials
         varied = [
             *([START] if is_oracle else []),
@@ -220,8 +241,8 @@ def coded(values: pd.Series) -> tuple[np.ndarray, list[Any]]:
     """
     try:
         codes, found = pd.factorize(values, use_na_sentinel=False)
-    except TypeError:
-        codes, found = pd.factorize(values.astype(str), use_na_sentinel=False)
+    except (TypeError, NotImplementedError):
+        codes, found = pd.factorize(values.map(str), use_na_sentinel=False)
     return codes, found.tolist()
 
 
@@ -229,7 +250,8 @@ def by_value(values: pd.Series, make: Callable[[Any], Any]) -> pd.Series:
     """What `make` makes of each value, asked once for each that is different."""
     codes, found = coded(values)
     made = objects(map(make, found))[codes]
-    return pd.Series(made.tolist(), values.index, dtype=None if len(made) else object)
+    is_text = all(isinstance(value, str) for value in made[:1])
+    return pd.Series(made if is_text else made.tolist(), values.index, dtype=object if is_text else None)
 
 
 def varying(trials: pd.DataFrame, fields: Sequence[str]) -> list[str]:
@@ -245,6 +267,9 @@ def n_values(values: pd.Series) -> int:
 def is_nested(value: Any) -> bool:
     """Whether a column's value is itself several values."""
     return isinstance(value, (list, tuple, dict, np.ndarray))
+
+
+COUNTED = ("status", HEADLINE, "has_truth")  # by which `is_ok` says what counts
 
 
 def is_ok(trials: pd.DataFrame) -> pd.Series:
@@ -279,23 +304,43 @@ def summary(trials: pd.DataFrame, by: Sequence[str], scores: Iterable[Score] = (
     """
     trials = trials.reset_index(drop=True)
     ok, failed = is_ok(trials), is_failed(trials)
-    group = trials.groupby(list(by), dropna=False).ngroup()
-    rows = trials.loc[~group.duplicated(), list(by)].set_axis(group.unique(), axis=0).sort_index()
-    rows["n_seeds"] = trials["seed"].where(ok).groupby(group).nunique()
-    rows["n_trials"] = ok.groupby(group).size()
-    rows["n_ok"] = ok.groupby(group).sum()
-    rows["n_failed"] = failed.groupby(group).sum()
+    group = trials.groupby(list(by), dropna=False).ngroup().to_numpy()
+    rows = trials.loc[first_of(group), list(by)].set_axis(np.unique(group), axis=0)
+    seed, seeds = pd.factorize(trials["seed"])
+    shape = (len(rows), len(seeds))
+    at = np.ravel_multi_index((group, seed), shape)
+    counts = {"ok": ok, "failed": failed}
+    n = {name: np.bincount(group[which.to_numpy()], minlength=len(rows)) for name, which in counts.items()}
+    rows["n_seeds"] = (np.bincount(at[ok.to_numpy()], minlength=np.prod(shape)).reshape(shape) > 0).sum(axis=1)
+    rows["n_trials"] = np.bincount(group, minlength=len(rows))
+    rows["n_ok"], rows["n_failed"] = n["ok"], n["failed"]
     rows["n_not_applicable"] = rows["n_trials"] - rows["n_ok"] - rows["n_failed"]
-    if is_resplit(trials):
+    resplit = is_resplit(trials)
+    if resplit:
         rows[RESPLITS] = True
-    over_seeds = spread if is_resplit(trials) else mean_interval
+    over_seeds = spread if resplit else mean_interval
     means: dict[str, np.ndarray] = {}
     for score in scores:
-        by_seed = trials[score.name].where(ok).groupby([group, trials["seed"]]).mean().unstack()
-        mean, low, high, _ = over_seeds(by_seed.to_numpy(float).T, bounds=score.range)
+        values = mean_in_places(trials[score.name].where(ok), at, shape)
+        mean, low, high, _ = over_seeds(values.T, bounds=score.range)
         means |= {score.name: mean, f"{score.name}_low": low, f"{score.name}_high": high}
     # At once: a frame whose columns are put in one by one is slow.
     return pd.concat([rows, pd.DataFrame(means, index=rows.index)], axis=1).reset_index(drop=True)
+
+
+def first_of(group: np.ndarray) -> np.ndarray:
+    """Where each of the groups that are numbered 0, 1, ... has its first member, (n_groups,), by `group` (n_members,)."""
+    return np.unique(group, return_index=True)[1]
+
+
+def mean_in_places(values: pd.Series, at: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The mean of those `values` (n,) that share a place `at` (n,) of an array of `shape`, counted as in its flat form; else NaN."""
+    numbers = values.to_numpy(float)
+    known = ~np.isnan(numbers)
+    size = int(np.prod(shape))
+    total, n = np.bincount(at[known], numbers[known], minlength=size), np.bincount(at[known], minlength=size)
+    with np.errstate(invalid="ignore"):
+        return (total / n).reshape(shape)
 
 
 class ScoreArray(NamedTuple):
@@ -312,18 +357,24 @@ def score_array(trials: pd.DataFrame, fields: Sequence[str], score: str = HEADLI
 
     Several trials in one place, which differ in another field, are averaged.
     """
-    trials = trials.reset_index(drop=True)
-    cell = trials.groupby(list(fields), dropna=False).ngroup() if fields else pd.Series(0, trials.index)
-    places = trials.loc[~cell.duplicated(), list(fields)].set_axis(cell.unique(), axis=0).sort_index()
+    return score_arrays(trials, fields, [score], label)[score]
+
+
+def score_arrays(
+    trials: pd.DataFrame, fields: Sequence[str], scores: Sequence[str], label: str = "label"
+) -> dict[str, ScoreArray]:
+    """The `score_array` of several scores, by name."""
+    trials = trials[[*dict.fromkeys([*fields, *scores, label, "seed", *COUNTED])]].reset_index(drop=True)
+    cell = trials.groupby(list(fields), dropna=False).ngroup().to_numpy() if fields else np.zeros(len(trials), int)
+    places = trials.loc[first_of(cell), list(fields)].reset_index(drop=True)
     codes, labels = pd.factorize(trials[label])
     seed, seeds = pd.factorize(trials["seed"], sort=True)
     shape = (len(labels), len(seeds), len(places))
-    at = np.ravel_multi_index((codes, seed, cell.to_numpy()), shape)
-    ok = (is_ok(trials) & trials[score].notna()).to_numpy()
-    total = np.bincount(at[ok], trials[score].to_numpy(float)[ok], minlength=np.prod(shape))
-    with np.errstate(invalid="ignore"):
-        values = (total / np.bincount(at[ok], minlength=np.prod(shape))).reshape(shape)
-    return ScoreArray(values, list(labels), list(seeds), places.reset_index(drop=True))
+    at, ok = np.ravel_multi_index((codes, seed, cell), shape), is_ok(trials)
+    return {
+        name: ScoreArray(mean_in_places(trials[name].where(ok), at, shape), list(labels), list(seeds), places)
+        for name in scores
+    }
 
 
 # --- from the runs' folders
@@ -349,7 +400,8 @@ def gather(stores: Sequence[Store], where: str | None = None) -> Results:
     fields = {field for facts in (*methods.values(), *datasets.values()) for field in facts.fields}
     everything = _rows(runs, fields, scores)
     codes = _codes(manifest)
-    trials = latest(everything[_is_of(everything, codes)], fields)
+    is_of = _is_of(everything, codes)
+    trials = latest(everything if is_of.all() else everything[is_of], fields)
     if trials.empty:
         raise UsageError(f"all {len(everything)} trials are of earlier code or data; run the same command again")
     n_superseded = len(everything) - len(trials)
@@ -377,27 +429,40 @@ def _rows(runs: Mapping[str, Store], fields: Collection[str], scores: Mapping[st
             damages = f" that can be read: {runs[name].damages[0]}" if runs[name].damages else ""
             raise UsageError(f"the run {name!r} has no finished trials yet{damages}")
         for score in scores.values():
-            _mend(own, score.name, _list if score.per_latent else _number, runs[name])
-        for promise in PROMISES:
-            _mend(own, promise, _list, runs[name])
+            if not score.per_latent:
+                _mend(own, score.name, _numbers, runs[name])
+        for column, inner in _lists(scores).items():
+            _mend(own, column, functools.partial(lists.typed, inner=inner), runs[name])
+        _share_texts(own)
     columns = dict.fromkeys(column for own in rows.values() for column in own)
-    # Without the empty columns, of which pandas would make another type.
-    parts = [own.dropna(axis=1, how="all") for own in rows.values()]
-    return last_rows(settled(pd.concat(parts, ignore_index=True).reindex(columns=list(columns)), fields))
+    if len(rows) == 1:
+        (together,) = rows.values()
+    else:  # without the empty columns, of which pandas would make another type
+        together = pd.concat([own.dropna(axis=1, how="all") for own in rows.values()], ignore_index=True)
+    return last_rows(settled(together.reindex(columns=list(columns)), fields))
 
 
-def _mend(trials: pd.DataFrame, name: str, read: Callable[[Any], Any], store: Store) -> None:
-    """Puts what `read` makes of its values in the place of a column; what is nothing to it is noted in the run's damages."""
-    if name not in trials or trials[name].dtype.kind in "fiu":
-        return
-    if read is _list and set(map(type, trials[name].tolist())) <= {list, np.ndarray, type(None)}:
-        return
-    mended = trials[name].map(read)
-    lost = int((mended.isna() & trials[name].notna()).sum())
-    if lost:
-        of = f"{lost} trial{'s' if lost > 1 else ''}"
-        store.note(f"{store.folder.name}: {name} of {of} cannot be read and is left out")
-    trials[name] = mended.astype(float) if read is _number else mended
+def _mend(trials: pd.DataFrame, name: str, read: Callable[[pd.Series], tuple[pd.Series, int]], store: Store) -> None:
+    """Puts what `read` makes of it in the place of a column; how many values it could not read is noted in the run's damages."""
+    if name in trials and trials[name].dtype.kind not in "fiu":
+        trials[name], lost = read(trials[name])
+        if lost:
+            of = f"{lost} trial{'s' if lost > 1 else ''}"
+            store.note(f"{store.folder.name}: {name} of {of} cannot be read and is left out")
+
+
+def _share_texts(trials: pd.DataFrame) -> None:
+    """Has texts that many rows share in memory once: such columns are compared, grouped and copied several times faster."""
+    for name in trials.columns[[isinstance(kind, pd.StringDtype) for kind in trials.dtypes]]:
+        codes, values = pd.factorize(trials[name])
+        if len(values) < len(trials) / 2:
+            trials[name] = pd.Series(objects([*values, np.nan])[codes], trials.index, dtype=object)
+
+
+def _numbers(values: pd.Series) -> tuple[pd.Series, int]:
+    """Finite numbers, which may be text because another value of their column is; and how many values are none."""
+    found = values.map(_number).astype(float)
+    return found, int((found.isna() & values.notna()).sum())
 
 
 def _number(value: Any) -> float:
@@ -407,16 +472,6 @@ def _number(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         return np.nan
     return number if np.isfinite(number) else np.nan
-
-
-def _list(value: Any) -> Any:
-    """A list, which may be text because another value of its column is; else None."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    return value if isinstance(value, (list, np.ndarray)) else None
 
 
 def _started(manifest: Mapping[str, Any]) -> str:
@@ -520,11 +575,13 @@ def _example(results: Results, wanted: pd.Series) -> tuple[dict[str, dict[str, n
     """The same of the trials that are `wanted`, boolean."""
     trials = results.trials
     kept = [name for name, store in results.stores.items() if not store.is_kept_table()]
-    done = trials[wanted & (trials.run.isin(kept) if kept else False)]
-    if done.empty:
+    fields = [*results.dataset_fields, "dataset", "root_seed", "seed"]
+    is_done = wanted & (trials.run.isin(kept) if kept else False)
+    if not is_done.any():
         return {}, ""
-    place = done.groupby([*results.dataset_fields, "dataset", "root_seed", "seed"], dropna=False).ngroup()
-    chosen = done[place == done.groupby(place)["label"].nunique().idxmax()]
+    done = trials.loc[is_done, [*fields, "label"]]
+    place = done.groupby(fields, dropna=False).ngroup()
+    chosen = trials.loc[done.index[place == done.groupby(place)["label"].nunique().idxmax()]]
     latents = {row.label: results.stores[row.run].latents(row) for _, row in chosen.iterrows()}
     first = chosen.iloc[0]
     cell = [f"{field}={value_text(first[field])}" for field in results.cells]

@@ -20,7 +20,17 @@ from tabulate import tabulate
 
 from bench.registry import CORNERS
 from bench.report.power import LEVEL, POWER, needed_seeds
-from bench.report.results import HEADLINE_NAME, STRATUM, Results, by_value, is_failed, is_resplit, score_array, varying
+from bench.report.results import (
+    COUNTED,
+    HEADLINE_NAME,
+    STRATUM,
+    Results,
+    by_value,
+    is_failed,
+    is_resplit,
+    score_array,
+    varying,
+)
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import write_text
 from bench.scores import HEADLINE, statistics
@@ -45,7 +55,7 @@ def ladders(results: Results) -> dict[str, dict[str, str]]:
     if results.lacks_truth:
         return {}
     found: dict[str, dict[str, str]] = {}
-    present = set(results.trials["method"])
+    present = set(results.settings["method"])
     for name, facts in sorted(results.methods.items(), key=lambda item: (item[0] in present, item[0])):
         if facts.ladder:
             found.setdefault(facts.ladder, {})[facts.corner] = name
@@ -59,7 +69,7 @@ def ladders(results: Results) -> dict[str, dict[str, str]]:
 def obstacles(results: Results) -> dict[str, str]:
     """Why a ladder of `ladders` cannot be judged, in words, by its name."""
     found = {}
-    present = set(results.trials["method"])
+    present = set(results.settings["method"])
     for name, ladder in ladders(results).items():
         unknown = [f"{corner} alone" for corner in NEEDED if corner not in ladder]
         missing = [ladder[corner] for corner in NEEDED if corner in ladder and ladder[corner] not in present]
@@ -68,8 +78,7 @@ def obstacles(results: Results) -> dict[str, str]:
             for method, facts in sorted(results.methods.items())
             if facts.ladder == name and method in present and ladder[facts.corner] != method
         ]
-        own = _ranked(results.trials, ladder.values())
-        settings = _settings(own, results.method_fields)
+        settings = _settings(_ranked(results.settings, ladder.values()), results.method_fields)
         if is_resplit(results.trials):
             found[name] = "all data seeds are re-splits of one data set, which are no evidence about new data"
         elif unknown:
@@ -105,8 +114,9 @@ def table(results: Results, by: Sequence[str] | None = None, score: str = HEADLI
     parts = []
     for name, ladder in ladders(results).items():
         if name not in refused:
-            own = _ranked(results.trials, ladder.values())
-            shared = varying(own, _shared(own, results.method_fields))
+            shared = _shared_dials(results, ladder.values())
+            columns = ["method", "role", "seed", score, STRATUM, *results.cells, *shared, *(by or ()), *COUNTED]
+            own = _ranked(results.trials[[*dict.fromkeys(columns)]], ladder.values())
             fields = [*results.cells, *shared, *varying(own, [STRATUM])] if by is None else list(by)
             parts.append(_ladder_rows(name, ladder, own, fields, score))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["ladder", "scope"])
@@ -127,6 +137,12 @@ def _shared(trials: pd.DataFrame, fields: Sequence[str]) -> list[str]:
     """Those of `fields` that take the same values in every method of the ladder that is there: they make cells, not settings."""
     values = [rows for _, rows in trials.groupby("method")]
     return [f for f in fields if len({frozenset(map(value_text, rows[f].unique())) for rows in values}) == 1]
+
+
+def _shared_dials(results: Results, methods: Collection[str]) -> list[str]:
+    """The fields of some methods that vary, and take the same values in each of them."""
+    own = _ranked(results.settings, methods)
+    return varying(own, _shared(own, results.method_fields))
 
 
 def _ladder_rows(
@@ -314,19 +330,20 @@ def _rivals_verdict(results: Results, name: str, ladder: Mapping[str, str]) -> l
     Nothing where its own ladder has the only one, or where one of them has several settings. The rule is that of the synergy effect: the
     smallest of the differences to each.
     """
-    both, trials = ladder["both"], results.trials
+    both = ladder["both"]
     family = results.methods[both].family
-    present = set(trials["method"])
+    present = set(results.settings["method"])
     rivals = [
         method
         for method, facts in sorted(results.methods.items())
         if family and facts.family == family and facts.ladder and facts.corner == "changes" and method in present
     ]
-    own = _ranked(trials, [both, *rivals])
-    shared = varying(own, _shared(own, results.method_fields))
-    if set(rivals) <= {ladder["changes"]} or _settings(own, results.method_fields):
+    asked = [both, *rivals]
+    if set(rivals) <= {ladder["changes"]} or _settings(_ranked(results.settings, asked), results.method_fields):
         return []
-    found = score_array(own, [*results.cells, *shared], label="method")
+    fields = [*results.cells, *_shared_dials(results, asked)]
+    own = _ranked(results.trials[[*dict.fromkeys(["method", "role", "seed", *fields, *COUNTED])]], asked)
+    found = score_array(own, fields, label="method")
     scores = dict(zip(found.labels, found.values, strict=True))
     complete = np.where(np.isnan(sum(scores.values())), np.nan, scores[both])
     differences = statistics.mean_along(np.stack([complete - scores[rival] for rival in rivals]), -1)

@@ -64,11 +64,10 @@ def write(
 def charts(results: Results) -> list[str]:
     """How many data sets have a chart that met its certificate, if methods started from charts: a sentence."""
     trials = results.trials
-    if "chart_met" not in trials:
+    if "chart_met" not in trials or trials["chart_met"].isna().all():
         return []
-    own = trials[trials["chart_met"].notna()].drop_duplicates([*results.cells, "seed", "root_seed"])
-    if own.empty:
-        return []
+    data = [*results.cells, "seed", "root_seed"]
+    own = trials.loc[trials["chart_met"].notna(), [*data, "chart_met"]].drop_duplicates(data)
     n_met = int(own["chart_met"].astype(bool).sum())
     text = f"charts: that of {n_met} of {len(own)} data sets met its certificate"
     rest = "; on the others, reconstruction may limit every method (column chart_met)"

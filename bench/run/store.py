@@ -19,6 +19,7 @@ Reading writes nothing, takes no lock, and never ends at a damage: what can be r
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import fcntl
@@ -71,6 +72,12 @@ MANIFEST = {"name": str, "commands": list, "definitions": dict, "splits": str}
 INDEX = ".finished"  # what of the parts says which trials are finished, so that not all of them are read again
 Stamps = list[tuple[str, list[int]]]  # of parts, by name
 COMPACTED = ".compacted"
+ARROW = {
+    str: "string",
+    int: "int64",
+    float: "float64",
+    bool: "bool_",
+}  # types of lists' values, and what they are in Arrow
 CHUNK = 50_000  # rows that are read before a table is made of them: a dictionary takes ten times the memory
 SETTLED_NS = 2 * 10**9
 PLANNED = ("trial_id", "method", "dataset", "code")
@@ -259,7 +266,7 @@ class Store:
             return self._kept_table()
         table, stamps = self._tabulated()
         if self._is_compacted(stamps) is None:
-            write_atomically(self.folder / "trials.parquet", lambda file: table.to_parquet(file))
+            write_atomically(self.folder / "trials.parquet", functools.partial(_write_parquet, table))
             pieces = (piece.encode("utf-8", "replace") for piece in csv_pieces(table))
             write_atomically(self.folder / "trials.csv", lambda file: file.writelines(pieces))
             is_kept = stamps and all(stamp for _, stamp in stamps) and _is_kept_by_parquet(table)
@@ -302,19 +309,19 @@ class Store:
 
         rows: list[dict[str, Any]] = []
         tables: list[pd.DataFrame] = []
-        shared: dict[bytes, list[Any]] = {}
         are_whole = True
         for path in self._part_files():
             found, is_whole = self._read(path)
             rows += found
             are_whole &= is_whole
             if len(rows) >= CHUNK:
-                tables.append(_with_shared_lists(pd.DataFrame(rows), shared))
+                tables.append(with_arrow_lists(pd.DataFrame(rows)))
                 rows = []
         if not tables:
-            return settled(pd.DataFrame(_last(rows))), are_whole
-        tables += [_with_shared_lists(pd.DataFrame(rows), shared)] * bool(rows)
+            return settled(with_arrow_lists(pd.DataFrame(_last(rows)))), are_whole
+        tables += [with_arrow_lists(pd.DataFrame(rows))] * bool(rows)
         mixed = _mixed(tables)
+        tables = _with_like_lists(tables)
         columns = list(dict.fromkeys(name for table in tables for name in table))
         # Without the empty columns, of which pandas would make another type.
         parts = [table.drop(columns=[n for n in mixed if n in table]).dropna(axis=1, how="all") for table in tables]
@@ -324,7 +331,7 @@ class Store:
         for name in mixed:  # each table has made numbers of its own values, as 3.0 of 3
             values = [row.get(name) for path in self._part_files() for row in self._read(path)[0]]
             together[name] = pd.Series(values, dtype=object)
-        return settled(last_rows(together)), are_whole
+        return settled(with_arrow_lists(last_rows(together))), are_whole
 
     def is_kept_table(self) -> bool:
         """Whether of the run only the table and the manifest were kept."""
@@ -635,7 +642,18 @@ class Store:
     def planned(self) -> pd.DataFrame:
         """trial_id, method, dataset and code of all trials that are planned; of an early run, which recorded none, no row."""
         import pandas as pd
+        from pyarrow import ArrowException
+        from pyarrow import csv as arrow_csv
 
+        # A million rows by Arrow, where there is nothing that must be looked at more closely: quotes, flaws, or what `cell` changed.
+        with contextlib.suppress(ArrowException, OSError):
+            content = read_bytes(self.folder / "planned.csv")
+            if b"'" not in content and b'"' not in content:
+                texts = arrow_csv.ConvertOptions(column_types=dict.fromkeys(PLANNED, "string"))
+                lines = arrow_csv.ParseOptions(ignore_empty_lines=False)
+                found = arrow_csv.read_csv(io.BytesIO(content), parse_options=lines, convert_options=texts).to_pandas()
+                if tuple(found) == PLANNED and not (found == "").any(axis=None):
+                    return found
         return pd.DataFrame(self._planned(), columns=list(PLANNED), dtype=object)
 
     def _planned(self) -> list[tuple[str, ...]]:
@@ -679,20 +697,39 @@ def _mixed(tables: list[pd.DataFrame]) -> list[str]:
     return [name for name, found in kinds.items() if len(found) > 1]
 
 
-def _with_shared_lists(table: pd.DataFrame, shared: dict[bytes, list[Any]]) -> pd.DataFrame:
-    """The same, with equal lists of texts or whole numbers, as a million trials have, in memory once."""
+def _with_like_lists(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The same, with lists of Python's in each column whose lists are Arrow's of another type, or not Arrow's, in another table."""
+    import pandas as pd
+
+    kinds: dict[str, set[Any]] = {}
+    for table in tables:
+        for name in table:
+            if table[name].notna().any():
+                kinds.setdefault(name, set()).add(table[name].dtype)
+    unlike = [name for name, own in kinds.items() if len(own) > 1 and any(isinstance(k, pd.ArrowDtype) for k in own)]
+    return [
+        table.assign(**{name: objects(table[name].tolist()) for name in unlike if name in table}) for table in tables
+    ]
+
+
+def with_arrow_lists(table: pd.DataFrame) -> pd.DataFrame:
+    """The same, whose lists of texts, whole numbers, floats or truth values are Arrow's, in a tenth of the memory of Python's.
+
+    A column whose values are not all such lists, or not all of one type, stays as it is.
+    """
+    import pandas as pd
+    import pyarrow as arrow
+
+    found = {}
     for name in [name for name in table if table[name].dtype == object]:
-        values = table[name].tolist()
-        if any(type(value) is list and value and type(value[0]) is not float for value in values):
-            table[name] = objects(_shared(value, shared) for value in values)
-    return table
-
-
-def _shared(value: Any, shared: dict[bytes, list[Any]]) -> Any:
-    try:
-        return shared.setdefault(orjson.dumps(value), value) if type(value) is list else value
-    except (TypeError, ValueError):
-        return value
+        values = [value if isinstance(value, list) else None for value in table[name].tolist()]
+        own = [value for value in values if value is not None]
+        inner = {*map(type, itertools.chain.from_iterable(own))} - {type(None)}
+        if own and len(own) == int(table[name].notna().sum()) and len(inner) < 2 and inner <= set(ARROW):
+            kind = arrow.list_(getattr(arrow, ARROW[next(iter(inner), str)])())
+            with contextlib.suppress(arrow.ArrowException, OverflowError):  # numbers beyond 64 bits
+                found[name] = pd.Series(arrow.array(values, kind), table.index, dtype=pd.ArrowDtype(kind))
+    return table.assign(**found)
 
 
 def objects(values: Iterable[Any]) -> np.ndarray:
@@ -701,47 +738,28 @@ def objects(values: Iterable[Any]) -> np.ndarray:
 
 
 def _of_parquet(content: bytes) -> pd.DataFrame:
-    """The table of a Parquet file, whose lists are Python's."""
+    """The table of a Parquet file, whose lists are Arrow's."""
     import pandas as pd
     from pyarrow import parquet, types
 
-    schema = parquet.read_schema(io.BytesIO(content))
-    lists = [field.name for field in schema if types.is_list(field.type)]
-    others = [name for name in schema.names if name not in lists]
-    table = pd.read_parquet(io.BytesIO(content), columns=others)
-    kept = parquet.read_table(io.BytesIO(content), columns=lists)
-    own = pd.DataFrame({name: _lists(kept[name]) for name in lists}, index=table.index, dtype=object)
-    return pd.concat([table, own], axis=1)[schema.names]
+    table = parquet.read_table(io.BytesIO(content))
+    lists = [field.name for field in table.schema if types.is_list(field.type)]
+    own = {name: pd.Series(table[name], dtype=pd.ArrowDtype(table[name].type)) for name in lists}
+    return pd.concat([table.drop_columns(lists).to_pandas(), pd.DataFrame(own)], axis=1)[table.schema.names]
 
 
-def _lists(column: Any) -> np.ndarray:
-    """A column of an Arrow table as Python's lists, equal ones of texts or whole numbers in memory once."""
-    from pyarrow import types
+def _write_parquet(table: pd.DataFrame, file: IO[bytes]) -> None:
+    """A Parquet file without a word about pandas, which cannot read what it says there of lists itself."""
+    import pyarrow as arrow
+    from pyarrow import parquet
 
-    shared: dict[tuple[Any, ...], list[Any]] = {}
-    found: list[Any] = []
-    is_shared = not types.is_floating(column.type.value_type)
-    for chunk in column.chunks:
-        values, ends = chunk.values.to_pylist(), chunk.offsets.to_numpy().tolist()
-        for start, end, missing in zip(ends, ends[1:], chunk.is_null().to_numpy(zero_copy_only=False), strict=False):
-            own = values[start:end]
-            found.append(None if missing else shared.setdefault(tuple(own), own) if is_shared else own)
-    return objects(found)
+    parquet.write_table(arrow.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None), file)
 
 
 def _is_kept_by_parquet(table: pd.DataFrame) -> bool:
-    """Whether a Parquet file holds the very values of a table: its lists are flat, and each column's of one type."""
-    for name in [name for name in table if table[name].dtype == object]:
-        values = [value for value in table[name].tolist() if value is not None and value == value]
-        kinds = set(map(type, values))
-        if kinds <= {str} or kinds <= {bool}:
-            continue
-        if kinds != {list}:
-            return False
-        inner = {*map(type, itertools.chain.from_iterable(values))} - {type(None)}
-        if not (inner <= {str} or inner <= {int} or inner <= {float} or inner <= {bool}):
-            return False
-    return True
+    """Whether a Parquet file holds the very values of a table: those that are Python's are all texts, or all true or false."""
+    kinds = (set(map(type, table[name].dropna().tolist())) for name in table if table[name].dtype == object)
+    return all(found <= {str} or found <= {bool} for found in kinds)
 
 
 # Digits as 0, and what may stand before a number as a colon: to find whole numbers of so many digits that orjson rounds them.
@@ -837,6 +855,7 @@ def _are_latents(arrays: Mapping[str, np.ndarray]) -> bool:
 
 def settled(table: pd.DataFrame, flat: Collection[str] = ()) -> pd.DataFrame:
     """The same with a column of text in place of each that no file can hold, as one of texts and numbers, or of lists among `flat`."""
+    import pandas as pd
     import pyarrow as arrow
 
     def fits(column: pd.Series) -> bool:
@@ -847,11 +866,12 @@ def settled(table: pd.DataFrame, flat: Collection[str] = ()) -> pd.DataFrame:
         return "struct<>" not in str(kind) and not (column.name in flat and arrow.types.is_nested(kind))
 
     mixed = [name for name in table if table[name].dtype == object and not fits(table[name])]
+    mixed += [name for name in flat if name in table and isinstance(table[name].dtype, pd.ArrowDtype)]
     return table.assign(**{name: table[name].map(_text) for name in mixed})
 
 
 def _text(value: Any) -> str | None:
-    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    missing = value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and math.isnan(value))
     return None if missing else value if isinstance(value, str) else json.dumps(_plain(value))
 
 

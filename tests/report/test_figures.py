@@ -499,7 +499,8 @@ def test_synergy_marks_the_cells_whose_interval_excludes_0(tmp_path, monkeypatch
     drawn = captured(monkeypatch)
     figures.synergy_map(own, tmp_path)
     axes = heat_maps(drawn[0])["VAE: both − better single"]
-    marks = {text.xy[0]: text.get_text() for text in axes.texts if text.get_text() in (maps.ABOVE, maps.BELOW)}
+    of_marks = [drawn for drawn in axes.collections if drawn.get_label() in (maps.ABOVE, maps.BELOW)]
+    marks = {x: drawn.get_label() for drawn in of_marks for x, _ in drawn.get_offsets()}
     assert marks == {1: maps.ABOVE, 3: maps.BELOW}  # at the right edges of the cells
 
 

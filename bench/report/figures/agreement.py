@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from bench.report.figures import page
-from bench.report.figures.looks import Look, legend, looks
+from bench.report.figures.looks import Look, legend, looks_of
 from bench.report.results import Results
 from bench.report.texts import number
 from bench.scores import HEADLINE
@@ -22,13 +22,12 @@ MOST_SHAPES = 20_000  # more trials are pixels in every format: as shapes they w
 @page.printed
 def agreement_and_score(results: Results, folder: str | Path) -> list[Path]:
     """agreement.*: each trial's score against the agreement of its ties, with the rank correlation over all."""
-    rows = results.trials[results.ok & (results.trials["role"] == "method")]
-    rows = rows[["label", "seed", *results.cells, "agreement", "n_ties", HEADLINE]].dropna(
-        subset=["agreement", HEADLINE]
-    )
+    columns = ["label", "seed", *results.cells, "agreement", "n_ties", HEADLINE]
+    rows = results.trials.loc[results.ok & (results.trials["role"] == "method"), columns]
+    rows = rows.dropna(subset=["agreement", HEADLINE])
     if len(rows) < LEAST:
         return []
-    shown = {label: look for label, look in looks(results).items() if label in set(rows["label"])}
+    shown = looks_of(results, rows["label"])
     axis = results.scores[HEADLINE].axis
     correlation = spearmanr(rows["agreement"], rows[HEADLINE]).statistic
     caption = (

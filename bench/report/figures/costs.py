@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bench.report.figures import page
-from bench.report.figures.looks import Look, draw_points, fit, legend, looks
+from bench.report.figures.looks import Look, draw_points, fit, legend, looks_of
 from bench.report.results import Results, summary
 from bench.report.texts import seeds_text
 
@@ -26,7 +26,7 @@ def cost_and_score(results: Results, folder: str | Path) -> list[Path]:
     if rows.empty:
         return []
     rows["on_front"] = (rows["role"] == "method") & ~_is_beaten(rows, headline)
-    shown = {label: look for label, look in looks(results).items() if label in set(rows["label"])}
+    shown = looks_of(results, rows["label"])
     axis = results.headline.axis
     caption = (
         f"{axis}, against seconds of training per trial, those of its pack divided by the trials in it. Points: means over "

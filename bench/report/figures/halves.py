@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.report.figures import page
-from bench.report.figures.looks import Look, legend, looks
+from bench.report.figures.looks import Look, legend, looks_of
 from bench.report.results import SUPPORT, Results, summary
 from bench.report.texts import seeds_text
 from bench.scores.training import HALVES, HALVES_CHANCE
@@ -24,11 +24,13 @@ def agreement_of_halves(results: Results, folder: str | Path) -> list[Path]:
     Nothing where no label has both.
     """
     names = [name for pair in PAIRS for name in pair]
+    if any(name not in results.trials or results.trials[name].isna().all() for name in (HALVES.name, SUPPORT)):
+        return []
     rows = summary(results.trials, ["label", "role", *results.cells], [results.scores[name] for name in names])
     rows = rows.dropna(subset=[HALVES.name, SUPPORT]).reset_index(drop=True)
     if rows.empty:
         return []
-    shown = {label: look for label, look in looks(results).items() if label in set(rows["label"])}
+    shown = looks_of(results, rows["label"])
     caption = (
         f"{results.scores[SUPPORT].axis}, against the agreement of halves, of each method in each cell: means over {seeds_text(rows)}. Dashed: "
         "what both are by chance. Above the grey line the support is better than the agreement says; below it a method agrees with "

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report.figures import page
-from bench.report.figures.looks import Look, draw_points, families, fit, legend_below, legend_height, looks
+from bench.report.figures.looks import Look, draw_points, families, fit, legend_below, legend_height, looks_of
 from bench.report.results import Results
 from bench.report.texts import seeds_text
 
@@ -35,7 +35,7 @@ def score_lines(results: Results, folder: str | Path, score: str | None = None) 
     found = rows.groupby("label")[[score, "n_ok"]].max()
     has_none = found[score].isna() & (found["n_ok"] > 0)  # a score of the support, say, of what has no decoder
     rows = rows[~rows["label"].map(has_none)].reset_index(drop=True)
-    shown = {label: look for label, look in looks(results).items() if label in set(rows["label"])}
+    shown = looks_of(results, rows["label"])
     figure = _draw_lines(results, rows, shown, dials, score) if dials else _draw_list(results, rows, shown, score)
     against = f" against {page.lower(fields[0])}" if fields else ""
     each = f", for each value of {page.lower(fields[1])}" if len(fields) > 1 else ""

@@ -106,6 +106,12 @@ def looks(results: Results) -> dict[str, Look]:
     return found
 
 
+def looks_of(results: Results, labels: pd.Series) -> dict[str, Look]:
+    """The looks of those labels that are among `labels`, in the order of all."""
+    there = set(labels.unique())
+    return {label: look for label, look in looks(results).items() if label in there}
+
+
 def _natural(label: str) -> list[Any]:
     """A key by which numbers in labels sort by their value."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", label)
@@ -243,7 +249,7 @@ def families(results: Results, shown: Collection[str]) -> dict[str, list[str]]:
 
     Ceiling and floors are in every panel. Methods of no ladder share panels of their own, no more than `MOST` in each.
     """
-    rows = results.trials.drop_duplicates("label").set_index("label")
+    rows = results.trials[["label", "role", "method"]].drop_duplicates("label").set_index("label")
     methods = [label for label in shown if rows.loc[label, "role"] == "method"]
     others = [label for label in shown if label not in methods]
     if len(methods) <= MOST:

@@ -13,12 +13,13 @@ import seaborn
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch, PathPatch, Rectangle
+from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import ScaledTranslation
 
 from bench.report import synergy
 from bench.report.figures import page
@@ -31,7 +32,7 @@ from bench.scores import HEADLINE
 MIN_CELL = (0.19, 0.15)  # inches: width and height of a cell that has room for its value
 MAX_HEIGHT = 0.2  # inches of a cell
 HATCH = "/////"
-ABOVE, BELOW = "▲", "▼"
+ABOVE, BELOW, MARK = "^", "v", 2.3  # markers, and their size in points
 DASHES: Any = (0, (1.3, 2.4))  # to which their ends add the line's width
 INSET = 1.7  # points by which the dashed line runs inside its cells, beside the solid one
 SYNERGY = {"effect": "both − better single", "interaction": "both − changes − sparsity + neither"}
@@ -90,10 +91,9 @@ def _dials(results: Results) -> list[page.Axis]:
 def _promised(results: Results, rows: pd.DataFrame, fields: Sequence[str]) -> pd.Series:
     """For each of `rows`, the fraction of latents that the assumptions of its method promise; NaN where that is not known."""
 
-    known = own_promises(results.trials, results.methods)
-    shares = results.trials[["label", *fields]].assign(
-        share=[np.nan if p is None else float(np.mean(p)) for p in known]
-    )
+    number, promises = own_promises(results.trials, results.methods)
+    share = np.array([np.nan if own is None else float(np.mean(own)) for own in promises])
+    shares = results.trials[["label", *fields]].assign(share=share[number])
     means = page.with_texts(shares, fields).groupby(["label", *fields])["share"].mean()
     return rows[["label", *fields]].merge(means.reset_index(), "left")["share"]
 
@@ -250,6 +250,7 @@ def _draw_map(
         if failed[row, column] > 0:  # legible over its hatching
             text.set_path_effects([withStroke(linewidth=1.2, foreground=shades[row, column])])
     centred: dict[str, Any] = {"ha": "center", "va": "center"}
+    inks = np.full(values.shape, "0.15", dtype=object)
     for row, column in np.ndindex(values.shape):
         ink = "white" if shades[row, column, :3] @ (0.299, 0.587, 0.114) < 0.5 else "0.15"
         if failed[row, column] > 0:
@@ -257,11 +258,20 @@ def _draw_map(
             axes.add_patch(Rectangle((column, row), 1, 1, **hatched))
         elif n_ok[row, column] == 0:
             axes.text(column + 0.5, row + 0.5, "n/a", fontsize=6, color="0.4", **centred)
-        if signs[row, column]:  # in the corner, where there is a value in the middle
-            at, shift = (1.0, (-2.4, -2.6)) if has_room else (0.5, (0.0, 0.0))
-            mark = ABOVE if signs[row, column] > 0 else BELOW
-            options = {"textcoords": "offset points", "fontsize": 3.2, "color": ink, **centred}
-            axes.annotate(mark, (column + at, row + at), shift, **options)
+        inks[row, column] = ink
+    # In the corner, where there is a value in the middle.
+    at, shift = (1.0, (-2.4 / 72, -2.6 / 72)) if has_room else (0.5, (0.0, 0.0))
+    move = ScaledTranslation(*shift, axes.figure.dpi_scale_trans)
+    for sign, mark in ((1, ABOVE), (-1, BELOW)):
+        rows, columns = np.nonzero(signs == sign)
+        options: dict[str, Any] = {
+            "marker": mark,
+            "s": MARK**2,
+            "c": inks[rows, columns],
+            "linewidths": 0,
+            "label": mark,
+        }
+        axes.scatter(columns + at, rows + at, transform=axes.transData + move, zorder=5, **options)
     _add_outline(axes, outline(table("promised") >= 1), "-", 1.2)
     if is_mcc:
         _add_outline(axes, outline(values >= RECOVERED, (INSET / 72 / cell[0], INSET / 72 / cell[1])), DASHES, 0.6)
@@ -269,10 +279,12 @@ def _draw_map(
 
 def _add_outline(axes: Axes, segments: Sequence[np.ndarray], line: Any, halo: float) -> None:
     """A black line that has a white one, `halo` points wider, below it."""
+    if not segments:
+        return
+    path = Outline.make_compound_path(*map(Outline, segments))  # drawn as one, thousands of segments take no time
     for colour, width, style in (("white", 1.0 + halo, "-"), ("black", 1.0, line)):
-        ends: Any = {"linestyles": [style], "capstyle": "projecting"}
-        lines = LineCollection(segments, colors=colour, linewidths=width, zorder=4, clip_on=False, **ends)
-        axes.add_collection(lines, autolim=False)
+        look: Any = {"edgecolor": colour, "linewidth": width, "linestyle": style, "capstyle": "projecting"}
+        axes.add_artist(PathPatch(path, fill=False, zorder=4, clip_on=False, **look))
 
 
 def outline(inside: np.ndarray, inset: tuple[float, float] = (0, 0)) -> list[np.ndarray]:

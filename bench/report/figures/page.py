@@ -163,7 +163,14 @@ def with_plain_texts(results: Results) -> Results:
 
     trials = results.trials
     fields = ("method", "dataset", *results.dataset_fields, *results.method_fields)
-    texts = {field: by_value(trials[field], plain) for field in fields if trials[field].dtype.kind not in "biuf"}
+    known = {field: coded(trials[field])[1] for field in fields if trials[field].dtype.kind not in "biuf"}
+    texts = {
+        field: by_value(trials[field], plain)
+        for field, values in known.items()
+        if any(plain(value) != value for value in values if isinstance(value, str))
+    }
+    if not texts and all(plain(name) == name for name in (*results.methods, *results.datasets)):
+        return results
     methods, datasets = ({plain(name): facts for name, facts in k.items()} for k in (results.methods, results.datasets))
     return dataclasses.replace(results, trials=trials.assign(**texts), methods=methods, datasets=datasets)
 

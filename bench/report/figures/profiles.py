@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.report.figures import page
-from bench.report.figures.looks import Look, draw_points, families, legend_below, legend_height, looks
+from bench.report.figures.looks import Look, draw_points, families, legend_below, legend_height, looks_of
 from bench.report.results import RESPLITS, Results, is_resplit
 from bench.report.texts import seeds_text
 from bench.scores import HEADLINE, statistics
@@ -28,12 +28,13 @@ def performance_profiles(results: Results, folder: str | Path) -> list[Path]:
     Failed trials are above no threshold; those to which a method does not apply do not count. Nothing where no trial has a score.
     """
     score = results.trials[HEADLINE].where(results.ok)
-    own = results.trials.assign(score=score)[results.trials["status"] != NOT_APPLICABLE]
+    columns = ["label", "role", "seed", *{RESPLITS, "dataset"} & set(results.trials)]
+    own = results.trials[columns].assign(score=score)[results.trials["status"] != NOT_APPLICABLE]
     if own["score"].isna().all():
         return []
     low = math.floor(10 * float(own["score"].min())) / 10
     thresholds = np.linspace(low, max(1.0, float(own["score"].max())), N_THRESHOLDS)
-    shown = {label: look for label, look in looks(results).items() if label in set(own["label"])}
+    shown = looks_of(results, own["label"])
     rows = _shares(own, list(shown), thresholds)
     axis = results.scores[HEADLINE].axis
     figure = _draw(results, rows, shown, f"Threshold on {axis}")

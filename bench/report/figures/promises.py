@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.report import recovery
 from bench.report.figures import page
-from bench.report.figures.looks import Look, draw_points, fit, looks
+from bench.report.figures.looks import Look, draw_points, fit, looks_of
 from bench.report.results import Results
 from bench.report.texts import seeds_text
 
@@ -47,7 +47,7 @@ def recovery_by_promise(results: Results, folder: str | Path) -> list[Path]:
         f"theory promises that what it assumes suffices for all of these latents, and open elsewhere. "
         f"{page.interval(rows, 'Bars')}{page.counts(results)}"
     )
-    shown = {label: look for label, look in looks(results).items() if label in set(rows["label"])}
+    shown = looks_of(results, rows["label"])
     return page.save(_draw(rows, shown, value), rows, caption, folder, "promise_recovery")
 
 

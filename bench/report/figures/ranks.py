@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from bench.report.figures import page
 from bench.report.figures.looks import Look, looks, marker
-from bench.report.results import Results, is_resplit, score_array
+from bench.report.results import COUNTED, Results, is_resplit, score_array
 from bench.report.texts import seeds_text
 from bench.scores import HEADLINE, statistics
 
@@ -39,7 +39,8 @@ def critical_difference(results: Results, folder: str | Path) -> list[Path]:
 def _ranks(results: Results) -> pd.DataFrame:
     """One row per method, the best first: label, rank; critical_difference, n_seeds and p_friedman, which are those of all."""
     scored = results.ok & results.trials[HEADLINE].notna() & (results.trials["role"] == "method")
-    own = score_array(results.trials[scored], results.cells)
+    columns = [*dict.fromkeys(["label", "seed", *results.cells, *COUNTED])]
+    own = score_array(results.trials.loc[scored, columns], results.cells)
     complete = ~np.isnan(own.values).any(axis=0)
     by_seed = statistics.mean_along(np.where(complete, own.values, np.nan), -1)[:, complete.any(axis=1), 0]
     if len(by_seed) < 3 or by_seed.shape[1] < 2 or is_resplit(results.trials):
