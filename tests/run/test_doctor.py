@@ -204,4 +204,4 @@ def test_a_trouble_is_marked_and_the_exit_code_is_1(monkeypatch, tmp_path, capsy
         monkeypatch.delenv(name, raising=False)
     assert cli.main(["doctor"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("! folders            Ray cannot keep its token") and "1 troubles" in lines[-1]
+    assert lines[-2].startswith("! folders            Ray cannot keep its token") and "1 trouble," in lines[-1]
