@@ -46,9 +46,9 @@ def say(*texts: str, **options: object) -> None:
     print(*map(printable, texts), **options)  # type: ignore[call-overload]
 
 
-def count(n: int, thing: str) -> str:
-    """How many of a thing: "1 trial", "2 trials"."""
-    return f"{n} {thing}" + ("" if n == 1 else "s")
+def count(n: float, thing: str) -> str:
+    """How many of a thing: "1 trial", "2 trials"; a fraction of a thing is possible too."""
+    return f"{n:.10g} {thing}" + ("" if n == 1 else "s")
 
 
 def cell(text: str) -> str:

@@ -21,7 +21,7 @@ from bench.registry import ROLES
 from bench.report.results import SPREAD, Results, is_resplit, score_array, summary
 from bench.report.texts import number, place_text, seconds_text, seeds_text, with_interval
 from bench.run.store import write_text
-from bench.scores import Score
+from bench.scores import Score, is_own
 from bench.scores.statistics import LEVEL, holm, interquartile_mean, interval_name, mean_along, mean_interval
 from bench.statuses import OK
 from bench.text import count, csv_text, markdown, one_line
@@ -162,14 +162,17 @@ def render(table: pd.DataFrame, results: Results) -> str:
 def _narrowed(columns: dict[str, Column], headline: str) -> tuple[dict[str, Column], list[str]]:
     """The columns that `WIDTH` letters have room for, long names on several lines, and a sentence that names the others.
 
-    That of failures always goes, since that of ok trials tells as much; then scores, the last first; the headline stays.
+    That of failures always goes, since that of ok trials tells as much; then this project's scores, the last first,
+    and those of plug-ins at the very end; the headline stays.
     """
     methods = columns["method"]
     columns = {name: column for name, column in columns.items() if name != "failed"}
     columns |= {"method": methods._replace(texts=["\n".join(textwrap.wrap(t, LONGEST_NAME)) for t in methods.texts])}
     scores = [name for name in columns if name not in ("rank", "method", headline, "ok", "train", "iqm")]
     gone: list[str] = []
-    for name in [*reversed(scores), "train", "iqm"]:
+    others = [name for name in scores if name != "pessimistic" and not is_own(name)]
+    own = [name for name in scores if name not in others]
+    for name in [*reversed(own), "train", "iqm", *reversed(others)]:
         if sum(map(_width, columns.values())) + GAP * (len(columns) - 1) <= WIDTH:
             break
         if name in columns:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,6 +159,17 @@ def test_the_table_fits_a_terminal_of_80_columns_and_says_what_it_leaves_out(oth
     assert "Not shown, for want of room: MCC" in below and "MCC within, R² block; leaderboard.md has them" in below
     for name, value in others.items():  # a long name goes on in the next line
         assert f"{name}={value}" in body
+
+
+def test_where_there_is_no_room_for_all_a_score_of_a_plug_in_stays():
+    from bench.scores import Score
+
+    mine = Score("mine", "mine", "a test", heading=("a heading of", "my own score"), tables=("terminal",))
+    own = results(simulated_trials().assign(mine=0.25))
+    own = dataclasses.replace(own, scores={**own.scores, "mine": mine})
+    text = leaderboard.render(leaderboard.table(own), own)
+    assert "my own score" in text and ".250" in text and "IQM" in text
+    assert "Not shown, for want of room: MCC within, R² block; leaderboard.md has them" in text
 
 
 def test_where_the_truth_is_unknown_the_reconstruction_error_is_shown():
