@@ -31,14 +31,14 @@ def save(figure: Figure, name: str) -> None:
 
 def overview() -> None:
     """The picture of the README: what changes, how sparse the mixing is, and what the VAE ladder recovers in the reference results."""
-    figure = Figure(figsize=(7.2, 2.3), layout="constrained")
+    figure = Figure(figsize=(6.4, 2.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 0.75, 1.35))
     z = np.linspace(-6, 6, 801)
     sources = draw_sources(np.random.SeedSequence(3), 3, 3, np.ones(1, bool), family="gaussian")
     for u in range(3):
         left.plot(z, density(sources.derivatives(z[:, None])[0][u, :, 0], z), linewidth=1.2, label=f"domain {u + 1}")
     left.set(title="Latents change by domain", xlabel="one latent", ylabel="density", yticks=[])
-    left.legend(frameon=False, fontsize=6, handlelength=1.2)
+    left.legend(frameon=False, fontsize=6.5, handlelength=1, borderpad=0)
     middle.imshow(SparseMixing().draw_support(SEED), cmap="Greys", vmin=0, vmax=1.3)
     middle.set(title="Sparse mixing", xlabel="latents", ylabel="observed variables")
     middle.set_xticks(np.arange(3) + 0.5, [])
@@ -57,7 +57,7 @@ def overview() -> None:
         right.plot(domains, mean, color="0.45", linewidth=0.9, linestyle=line, label=what)
     right.set(title="What is recovered", xlabel="number of domains", ylabel="MCC (Spearman)", ylim=(0.68, 1.02))
     right.set_xticks([2, 3, 5, 9])
-    right.legend(frameon=False, fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
+    right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, "overview")
 
 

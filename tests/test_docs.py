@@ -100,7 +100,7 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 def commands_of(block):
     """The commands of a shell block as words, without comments, settings of the environment and what stands before `python`."""
-    for line in block.text.splitlines():
+    for line in block.text.replace("\\\n", " ").splitlines():
         for command in re.split(r" && ", line):
             words = [word.removeprefix(".venv/bin/") for word in shlex.split(command, comments=True)]
             while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
