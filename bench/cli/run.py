@@ -172,7 +172,7 @@ def run(arguments: argparse.Namespace) -> int:
         note = f", {skipped} of them finished before" if skipped else ""
         where = f"{executors.choose(placement, packs)}, {placement.device}"
         n_trials, n_packs = count(len(request.trials), "trial"), count(len(packs), "pack")
-        console.print(f"run {request.name}: {n_trials}{note}; {n_packs} on {where}")
+        console.print(f"run {request.name}: {n_trials}{note}; {n_packs} on {where}", soft_wrap=True)
         for note in notes(request):
             _say(console, note)
         n_again = sum(trial.trial_id in lacking for trial in request.trials)
