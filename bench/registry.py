@@ -28,8 +28,14 @@ def nearest(name: str, options: Iterable[str]) -> str:
     options = list(options)
     if not options:
         return "there is none"
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there is: {', '.join(options)}"
+    found = closest(name, options)
+    return f"did you mean {found!r}?" if found else f"there is: {', '.join(options)}"
+
+
+def closest(name: str, options: Iterable[str]) -> str | None:
+    """Returns the option that `name` is probably a misspelling of; None if it is like none of them."""
+    found = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
+    return found[0] if found else None
 
 
 class lazy_module:

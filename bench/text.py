@@ -46,6 +46,11 @@ def say(*texts: str, **options: object) -> None:
     print(*map(printable, texts), **options)  # type: ignore[call-overload]
 
 
+def count(n: float, thing: str) -> str:
+    """How many of a thing: "1 trial", "2 trials"; a fraction of a thing is possible too."""
+    return f"{n:.10g} {thing}" + ("" if n == 1 else "s")
+
+
 def cell(text: str) -> str:
     """`text` as a cell of a CSV that no spreadsheet evaluates: one that begins like a formula, and is no number, gets an apostrophe first."""
     return f"'{text}" if FORMULA.match(text) and not _is_number(text) else text

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/data.md into docs/figures: run from the root as `python docs/draw.py`."""
+"""Draws the pictures of README.md and docs/data.md into docs/figures: run from the root as `python docs/draw.py`."""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.report.figures import WIDTH, setting  # noqa: E402
+from bench.report.figures.looks import KNOWN, LINES  # noqa: E402
+from bench.report.results import Results, gather, score_array  # noqa: E402
+from bench.run.store import Store  # noqa: E402
+from bench.scores.statistics import mean_interval  # noqa: E402
 from datasets.coloured_digits import ColouredDigits  # noqa: E402
 from datasets.latents import FAMILIES, draw_sources  # noqa: E402
 from datasets.sparse_mixing import SparseMixing  # noqa: E402
@@ -23,6 +27,54 @@ SEED = np.random.SeedSequence(0, spawn_key=(0, 0))
 def save(figure: Figure, name: str) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     figure.savefig(OUT / f"{name}.png", dpi=200)
+
+
+def overview() -> None:
+    """The picture of the README: what changes, how sparse the mixing is, and what the VAE ladder recovers in the reference results."""
+    figure = Figure(figsize=(6.4, 2.2), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 0.75, 1.35))
+    z = np.linspace(-6, 6, 801)
+    sources = draw_sources(np.random.SeedSequence(3), 3, 3, np.ones(1, bool), family="gaussian")
+    for u in range(3):
+        left.plot(z, density(sources.derivatives(z[:, None])[0][u, :, 0], z), linewidth=1.2, label=f"domain {u + 1}")
+    left.set(title="Latents change by domain", xlabel="one latent", ylabel="density", yticks=[])
+    left.legend(frameon=False, fontsize=6.5, handlelength=1, borderpad=0)
+    middle.imshow(SparseMixing().draw_support(SEED), cmap="Greys", vmin=0, vmax=1.3)
+    middle.set(title="Sparse mixing", xlabel="latents", ylabel="observed variables")
+    middle.set_xticks(np.arange(3) + 0.5, [])
+    middle.set_yticks(np.arange(7) + 0.5, [])
+    middle.tick_params(length=0)
+    middle.grid(color="0.7", linewidth=0.4)
+    results = gather([Store(ROOT / "results" / "reference")])
+    for place, (method, what, corner) in enumerate(LADDER):
+        domains, mean, low, high = without_violation(results, method)
+        colour, marker = KNOWN[method]
+        x = domains + 0.08 * (place - 1.5)  # intervals side by side
+        right.plot(x, mean, color=colour, linestyle=LINES[corner], marker=marker, markersize=4, label=what)
+        right.vlines(x, low, high, color=colour, linewidth=0.9)
+    for method, what, line in (("supervised", "ceiling (supervised)", "-"), ("identity", "floor (identity)", ":")):
+        domains, mean, _, _ = without_violation(results, method)
+        right.plot(domains, mean, color="0.45", linewidth=0.9, linestyle=line, label=what)
+    right.set(title="What is recovered", xlabel="number of domains", ylabel="MCC (Spearman)", ylim=(0.68, 1.02))
+    right.set_xticks([2, 3, 5, 9])
+    right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, "overview")
+
+
+LADDER = (  # methods of one backbone by what they assume, the most first
+    ("synergy-vae", "both assumptions\n(synergy-vae)", "both"),
+    ("flow-vae", "changes\n(flow-vae)", "changes"),
+    ("sparse-vae", "sparse mixing\n(sparse-vae)", "sparsity"),
+    ("vae", "neither\n(vae)", "neither"),
+)
+
+
+def without_violation(results: Results, method: str) -> tuple[np.ndarray, ...]:
+    """The numbers of domains, and the mean score with its 95 % interval at each, of a method where no latent violates sparsity."""
+    trials = results.trials
+    own = score_array(trials[(trials["label"] == method) & (trials["violation"] == 0)], ["domains"])
+    mean, low, high, _ = mean_interval(own.values[0], bounds=results.headline.range)
+    return own.cells["domains"].to_numpy(), mean, low, high
 
 
 def supports() -> None:
@@ -153,6 +205,7 @@ def show(axes: Axes, x: np.ndarray, shape: tuple[int, int, int]) -> None:
 
 if __name__ == "__main__":
     with setting():
+        overview()
         supports()
         changes()
         mixings()

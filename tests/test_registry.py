@@ -15,6 +15,7 @@ from bench.registry import (
     choice,
     field,
     loguniform,
+    nearest,
     uniform,
 )
 from datasets import datasets
@@ -144,3 +145,16 @@ def test_a_search_space_is_its_distribution():
     assert [uniform(2, 4).quantile(p) for p in (0, 0.5)] == [2, 3]
     assert [loguniform(0.01, 100).quantile(p) for p in (0, 0.5)] == pytest.approx([0.01, 1])
     assert [choice("a", "b").quantile(p) for p in (0, 0.49, 0.5, 0.99)] == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("steps", ["sources", "noise"], "there is: sources, noise"),
+        ("domain", ["domains", "noise"], "did you mean 'domains'?"),
+        ("synergy", ["synergy-vae", "vae"], "did you mean 'synergy-vae'?"),
+        ("anything", [], "there is none"),
+    ],
+)
+def test_the_nearest_name_is_one_that_could_have_been_meant(name, options, said):
+    assert nearest(name, options) == said

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.text import cell, csv_text, markdown, of_cell, one_line, printable
+from bench.text import cell, count, csv_text, markdown, of_cell, one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,11 @@ def test_a_text_is_one_cell_of_one_line_of_markdown(text):
     assert "\n" not in shown and "\r" not in shown
     bare = shown.replace("\\\\", "")
     assert not any(letter in bare.replace(f"\\{letter}", "") for letter in "|`*")
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [(0, "0 packs"), (1, "1 pack"), (1.0, "1 pack"), (2, "2 packs"), (0.5, "0.5 packs"), (10**7, "10000000 packs")],
+)
+def test_one_of_a_thing_is_not_plural(n, text):
+    assert count(n, "pack") == text

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bench.cli import options
+from bench.cli import options, places
 from bench.cli.run import RUNS
-from bench.text import say
+from bench.text import count, say
 
 WIDTH = 18
 
@@ -30,8 +30,8 @@ def doctor(arguments: argparse.Namespace) -> int:
     from bench.run import doctor as examination
 
     n_troubles = 0
-    for what, text, is_trouble in examination.examine(RUNS, arguments.ray_address):
+    for what, text, is_trouble in examination.examine(places.results(RUNS), arguments.ray_address):
         n_troubles += is_trouble
         say(f"{'!' if is_trouble else ' '} {what:{WIDTH}} {text}", flush=True)
-    say(f"{n_troubles} troubles, marked by !" if n_troubles else "no trouble was found")
+    say(f"{count(n_troubles, 'trouble')}, marked by !" if n_troubles else "no trouble was found")
     return 1 if n_troubles else 0

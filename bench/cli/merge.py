@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bench.cli import options
+from bench.cli import options, places
 from bench.cli.report import run_folder
 from bench.cli.run import RUNS
 from bench.registry import UsageError
@@ -29,7 +29,8 @@ def add_commands(commands: Any) -> None:
 
 
 def merge(arguments: argparse.Namespace) -> int:
-    out = Path(arguments.out) if "/" in arguments.out else RUNS / options.checked_name(arguments.out, "--out")
+    runs = places.results(RUNS)
+    out = Path(arguments.out) if "/" in arguments.out else runs / options.checked_name(arguments.out, "--out")
     folders = {folder.resolve(): folder for folder in map(run_folder, arguments.names)}
     folders.pop(out.resolve(), None)
     if not folders:
@@ -48,6 +49,6 @@ def merge(arguments: argparse.Namespace) -> int:
         manifest = results.merged(merging.manifests(sources, target))
         for sentence in merging.merge(sources, target, manifest):
             say(sentence)
-    name = arguments.out if out.parent == RUNS else out
+    name = arguments.out if out.parent == runs else out
     say(f"its tables and figures: run_bench.py report {name}")
     return 0

@@ -17,6 +17,8 @@ from bench.run.placement import Placement, place
 from bench.train.kept import KINDS
 from methods import methods
 
+ALL = "all"  # in the place of names of methods
+
 
 class Parser(argparse.ArgumentParser):
     """Says a mistake in one sentence, as the rest of the program does, instead of printing its usage."""
@@ -105,7 +107,9 @@ def kinds_kept(text: str | None) -> frozenset[str]:
 
 
 def method_names(text: str) -> list[str]:
-    """The methods of a comma-separated list, each registered."""
+    """The methods of a comma-separated list, each registered; `all` is every one."""
+    if text.strip() == ALL:
+        return methods.names()
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         methods[name]  # raises UsageError

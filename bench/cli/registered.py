@@ -42,7 +42,8 @@ def show(arguments: argparse.Namespace) -> int:
     kinds = entry.types()
     for name, field in entry.fields.items():
         kind = getattr(kinds[name], "__name__", None) or str(kinds[name])
-        bounds = [f"at least {field.metadata['low']}"] if field.metadata["low"] is not None else []
+        bounds = [f"one of: {', '.join(field.metadata['choices'])}"] if field.metadata["choices"] else []
+        bounds += [f"at least {field.metadata['low']}"] if field.metadata["low"] is not None else []
         bounds += [f"at most {field.metadata['high']}"] if field.metadata["high"] is not None else []
         bounds += [f"search: {field.metadata['tune']}"] if field.metadata["tune"] else []
         note = f" ({', '.join(bounds)})" if bounds else ""

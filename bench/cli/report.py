@@ -7,13 +7,13 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from bench.cli import options
+from bench.cli import options, places
 from bench.cli.run import RUNS
 from bench.plan.identity import digest
 from bench.registry import UsageError, nearest
 from bench.text import say
 
-REPORTS = Path("results/reports")
+REPORTS = "reports"  # in the folder of results
 
 
 def add_commands(commands: Any) -> None:
@@ -50,7 +50,7 @@ def report(arguments: argparse.Namespace) -> int:
     elif len(folders) == 1 and arguments.where is None:
         out = folders[0]
     else:
-        out = REPORTS / options.short_name("+".join(folder.name for folder in folders), arguments.where)
+        out = places.results(REPORTS) / options.short_name("+".join(folder.name for folder in folders), arguments.where)
         if arguments.where is not None:
             out = Path(f"{out}-{digest(arguments.where)[:6]}")  # "<" and ">" are both "-" in it
 
@@ -90,8 +90,9 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def run_folder(name: str) -> Path:
     """The folder of a run, from its name or itself. Raises UsageError where there is none."""
-    for folder in (Path(name), RUNS / name):
+    places_of_runs = places.all_results(RUNS)
+    for folder in (Path(name), *(place / name for place in places_of_runs)):
         if (folder / "manifest.json").exists():
             return folder
-    known = sorted(path.parent.name for path in RUNS.glob("*/manifest.json"))
+    known = sorted({path.parent.name for place in places_of_runs for path in place.glob("*/manifest.json")})
     raise UsageError(f"there is no run {name!r}; {nearest(name, known) if known else 'there are no runs yet'}")

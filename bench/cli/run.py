@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli import options
+from bench.cli import options, places
 from bench.plan.charts import charts_of, pack_charts
 from bench.plan.grid import parse_grid, parse_settings
 from bench.plan.identity import digest
@@ -19,14 +18,14 @@ from bench.plan.shards import Shard, parse_shard
 from bench.plan.trials import Trial, plan
 from bench.run.placement import Placement
 from bench.statuses import CRASHED, OK
-from bench.text import printable, say
+from bench.text import count, printable, say
 from datasets import datasets
 from methods import STARTS, methods
 
 if TYPE_CHECKING:
     from bench.run.store import Store
 
-RUNS = Path("results/runs")
+RUNS = "runs"  # in the folder of results
 GOES_ON = "what is finished is kept, and the same command goes on from there"
 
 
@@ -34,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
     add = parser.add_argument
     options.add_data_options(parser, "any field of the data set or of a method", "by profile")
-    add("--methods", metavar="A,B,C", help=f"methods to run (default: {', '.join(usual_methods())})")
+    add("--methods", metavar="A,B,C", help=f"methods to run, or all (default: {', '.join(usual_methods())})")
     options.add_profile_option(
         parser,
         [
@@ -145,11 +144,11 @@ def run(arguments: argparse.Namespace) -> int:
     placement = request.placement
     from bench.run.store import Store
 
-    store = Store(RUNS / request.name)
+    store = Store(places.results(RUNS) / request.name)
     if arguments.dry_run:
         finished, _ = standing(store, placement)
         say(describe(request, finished, make_packs(request.trials, placement.device, arguments.plugins, finished)))
-        for note in notes(request.trials):
+        for note in notes(request):
             say(note)
         return 0
 
@@ -172,14 +171,15 @@ def run(arguments: argparse.Namespace) -> int:
         skipped = sum(trial.trial_id in finished for trial in request.trials)
         note = f", {skipped} of them finished before" if skipped else ""
         where = f"{executors.choose(placement, packs)}, {placement.device}"
-        console.print(f"run {request.name}: {len(request.trials)} trials{note}; {len(packs)} packs on {where}")
-        for note in notes(request.trials):
+        n_trials, n_packs = count(len(request.trials), "trial"), count(len(packs), "pack")
+        console.print(f"run {request.name}: {n_trials}{note}; {n_packs} on {where}", soft_wrap=True)
+        for note in notes(request):
             _say(console, note)
         n_again = sum(trial.trial_id in lacking for trial in request.trials)
         if n_again:
             _say(
                 console,
-                f"{n_again} finished trials lack what --keep asks for and are trained again, each in the place of its row",
+                f"finished without what --keep asks for: {count(n_again, 'trial')}, trained again in the place of their rows",
             )
         is_ray = executors.choose(placement, packs) == "ray"
         pace = speed.pace(sum(pack.expected_s for pack in packs), options.n_workers(placement) if is_ray else 1)
@@ -189,7 +189,7 @@ def run(arguments: argparse.Namespace) -> int:
         if stop.reason:
             done, _ = standing(store, placement)
             n_left = sum(trial.trial_id not in done for trial in request.trials)
-            _say(console, f"{stop.reason}: {n_left} of {len(request.trials)} trials are left; {GOES_ON}")
+            _say(console, f"{stop.reason}: left are {n_left} of {count(len(request.trials), 'trial')}; {GOES_ON}")
             return 1
         if request.shard and not request.trials:
             console.print(f"shard {request.shard} has none of the data sets of this grid: there is nothing to train")
@@ -197,7 +197,10 @@ def run(arguments: argparse.Namespace) -> int:
         lacking = store.lacking(placement.keep)
         n_lacking = sum(trial.trial_id in lacking for trial in request.trials)
         if n_lacking:
-            _say(console, f"{n_lacking} finished trials still lack what --keep asks for; the same command tries again")
+            _say(
+                console,
+                f"still without what --keep asks for: {count(n_lacking, 'finished trial')}; the same command tries again",
+            )
         found = results.gather([store])
         if request.shard:
             _say(console, f"shard {request.shard} is in {store.folder}; join it with the others by `merge`")
@@ -207,7 +210,10 @@ def run(arguments: argparse.Namespace) -> int:
     n_crashed, n_absent = int((own.status == CRASHED).sum()), len(request.trials) - len(own)
     if n_crashed or n_absent:
         first = f" ({own[own.status == CRASHED].error.iloc[0]})" if n_crashed else ""
-        _say(console, f"{n_crashed + n_absent} of {len(request.trials)} trials have no result{first}; {GOES_ON}")
+        _say(
+            console,
+            f"without a result: {n_crashed + n_absent} of {count(len(request.trials), 'trial')}{first}; {GOES_ON}",
+        )
     return 0 if (own.status == OK).any() and not n_crashed and not n_absent and not n_lacking else 1
 
 
@@ -217,10 +223,20 @@ def standing(store: Store, placement: Placement) -> tuple[set[str], set[str]]:
     return finished - lacking, lacking
 
 
-def notes(trials: Sequence[Trial]) -> list[str]:
-    """What the data sets of `trials` say of themselves, a sentence each: what was made of a user's file."""
-    makers = {digest(trial.dataset_fields): trial for trial in trials if hasattr(datasets[trial.dataset].cls, "notes")}
-    return list(dict.fromkeys(note for trial in makers.values() for note in trial.make_dataset().notes))
+def notes(request: Request) -> list[str]:
+    """What nobody asked for by name, a sentence each: cells that the data set adds to the grid, and what was made of a user's file."""
+    added = request.config["added"]
+    names = " or ".join(dict.fromkeys(field for setting in added for field in setting))
+    strata = ", then with ".join(_setting_text(setting) for setting in added)
+    said = [f"every cell is run with {strata}, since no --grid or --set names {names}"] * (len(added) > 1)
+    own = [trial for trial in request.trials if hasattr(datasets[trial.dataset].cls, "notes")]
+    makers = {digest(trial.dataset_fields): trial for trial in own}
+    return list(dict.fromkeys([*said, *(note for trial in makers.values() for note in trial.make_dataset().notes)]))
+
+
+def _setting_text(setting: Mapping[str, float]) -> str:
+    """Values of several fields as "violation=0.5 and twins=0.5"."""
+    return " and ".join(f"{field}={value:g}" for field, value in setting.items())
 
 
 def _say(console: Any, text: str) -> None:
@@ -250,10 +266,10 @@ def describe(request: Request, finished: Collection[str], packs: Sequence[Pack])
     headers = ["method", "trials", "packs", "core time"]
     return "\n".join(
         [
-            f"run {request.name}: {len(request.trials)} trials, {n_finished} finished before, {len(packs)} packs on "
+            f"run {request.name}: {count(len(request.trials), 'trial')}, {n_finished} finished before, {count(len(packs), 'pack')} on "
             f"{request.placement.device}",
             tabulate(table, headers=headers, colalign=("left", "right", "right", "right")),
-            f"estimated time: about {time} on {workers} cores",
+            f"estimated time: about {time} on {count(workers, 'core')}",
             "nothing was started",
         ]
     )

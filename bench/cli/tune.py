@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from bench.cli import options
+from bench.cli import options, places
 from bench.plan.grid import parse_grid, parse_settings
 from bench.plan.profiles import PROFILES
 from bench.plan.trials import check_size, plan_cells
@@ -15,7 +14,7 @@ from bench.text import say
 from datasets import datasets
 from methods import methods
 
-TUNING = Path("results/tuning")
+TUNING = "tuning"  # in the folder of results
 TUNING_SEEDS = 3
 
 
@@ -28,7 +27,12 @@ def add_commands(commands: Any) -> None:
     command.set_defaults(run=run)
     options.add_data_options(command, "any field of the data set", str(TUNING_SEEDS))
     add = command.add_argument
-    add("--methods", default="all", metavar="A,B,C", help="methods to tune (default: all that declare a search space)")
+    add(
+        "--methods",
+        default=options.ALL,
+        metavar="A,B,C",
+        help="methods to tune (default: all that declare a search space)",
+    )
     add(
         "--budget",
         type=options.positive,
@@ -53,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from bench.tune import execution, rules, search, summary
 
     dataset = datasets[arguments.dataset]
-    names = search.tunable() if arguments.methods == "all" else options.method_names(arguments.methods)
+    names = search.tunable() if arguments.methods == options.ALL else options.method_names(arguments.methods)
     axes = parse_grid(arguments.grid, dataset, [])
     settings = parse_settings(arguments.settings, dataset, [methods[name] for name in names])
     options.check_apart(axes, settings)
@@ -72,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     placement = options.placement_of(arguments)
     from bench.run.store import SEARCH, Store
 
-    store = Store(TUNING / options.folder_name(arguments), needed=SEARCH)
+    store = Store(places.results(TUNING) / options.folder_name(arguments), needed=SEARCH)
     workers = options.n_workers(placement)
     if arguments.dry_run:
         say(execution.describe(execution.ledgers(searches, arguments.budget, store), workers))

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from bench.registry import Entry, UsageError, nearest
+from bench.registry import Entry, UsageError, closest, nearest
+from datasets import datasets as all_datasets
+from methods import methods as all_methods
 
 MAX_VALUES = 10_000
+NAMED = 3  # owners of a field, in an error
 
 
 def parse_values(text: str) -> list[str]:
@@ -91,5 +94,9 @@ def _owners(key: str, dataset: Entry, methods: Sequence[Entry]) -> list[tuple[En
     owners = [(entry, key) for entry in entries.values() if key in entry.fields]
     if not owners:
         known = sorted({field for entry in entries.values() for field in entry.fields})
-        raise UsageError(f"no data set or method of this run has a field {key!r}; {nearest(key, known)}")
+        elsewhere = [entry.name for entry in (*all_datasets, *all_methods) if key in entry.fields]
+        more = f" and {len(elsewhere) - NAMED} more" if len(elsewhere) > NAMED else ""
+        whose = f", which is one of {', '.join(elsewhere[:NAMED])}{more}" if elsewhere else ""
+        hint = "" if elsewhere and not closest(key, known) else f"; {nearest(key, known)}"
+        raise UsageError(f"no data set or method of this run has a field {key!r}{whose}{hint}")
     return owners

@@ -18,7 +18,7 @@ from bench.report.synergy import ALL, CELL
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import settled, write_text
 from bench.scores import HEADLINE, statistics
-from bench.text import csv_text, markdown
+from bench.text import count, csv_text, markdown
 
 SIDES = ("a", "b")
 
@@ -125,12 +125,12 @@ def only(found: pd.DataFrame, side: str) -> list[str]:
     for column in ("label", "cell"):
         missing = own[~own[column].isin(set(rest[column]))]
         lines += [
-            f"{name or 'the one cell'} ({count} trials)"
-            for name, count in missing[column].value_counts(sort=False).items()
+            f"{name or 'the one cell'} ({count(n_trials, 'trial')})"
+            for name, n_trials in missing[column].value_counts(sort=False).items()
         ]
         own = own.drop(missing.index)
     return lines + (
-        [f"{len(own)} other trials, of cells or data seeds that the other run lacks for their method"]
+        [f"{count(len(own), 'other trial')}, of cells or data seeds that the other run lacks for their method"]
         if len(own)
         else []
     )

@@ -18,6 +18,7 @@ from bench.report.results import Results, is_resplit, summary
 from bench.report.texts import number, place_text, seconds_text, value_text, with_interval
 from bench.run.store import write_text
 from bench.scores import Score
+from bench.text import count
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MOST_LISTED = 50_000  # trials; a page of so many has 20 MB, and a browser takes seconds to open it
@@ -79,10 +80,11 @@ def write(
 def _extent(results: Results) -> str:
     trials, varying = results.trials, results.cells
     n_cells = len(trials[varying].drop_duplicates()) if varying else 1
-    seeds = "re-splits of one data set" if is_resplit(trials) else "data seeds"
+    seeds = count(trials["seed"].nunique(), "re-split" if is_resplit(trials) else "data seed")
+    of_one = " of one data set" if is_resplit(trials) else ""
     return (
-        f"{len(trials)} trials ({int(results.failed.sum())} failed): {trials['label'].nunique()} methods, floors and ceilings on "
-        f"{n_cells} cells, {trials['seed'].nunique()} {seeds}; last run {results.manifest['commands'][-1]['started_at'][:10]}."
+        f"{count(len(trials), 'trial')} ({int(results.failed.sum())} failed): {trials['label'].nunique()} methods, floors and ceilings on "
+        f"{count(n_cells, 'cell')}, {seeds}{of_one}; last run {results.manifest['commands'][-1]['started_at'][:10]}."
     )
 
 

@@ -8,23 +8,26 @@ the same cells and seeds. `bench.scores` says which scores there are, `bench.sco
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tabulate import SEPARATING_LINE, tabulate
+from tabulate import MIN_PADDING, SEPARATING_LINE, tabulate
 
 from bench.registry import ROLES
 from bench.report.results import COUNTED, SPREAD, Results, ScoreArray, is_resplit, score_arrays, summary
 from bench.report.texts import number, place_text, seconds_text, seeds_text, with_interval
 from bench.run.store import write_text
-from bench.scores import Score
+from bench.scores import Score, is_own
 from bench.scores.statistics import LEVEL, holm, interquartile_mean, interval_name, mean_along, mean_interval
 from bench.statuses import OK
-from bench.text import csv_text, markdown, one_line
+from bench.text import count, csv_text, markdown, one_line
 
+WIDTH, GAP = 80, 2  # letters of a line of a terminal, and between two columns
+LONGEST_NAME = 28  # on one line
 MARK = "†"
 MARK_MEANING = "mean over fewer trials than another row's (see ok): not the same cells and seeds"
 
@@ -157,14 +160,41 @@ def _reason(failed: pd.DataFrame) -> str:
 
 def render(table: pd.DataFrame, results: Results) -> str:
     """The table for a terminal: means with their interval, and below it what must be known to read it."""
-    columns = _columns(table, results, "terminal")
+    columns, left_out = _narrowed(_columns(table, results, "terminal"), results.headline.name)
     body: list[list[str] | str] = []
     for _, group in itertools.groupby(zip(table["role"], _rows(columns), strict=True), key=lambda pair: pair[0]):
         body += [SEPARATING_LINE] * bool(body) + [row for _, row in group]
     headers = ["\n".join(column.heading) for column in columns.values()]
     align = ["right" if name == "rank" else "left" for name in columns]
     text = tabulate(body, headers, tablefmt="simple", disable_numparse=True, colalign=align)
-    return "\n".join([text, "", *notes(table, results)])
+    return "\n".join([text, "", *notes(table, results), *left_out])
+
+
+def _narrowed(columns: dict[str, Column], headline: str) -> tuple[dict[str, Column], list[str]]:
+    """The columns that `WIDTH` letters have room for, long names on several lines, and a sentence that names the others.
+
+    That of failures always goes, since that of ok trials tells as much; then this project's scores, the last first,
+    and those of plug-ins at the very end; the headline stays.
+    """
+    methods = columns["method"]
+    columns = {name: column for name, column in columns.items() if name != "failed"}
+    columns |= {"method": methods._replace(texts=["\n".join(textwrap.wrap(t, LONGEST_NAME)) for t in methods.texts])}
+    scores = [name for name in columns if name not in ("rank", "method", headline, "ok", "train", "iqm")]
+    gone: list[str] = []
+    others = [name for name in scores if name != "pessimistic" and not is_own(name)]
+    own = [name for name in scores if name not in others]
+    for name in [*reversed(own), "train", "iqm", *reversed(others)]:
+        if sum(map(_width, columns.values())) + GAP * (len(columns) - 1) <= WIDTH:
+            break
+        if name in columns:
+            gone.insert(0, " ".join(columns.pop(name).heading).strip())
+    return columns, [f"Not shown, for want of room: {', '.join(gone)}; leaderboard.md has them."] * bool(gone)
+
+
+def _width(column: Column) -> int:
+    """How many letters a column takes in a terminal, where tabulate leaves room beside a heading."""
+    lines = [line for text in column.texts for line in text.split("\n")]
+    return max([len(heading) + MIN_PADDING for heading in column.heading] + list(map(len, lines)))
 
 
 def notes(table: pd.DataFrame, results: Results) -> list[str]:
@@ -189,9 +219,11 @@ def notes(table: pd.DataFrame, results: Results) -> list[str]:
     for row in table.to_dict("records"):
         label, n_trials = row["label"], row["n_trials"]
         if row["n_failed"]:
-            lines.append(f"{label}: {row['n_failed']} of {n_trials} trials failed, most often: {row['reason']}.")
+            lines.append(
+                f"{label}: {row['n_failed']} of {count(n_trials, 'trial')} failed, most often: {row['reason']}."
+            )
         if row["n_not_applicable"]:
-            lines.append(f"{label}: not applicable to {row['n_not_applicable']} of {n_trials} trials.")
+            lines.append(f"{label}: not applicable to {row['n_not_applicable']} of {count(n_trials, 'trial')}.")
     return [*lines, *filter(None, [results.missing_text])]
 
 

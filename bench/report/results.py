@@ -403,7 +403,9 @@ def gather(stores: Sequence[Store], where: str | None = None) -> Results:
     is_of = _is_of(everything, codes)
     trials = latest(everything if is_of.all() else everything[is_of], fields)
     if trials.empty:
-        raise UsageError(f"all {len(everything)} trials are of earlier code or data; run the same command again")
+        raise UsageError(
+            f"there are only trials of earlier code or data, {len(everything)}; run the same command again"
+        )
     n_superseded = len(everything) - len(trials)
     # Seeds of different root seeds are different data, unless a seed picks one of several data sets: then it does so under every root seed.
     n_sets = trials.get(REPLICATES, pd.Series(np.nan, trials.index))

@@ -12,7 +12,7 @@ from bench.registry import UsageError, nearest
 from bench.report import figures, html, leaderboard, losses, pairs, recovery, synergy
 from bench.report.results import Results, is_nested
 from bench.run.store import check_links, write_text
-from bench.text import csv_text, printable
+from bench.text import count, csv_text, printable
 
 
 def write(
@@ -69,7 +69,7 @@ def charts(results: Results) -> list[str]:
     data = [*results.cells, "seed", "root_seed"]
     own = trials.loc[trials["chart_met"].notna(), [*data, "chart_met"]].drop_duplicates(data)
     n_met = int(own["chart_met"].astype(bool).sum())
-    text = f"charts: that of {n_met} of {len(own)} data sets met its certificate"
+    text = f"charts: that of {n_met} of {count(len(own), 'data set')} met its certificate"
     rest = "; on the others, reconstruction may limit every method (column chart_met)"
     return [text + (rest if n_met < len(own) else "")]
 

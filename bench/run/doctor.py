@@ -18,6 +18,7 @@ from bench.registry import UsageError
 from bench.run import manifest, ray_troubles
 from bench.run.placement import Placement
 from bench.run.store import Store
+from bench.text import count
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_FOR_A_NODE = 60
@@ -174,9 +175,7 @@ def cluster() -> Iterator[Finding]:
     for number, (node, reference) in enumerate(zip(nodes, asked, strict=True), 1):
         name, has = f"node {number}", node["Resources"]
         where = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-        size = (
-            f"{has.get('CPU', 0):g} cores, {has.get('GPU', 0):g} GPUs, {has.get('memory', 0) / GIB:.1f} GiB for tasks"
-        )
+        size = f"{count(has.get('CPU', 0), 'core')}, {count(has.get('GPU', 0), 'GPU')}, {has.get('memory', 0) / GIB:.1f} GiB for tasks"
         yield Finding(name, f"{where}: {size}")
         try:
             yield from differences(name, ray.get(reference, timeout=SECONDS_FOR_A_NODE), here)
@@ -232,5 +231,5 @@ def used(nodes: list[dict[str, Any]]) -> Finding:
     with_cores = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
     cores = int(sum(node["Resources"]["CPU"] for node in with_cores))
     n_gpus = sum(node["Resources"].get("GPU", 0) for node in nodes)
-    text = f"packs would train on {cores} cores of {len(with_cores)} node{'s' if len(with_cores) != 1 else ''}"
-    return Finding("ray", text + (f", or on {n_gpus:g} GPUs with --device cuda" if n_gpus else ""), not cores)
+    text = f"packs would train on {count(cores, 'core')} of {count(len(with_cores), 'node')}"
+    return Finding("ray", text + (f", or on {count(n_gpus, 'GPU')} with --device cuda" if n_gpus else ""), not cores)

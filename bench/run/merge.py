@@ -19,6 +19,7 @@ from bench.registry import UsageError
 from bench.run.store import Store
 from bench.scores import HEADLINE, SCORES, load_all
 from bench.statuses import STATUSES, TIMED_OUT
+from bench.text import count
 from bench.train.rows import SHAPE
 from datasets import datasets
 from methods import methods
@@ -84,8 +85,10 @@ def merge(sources: Sequence[Store], target: Store, manifest: Mapping[str, Any]) 
     )
     n_missing = int((~target.planned().trial_id.isin(list(chosen))).sum())
     return [
-        f"run {target.folder.name}: {len(chosen)} trials, {len(new)} of them added, in {target.folder}",
-        *[f"{n_missing} planned trials have no row yet: the main job's command, without --shard, trains them"]
+        f"run {target.folder.name}: {count(len(chosen), 'trial')}, {len(new)} of them added, in {target.folder}",
+        *[
+            f"planned and without a row yet: {count(n_missing, 'trial')}; the main job's command, without --shard, trains what is missing"
+        ]
         * bool(n_missing),
         *absent_shards(target.manifest()["commands"]),
         *repeated(found, target),
@@ -139,7 +142,7 @@ def repeated(found: Iterable[Found], target: Store) -> list[str]:
     if not several:
         return []
     differ = [own for own in several if len({repr([row.get(name) for name in ("status", *SCORES)]) for row in own}) > 1]
-    text = f"{len(several)} trials were trained in several runs: what the run had stays, else what finished first"
+    text = f"trained in several runs: {count(len(several), 'trial')}, of which what the run had stays, else what finished first"
     if not differ:
         return [f"{text}; their scores are the same"]
     heads = [[row[HEADLINE] for row in own if row.get(HEADLINE) is not None] for own in differ]
@@ -215,7 +218,7 @@ def absent_shards(commands: Sequence[Mapping[str, Any]]) -> list[str]:
     for of in sorted({shard.of for shard in shards}):
         absent = sorted(set(range(1, of + 1)) - {shard.number for shard in shards if shard.of == of})
         names = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")
-        said += [f"of {of} shards {len(absent)} are not here yet: {names}"] * bool(absent)
+        said += [f"not here yet: {count(len(absent), 'shard')} of {of} ({names})"] * bool(absent)
     return said
 
 
@@ -246,11 +249,11 @@ def identities(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     said = []
     if old:
         said.append(
-            f"{len(old)} trials are of other code than this project's; the main job's command trains theirs anew"
+            f"of other code than this project's: {count(len(old), 'trial')}; the main job's command trains them anew"
         )
     if odd:
         said.append(
-            f"the fields of {len(odd)} trials do not give their identity, {odd[0]} is the first: were they edited?"
+            f"the fields of {count(len(odd), 'trial')} do not give the identity that is stored, {odd[0]} is the first: was a row edited?"
         )
     return said
 

@@ -129,6 +129,12 @@ def declared_by(module: str) -> list[str]:
     return [name for name, score in SCORES.items() if score.compute and score.compute.__module__ == module]
 
 
+def is_own(name: str) -> bool:
+    """Whether this project declared the score, and not a plug-in, here or where a run was made."""
+    score = SCORES.get(name)
+    return score is not None and (score.compute is None or score.compute.__module__ in OWN)
+
+
 def load_all() -> None:
     """Imports the modules that declare this project's scores."""
     for module in OWN:

@@ -24,6 +24,7 @@ from bench.run.placement import Placement
 from bench.run.progress import Monitor
 from bench.run.store import Store
 from bench.statuses import CRASHED, CUT, FAILED, FAILURES, OK, STOPPED
+from bench.text import count
 from bench.tune.search import DEFAULTS, MEASURED, REDUCTION, REPLICATES, Search
 from methods import methods
 
@@ -105,10 +106,10 @@ def describe(searches: Sequence[Ledger], workers: int) -> str:
     first = searches[0].search
     return "\n".join(
         [
-            f"configurations train {first.n_models} models: {len(first.cells)} cells, {first.n_seeds} data seeds, "
+            f"configurations train {count(first.n_models, 'model')}: {count(len(first.cells), 'cell')}, {count(first.n_seeds, 'data seed')}, "
             f"{REPLICATES} models on each; compared after {', '.join(map(str, first.rungs))} steps",
             tabulate(table, headers, colalign=("left", *["right"] * 4), disable_numparse=True),
-            f"estimated time: about {duration(sum(times) / workers)} on {workers} cores",
+            f"estimated time: about {duration(sum(times) / workers)} on {count(workers, 'core')}",
         ]
     )
 

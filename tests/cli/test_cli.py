@@ -28,6 +28,7 @@ def parsed(words):
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.cli.places.ROOT", tmp_path)  # whoever tests may have runs in the repository
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,10 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         (["--grid", "domains"], "KEY=VALUES"),
         (["--methods", "ivae,synergy"], "did you mean 'synergy-vae'?"),
         (["--methods", "ivae,ivae"], "twice"),
+        (["--methods", "all,ivae"], "there is no method 'all'"),
+        (["--grid", "steps=2", "--methods", "pca"], "'steps', which is one of beta-vae, domain-flow, domain-gan and"),
+        (["--grid", "penalise=mixing"], "which is one of sparse-flow, synergy-flow; did you mean 'penalty'?"),
+        (["--grid", "size=9"], "which is one of coloured-digits\n"),
         (["--methods", ","], "at least one"),
         (["--dataset", "sparse"], "did you mean 'sparse-mixing'?"),
         (["--set", "ivae.betta=2"], "did you mean 'beta'?"),
@@ -114,6 +119,38 @@ def test_show_gives_fields_defaults_types_and_meanings(capsys):
     assert code == 0
     assert "domains = 9  [int]\n      number of domains (at least 1, at most 500)" in out
     assert "twins = none  [float | None]" in out
+
+
+@pytest.mark.parametrize("entry", [*methods, *datasets], ids=lambda entry: entry.name)
+def test_show_lists_what_a_word_may_be(capsys, entry):
+    _, out, _ = run(capsys, "show", entry.name)
+    for name, field in entry.fields.items():
+        choices = field.metadata["choices"]
+        said = out.split(f"\n  {name} = ")[1].split("\n  ")[1]
+        assert (f"(one of: {', '.join(choices)}" in said) if choices else ("one of: " not in said)
+
+
+def test_all_names_every_method_floors_and_ceiling_included(capsys):
+    code, out, _ = run(capsys, "--methods", "all", "--grid", "violation=0", "--seeds", "1", "--dry-run")
+    assert code == 0 and f": {len(methods.names())} trials," in out
+    request = resolve(parsed(["--methods", "all", "--seeds", "1"]))
+    assert {trial.method for trial in request.trials} == set(methods.names())
+
+
+def test_one_trial_is_not_called_trials(capsys):
+    words = ["--methods", "pca", "--grid", "violation=0", "--dry-run", "--executor", "serial"]
+    _, one, _ = run(capsys, *words, "--seeds", "1")
+    _, two, _ = run(capsys, *words, "--seeds", "2")
+    assert ": 1 trial, 0 finished before, 1 pack on" in one and "on 1 core\n" in one
+    assert ": 2 trials, 0 finished before, 1 pack on" in two
+
+
+def test_a_run_says_which_cells_it_adds_to_the_grid(capsys):
+    added = "every cell is run with violation=0, then with violation=0.5, then with violation=0.5 and twins=0.5, "
+    assert added in run(capsys, "--methods", "pca", "--dry-run")[1]
+    named = run(capsys, "--methods", "pca", "--dry-run", "--grid", "violation=0")[1]
+    assert "every cell" not in named and "5 trials" in named
+    assert "every cell" not in run(capsys, "--methods", "pca", "--dry-run", "--dataset", "dictionary")[1]
 
 
 def test_a_dry_run_says_how_many_trials_and_packs_and_how_long_and_starts_nothing(capsys):

@@ -49,7 +49,7 @@ def test_finished_trials_that_lack_it_are_trained_again_to_the_same_scores_and_t
     assert "0 finished before" in capsys.readouterr().out
     assert main([*SMALL, *METHODS, "--keep", "models,latents"]) == 0
     said = capsys.readouterr().out
-    assert "6 finished trials lack what --keep asks for and are trained again" in said
+    assert "finished without what --keep asks for: 6 trials, trained again" in said
     after = table()
     pd.testing.assert_frame_equal(after.drop(columns=TIMING), before.drop(columns=TIMING), check_like=True)
     assert not Store(RUN).lacking(KINDS) and Store(RUN).lacking([]) == set()
@@ -67,7 +67,9 @@ def test_a_finished_trial_keeps_its_row_where_training_it_again_comes_to_nothing
 
     monkeypatch.setattr("bench.run.executors.Work", Failing)
     assert main([*SMALL, *METHODS, "--keep", "models"]) == 1
-    assert "6 finished trials still lack what --keep asks for; the same command tries again" in capsys.readouterr().out
+    assert (
+        "still without what --keep asks for: 6 finished trials; the same command tries again" in capsys.readouterr().out
+    )
     pd.testing.assert_frame_equal(table(), before)
 
 

@@ -185,7 +185,7 @@ def test_a_changed_file_makes_new_trials_and_an_unchanged_one_none(file, run):
         assert "4 of them finished before; 0 packs" in run(*words)[1]
     file.write_text(METHOD.replace("shape.n_latents", "1 + shape.n_latents"))
     code, out, _ = run(*words)
-    assert code == 0 and "2 of them finished before; 1 packs" in out
+    assert code == 0 and "2 of them finished before; 1 pack on" in out
     assert "2 trials of an earlier version of the code" in out and len(rows()) == 6
 
 

@@ -172,8 +172,8 @@ def test_a_cluster_that_works_is_described(cluster, tmp_path):
     done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     out = done.stdout
     assert done.returncode == 0, out + done.stderr
-    assert "1 cores, 0 GPUs" in out and "node 1             the same versions and code as here" in out
-    assert "a task there and back takes" in out and "packs would train on 1 cores of 1 node\n" in out
+    assert "1 core, 0 GPUs" in out and "node 1             the same versions and code as here" in out
+    assert "a task there and back takes" in out and "packs would train on 1 core of 1 node\n" in out
     assert "no trouble was found" in out and list(tmp_path.iterdir()) == []
 
 
@@ -204,4 +204,4 @@ def test_a_trouble_is_marked_and_the_exit_code_is_1(monkeypatch, tmp_path, capsy
         monkeypatch.delenv(name, raising=False)
     assert cli.main(["doctor"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("! folders            Ray cannot keep its token") and "1 troubles" in lines[-1]
+    assert lines[-2].startswith("! folders            Ray cannot keep its token") and "1 trouble," in lines[-1]

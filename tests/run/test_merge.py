@@ -85,7 +85,7 @@ def test_rows_latents_charts_commands_and_plans_of_all_runs_are_in_the_joined_on
     assert [command["command"][-1] for command in target.manifest()["commands"]] == ["a", "b"]
     assert target.manifest()["name"] == "out"
     assert set(target.planned().trial_id) == {"1", "2", "3", "5"}
-    assert "3 trials, 3 of them added" in said[0] and said[1].startswith("1 planned trials have no row yet")
+    assert "3 trials, 3 of them added" in said[0] and said[1].startswith("planned and without a row yet: 1 trial;")
 
 
 def test_facts_of_methods_data_sets_and_scores_of_all_runs_are_kept_those_of_the_newest_first(tmp_path):
@@ -139,7 +139,7 @@ def test_a_finished_row_of_the_run_that_is_added_to_stays_with_its_latents(tmp_p
     assert scores(target) == {"1": ("ok", 0.3), "2": ("ok", 0.5)}
     arrays = target.pack_latents("p")
     assert (arrays["1.z"] == own).all() and (arrays["2.z"] == a.pack_latents("p")["2.z"]).all()
-    assert any("1 trials were trained in several runs" in each and "by at most 0.6" in each for each in said)
+    assert any("trained in several runs: 1 trial," in each and "by at most 0.6" in each for each in said)
 
 
 @pytest.mark.parametrize("pack", ["p", "q"])
@@ -299,11 +299,11 @@ def test_shards_that_are_not_there_yet_are_named():
     def commands(*shards):
         return [{"config": {"shard": shard}} for shard in shards]
 
-    assert merge.absent_shards(commands("1/3", "3/3")) == ["of 3 shards 1 are not here yet: 2"]
+    assert merge.absent_shards(commands("1/3", "3/3")) == ["not here yet: 1 shard of 3 (2)"]
     assert merge.absent_shards(commands("1/3", "3/3", "2/3", "1/3")) == []
     assert merge.absent_shards(commands("1/3", None)) == merge.absent_shards([{"config": {}}]) == []
     assert merge.absent_shards(commands("5/4", 7, "1/20"))[0].endswith(
-        "19 are not here yet: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ..."
+        "not here yet: 19 shards of 20 (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ...)"
     )
 
 
@@ -324,5 +324,7 @@ def test_rows_of_other_code_and_rows_that_were_edited_are_counted():
     (one, two, three), _ = plan("sparse-mixing", {}, {"sparse-mixing": {"violation": 0.0}}, ["vae"], 3, 0)
     rows = [real_row(one), real_row(two) | {"code": "before"}, real_row(three) | {"domains": 4}]
     other, edited = merge.identities(rows)
-    assert other.startswith("1 trials are of other code") and edited.startswith("the fields of 1 trials")
+    assert other.startswith("of other code than this project's: 1 trial;") and edited.startswith(
+        "the fields of 1 trial do"
+    )
     assert merge.identities([real_row(one) | {"method": "no-such"}, row("short", 1.0)]) == []

@@ -296,7 +296,7 @@ class TestTimeLimit:
         board = leaderboard.table(found)
         assert board.n_failed.tolist() == [1] and "not done after 1 s" in leaderboard.render(board, found)
         assert "2 of them finished before; 0 packs" in go("--time-limit", "1")[1]
-        assert "1 of them finished before; 1 packs" in go("--time-limit", "1.5")[1]
+        assert "1 of them finished before; 1 pack on" in go("--time-limit", "1.5")[1]
 
     @pytest.mark.parametrize("value", ["0", "-1", "soon", "nan"])
     def test_a_limit_must_be_seconds(self, value, run):  # noqa: F811

@@ -33,7 +33,7 @@ from bench.report.results import STRATUM, Results, by_value, coded, summary
 from bench.report.texts import value_text
 from bench.run.store import write_atomically, write_text
 from bench.scores.statistics import interval_name
-from bench.text import csv_text, one_line
+from bench.text import count, csv_text, one_line
 
 WIDTH = 5.5  # inches: the text width of ICLR, NeurIPS and JMLR
 MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
@@ -288,7 +288,7 @@ def counts(results: Results) -> str:
     rest = f", {n_not_applicable} not applicable" if n_not_applicable else ""
     n_missing = sum(results.missing.values())
     missing = f"; {n_missing} more were planned and have no result" if n_missing else ""
-    return f"{len(results.trials)} trials, {n_failed} of them failed{rest}{missing}."
+    return f"{count(len(results.trials), 'trial')}, {n_failed} of them failed{rest}{missing}."
 
 
 # --- files
