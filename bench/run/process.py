@@ -17,11 +17,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +43,7 @@ KEPT = (
     2**30
 )  # bytes: a process that has gained more since it was forked makes way for a new one, whatever has kept them
 SECONDS_TO_EXIT = 2.0
+COMPILED = "torchinductor_*"  # torch's folders in the temporary one
 CLOSED = 97  # exit code of a process that cannot say what it has
 
 
@@ -106,9 +109,7 @@ def _run(task: Task, state: Mapping[str, np.ndarray] | None) -> Iterator[Progres
     lost: dict[int, Lost] = {}
     part = task.part
     if part.plugins or "torch" in sys.modules:
-        # Here once, and not in every process that is forked: the engine's optimiser imports the latter, which takes seconds.
-        importlib.import_module("bench.train.pack")
-        importlib.import_module("torch._dynamo")
+        _import_training()
     while True:
         child = _take_child()
         end: Any = None
@@ -137,6 +138,21 @@ def _run(task: Task, state: Mapping[str, np.ndarray] | None) -> Iterator[Progres
             return
         # One trial is to blame: the others begin again without it, so that what was saved of all together is of no use.
         lost[at.slot], state = Lost(end.error, at.makes_data), None
+
+
+def _import_training() -> None:
+    """Imports what trains, here once and not in every process that is forked: torch._dynamo, which optimisers import, takes seconds.
+
+    Its import makes a folder for compiled code, of which there is none here: a new one that is empty is removed.
+    """
+    importlib.import_module("bench.train.pack")
+    if "torch._dynamo" not in sys.modules:
+        scratch = Path(tempfile.gettempdir())
+        before = set(scratch.glob(COMPILED))
+        importlib.import_module("torch._dynamo")
+        for folder in set(scratch.glob(COMPILED)) - before:
+            with suppress(OSError):  # another process compiles in it
+                folder.rmdir()
 
 
 class _Ended(NamedTuple):
