@@ -23,7 +23,8 @@ from bench.report.where import select
 from bench.run.store import Store, flaw, last_rows, objects, settled
 from bench.scores import HEADLINE, SCORES, Score, factors, metrics, training
 from bench.scores.statistics import Interval, mean_interval, spread
-from bench.statuses import FAILURES, OK
+from bench.statuses import FAILURES, NOT_APPLICABLE, OK
+from bench.train.kept import LOOK
 from datasets import datasets
 from datasets.oracle import PROMISES
 
@@ -571,6 +572,29 @@ def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
     Latents that cannot be read are left out, and noted in the damages of their run.
     """
     return _example(results, results.ok & (results.trials.has_truth.eq(True) | results.trials[SUPPORT].notna()))
+
+
+def curves(results: Results) -> tuple[pd.DataFrame, str]:
+    """The learning curves of all data seeds of one cell, and in words of which: the one most methods finished, then the first.
+
+    Columns: label, trial_id, seed and those of `LOOK`, a row for each look at a model. What failed has a curve too, as far as it went.
+    """
+    trials = results.trials
+    kept = [name for name, store in results.stores.items() if not store.is_kept_table()]
+    there = trials["run"].isin(kept) & ~trials["status"].eq(NOT_APPLICABLE) if kept else pd.Series(False, trials.index)
+    if not there.any():
+        return pd.DataFrame(columns=["label", "trial_id", "seed", *LOOK]), ""
+    own = trials.loc[there, [*dict.fromkeys([*results.cells, "label"])]]
+    cell = own.groupby(results.cells, dropna=False).ngroup() if results.cells else pd.Series(0, own.index)
+    chosen = trials.loc[own.index[cell == own.groupby(cell)["label"].nunique().idxmax()]]
+    parts = [
+        pd.DataFrame(results.stores[row.run].curve(row), columns=list(LOOK)).assign(
+            label=row.label, trial_id=row.trial_id, seed=row.seed
+        )
+        for _, row in chosen.iterrows()
+    ]
+    where = ", ".join(f"{field}={value_text(chosen.iloc[0][field])}" for field in results.cells)
+    return pd.concat(parts, ignore_index=True)[["label", "trial_id", "seed", *LOOK]], where
 
 
 def _example(results: Results, wanted: pd.Series) -> tuple[dict[str, dict[str, np.ndarray]], str]:

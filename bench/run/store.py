@@ -4,7 +4,7 @@ results/runs/<name>/
     manifest.json               what was run, with what, where
     planned.csv                 the trials that the run's commands asked for
     parts/<pack>.jsonl          one row per trial, written when the pack finishes, or its trials do
-    representations/<pack>.npz  per trial, estimated and true latents of the first test points, and the support of the mixing
+    representations/<pack>.npz  per trial, estimated and true latents of the first test points, the support of the mixing, the learning curve
     models/<pack>.npz           per trial, what its model is built of again, if it was asked for
     latents/<trial>.parquet     estimated latents of every point, if they were asked for
     charts/<chart>.npz          the common start of all methods on one data set
@@ -44,8 +44,8 @@ from bench.registry import ROLES, UsageError, nearest
 from bench.scores import HEADLINE
 from bench.statuses import OK, STATUSES, TIMED_OUT
 from bench.text import cell, csv_pieces, of_cell, one_line
+from bench.train.kept import CURVE, LATENTS, LOOK, MODELS, kind_of, table_of
 from bench.train.kept import KINDS as KEPT
-from bench.train.kept import LATENTS, MODELS, kind_of, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -415,22 +415,35 @@ class Store:
         And, where there is a decoder and the truth is known, `support` (n_observed, n_latents) and the `strength` of the decoder's edges
         (n_observed, n_estimated). Where they cannot be read, nothing, which is then noted in `damages`.
         """
+        path = self._representations(row)
+        found = self._own_arrays(path, row, lambda name: name != CURVE)
+        if found is None or _are_latents(found):
+            return found or {}
+        self._note(path, f" does not hold the latents of {row.trial_id}")
+        return {}
+
+    def curve(self, row: pd.Series) -> np.ndarray:
+        """The learning curve of one trial's model, (n_looks, len(LOOK)): no look where there is none, as of a method without steps."""
+        found = (self._own_arrays(self._representations(row), row, lambda name: name == CURVE) or {}).get(CURVE)
+        is_curve = found is not None and found.ndim == 2 and found.shape[1] == len(LOOK) and found.dtype.kind == "f"
+        return found if found is not None and is_curve else np.zeros((0, len(LOOK)))
+
+    def _representations(self, row: pd.Series) -> Path:
+        """Where the arrays of a trial's pack are: whatever the row says, a file of this folder."""
+        return self.representation_folder / f"{Path(str(row.get('pack_id'))).name}.npz"
+
+    def _own_arrays(self, path: Path, row: pd.Series, is_wanted: Callable[[str], bool]) -> dict[str, np.ndarray] | None:
+        """Arrays of one trial in a file, by name; None, which is noted, where that cannot be read."""
         start = f"{row.trial_id}."
-        pack_id = Path(str(row.get("pack_id"))).name  # whatever the row says, a file of this folder
-        path = self.representation_folder / f"{pack_id}.npz"
         try:
-            arrays = read_arrays(path, lambda name: name.startswith(start))
+            arrays = read_arrays(path, lambda name: name.startswith(start) and is_wanted(name.removeprefix(start)))
         except FileNotFoundError:
             self._note(path, " is missing")
-            return {}
+            return None
         except (OSError, NoArrays) as error:
             self._note(path, f" cannot be read ({getattr(error, 'strerror', None) or error})")
-            return {}
-        found = {name.removeprefix(start): array for name, array in arrays.items()}
-        if not _are_latents(found):
-            self._note(path, f" does not hold the latents of {row.trial_id}")
-            return {}
-        return found
+            return None
+        return {name.removeprefix(start): array for name, array in arrays.items()}
 
     def pack_latents(self, pack_id: str) -> dict[str, np.ndarray] | None:
         """All arrays that files of a pack hold, as they were written; none where there are none.

@@ -28,6 +28,7 @@ from torch.nn.functional import one_hot
 
 from bench.plan.packs import CHUNK
 from bench.train.errors import BrokenContract, OutOfTime
+from bench.train.kept import LOOK
 from bench.train.recorded import Recorded
 from datasets import Split
 from methods import Batch, Shape, TorchMethod
@@ -36,6 +37,7 @@ from methods.nets import CountingRng, Rng, jacobian_strength_exact
 CHECK = 16  # chunks between two looks for diverged models
 OBJECTIVE_DRAWS = 4  # noise draws over which the validation objective is averaged
 LEAST_BLOCK = 32
+WATCHED = 128  # validation points on which learning curves are drawn, at most
 BLOCKS = (
     16  # of points, in which it is evaluated apart: how they scatter tells how sure a difference between two models is
 )
@@ -53,6 +55,7 @@ class Job:
     noise_seed: int
     owner: int = 0
     start: Any = None  # what the model adopts, by a hook of its method
+    watched: Split | None = None  # points on which its learning curve is drawn, of all models of a stack or of none
 
 
 class Stack:
@@ -78,6 +81,11 @@ class Stack:
         self._generators = [torch.Generator().manual_seed(job.noise_seed) for job in jobs]
         self._step = 0
         self._optimiser = self._new_optimiser()
+        watched = [self._columns(job.watched)[:WATCHED] for job in jobs if job.watched is not None]
+        size = min(map(len, watched), default=0)
+        self._watched = torch.stack([points[:size] for points in watched]) if len(watched) == len(jobs) else None
+        self._numbers_to_look = self.numbers_needed(size, method.objective) if watched else (0, 0)
+        self._looks = torch.zeros(0, len(jobs), len(LOOK))
 
     @property
     def owners(self) -> list[int]:
@@ -106,10 +114,13 @@ class Stack:
             if time.monotonic() > deadline:
                 raise OutOfTime(f"training stood at step {self._step} of {method.steps}")
             rows, normals, uniforms = self.draw(needed)
-            for offset in range(min(CHUNK, end - self._step)):
+            total, n_steps = torch.zeros((), device=self.device), min(CHUNK, end - self._step)
+            for offset in range(n_steps):
                 self._set_rates()
                 losses = self._advance(rows[:, offset], normals[:, offset], uniforms[:, offset], self._progress())
+                total = total + losses
                 self._step += 1
+            self._look(total / n_steps)
             if self._step % (CHUNK * CHECK) == 0 and not losses.isfinite().all():
                 self.keep(losses.isfinite().nonzero().flatten().tolist())
             if after_chunk and self._step < end:
@@ -117,6 +128,23 @@ class Stack:
         if self.alive:
             values = [value.detach().reshape(len(value), -1) for value in self._state.values()]
             self.keep(torch.stack([value.isfinite().all(1) for value in values]).all(0).nonzero().flatten().tolist())
+
+    def curve(self, job: int) -> np.ndarray:
+        """The learning curve of a job, (n_looks, len(LOOK)), as long as its model was in the stack."""
+        own = self._looks[:, job]
+        return own[own[:, 0] > 0].numpy()
+
+    @torch.no_grad()
+    def _look(self, losses: Tensor) -> None:
+        """Adds a point to the learning curves: of `losses` (n_models,), the means since the last one."""
+        if self._watched is None:
+            return
+        blocks = self._watched[self.alive][:, None]
+        objectives = self._objectives(blocks, self.method, 1, self._numbers_to_look)[:, 0]
+        look = torch.zeros(1, *self._looks.shape[1:])
+        steps = torch.full(losses.shape, float(self._step), device=self.device)
+        look[0, self.alive] = torch.stack([steps, losses, objectives], dim=1).float().cpu()
+        self._looks = torch.cat([self._looks, look])
 
     def _minimise(self, columns: Tensor, normals: Tensor, uniforms: Tensor, progress: Tensor) -> Tensor:
         """One step of the optimiser, on one batch of each model; gives the losses (n_models,)."""
@@ -185,6 +213,7 @@ class Stack:
             found |= {f"optimiser/{place}/{key}": value for key, value in moments.items()}
         found |= {f"generators/{place}": generator.get_state() for place, generator in enumerate(self._generators)}
         found |= {"alive": torch.tensor(self.alive, dtype=torch.int64), "step": torch.tensor(self._step)}
+        found |= {"looks": self._looks}
         return {name: value.detach().clone() for name, value in found.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -193,6 +222,7 @@ class Stack:
             if state[f"models/{name}"].shape[1:] != value.shape[1:]:
                 raise ValueError(f"{name} has another shape in the state of another stack")
         self.alive, self._step = state["alive"].tolist(), int(state["step"])
+        self._looks = state["looks"].cpu()
         self._generators = [torch.Generator() for _ in self.alive]
         for place, generator in enumerate(self._generators):
             generator.set_state(state[f"generators/{place}"].cpu())
@@ -221,6 +251,14 @@ class Stack:
         size = n_points // n_blocks
         blocks = data[:, : n_blocks * size].reshape(n_models, n_blocks, size, n_columns)
         needed = self.numbers_needed(size, judge.objective)
+        return self._objectives(blocks, judge, OBJECTIVE_DRAWS, needed).cpu().numpy()
+
+    def _objectives(self, blocks: Tensor, judge: TorchMethod, n_draws: int, needed: tuple[int, int]) -> Tensor:
+        """The objective of `judge` of each model on its own blocks, (n_models, n_blocks), the mean over draws of noise.
+
+        `blocks` (n_models, n_blocks, size, n_columns) are columns of points; `needed` are the numbers that one of them takes.
+        """
+        n_blocks = blocks.shape[1]
         loss = self._map(
             over_blocks(
                 lambda model, batch, normal, uniform: judge.objective(model, Batch(*batch), Rng(normal, uniform))
@@ -228,7 +266,7 @@ class Stack:
             (0, 0, None, None),
         )
         generator = torch.Generator().manual_seed(0)
-        with _left_alone(data, "objective"):
+        with _left_alone(blocks, "objective"):
             draws = [
                 loss(
                     self._state,
@@ -236,9 +274,9 @@ class Stack:
                     torch.randn(n_blocks, needed[0], generator=generator).to(self.device),
                     torch.rand(n_blocks, needed[1], generator=generator).to(self.device),
                 )
-                for _ in range(OBJECTIVE_DRAWS)
+                for _ in range(n_draws)
             ]
-        return torch.stack(draws).mean(0).cpu().numpy()
+        return torch.stack(draws).mean(0)
 
     @torch.no_grad()
     def encode(self, points: Sequence[Split]) -> np.ndarray:

@@ -20,6 +20,7 @@ from bench.train.chart import Atlas
 from bench.train.data import judge, standardised
 from bench.train.engine import Job, Stack
 from bench.train.errors import OutOfTime
+from bench.train.kept import CURVE
 from bench.train.outcomes import Outcome, failure, scored, sparse_support
 from bench.train.reporter import Reporter
 from datasets import Instance
@@ -39,7 +40,7 @@ def jobs_of(trial: Trial, instance: Instance, n_models: int, owner: int, atlas: 
     for k in range(n_models):
         seed = trial.init_seed(k)
         start = None if atlas is None else atlas.start(*atlas.choose(assumes, k, seed), instance.train.x)
-        jobs.append(Job(instance.train, seed, trial.noise_seed(k), owner, start))
+        jobs.append(Job(instance.train, seed, trial.noise_seed(k), owner, start, instance.validation))
     return jobs
 
 
@@ -104,6 +105,7 @@ def run(
     except OutOfTime as error:
         for index in set(stack.owners):
             outcomes[index] = failure(OutOfTime(f"{error} after {of_pack}"))
+        _add_curves(stack, jobs, outcomes)
         return outcomes, time.perf_counter() - start, 0.0
     train_s = time.perf_counter() - start
 
@@ -114,7 +116,17 @@ def run(
         outcomes[index] = outcome
     for index, own in atlases.items():
         outcomes[index].facts |= {} if own is None else own.facts
+    _add_curves(stack, jobs, outcomes)
     return outcomes, train_s, time.perf_counter() - start
+
+
+def _add_curves(stack: Stack, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    """Gives each outcome the learning curve of the model that the stack holds of its trial, or else of the one that lasted longest."""
+    left = set(stack.alive)
+    for owner in {job.owner for job in jobs}:
+        own = [place for place, job in enumerate(jobs) if job.owner == owner]
+        curves = [stack.curve(place) for place in own if place in left] or [stack.curve(place) for place in own]
+        outcomes[owner].latents[CURVE] = max(curves, key=len)
 
 
 def _arrays(stack: Stack) -> dict[str, np.ndarray]:

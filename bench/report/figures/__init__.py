@@ -22,13 +22,14 @@ from bench.report.figures.pictures import swap_grids, traversals
 from bench.report.figures.profiles import performance_profiles
 from bench.report.figures.promises import recovery_by_promise
 from bench.report.figures.ranks import critical_difference
-from bench.report.results import Results, example, pictured
+from bench.report.figures.training import training
+from bench.report.results import Results, curves, example, pictured
 from bench.run.store import write_bytes
 from bench.scores import HEADLINE
 
 __all__ = [
     "WIDTH", "Drawn", "Page", "agreement_and_score", "agreement_of_halves", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
-    "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "score_lines", "setting", "swap_grids", "synergy_map", "traversals",
+    "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "score_lines", "setting", "swap_grids", "synergy_map", "training", "traversals",
 ]  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
         paths = [path for draw in draws * has_scores for path in draw(results, own, style=style)]
         for draw in (recovered_latents, recovered_support):
             paths += draw(results, kept, where, own, style=style)
+        paths += training(results, *curves(results), own, style=style)
         for draw in (swap_grids, traversals):
             paths += draw(results, images, of_images, own, style=style)
         contents = {path.name: path.read_bytes() for path in paths}
