@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,13 @@ from bench.train import errors
 from bench.train.pictures import pictures
 from datasets import Instance
 
+MOST_OF_TRACEBACK = 20_000  # characters, from its end
+OWN = Path(__file__).parents[2]  # where this project's code is
+UNDER_VMAP = {  # what torch says of hooks that cannot be run for many models at once, and what the contract says
+    "calling .item()": "hooks are written for one model and run for many at once, so that .item() has no single value to give",
+    "control flow": "hooks are written for one model and run for many at once, so that no branch can depend on a tensor's value; "
+    "torch.where chooses between two tensors",
+}
 KEPT_POINTS = 500  # test points whose latents are kept beside the rows
 STATUS: dict[type[BaseException], str] = {
     errors.NotApplicable: statuses.NOT_APPLICABLE,
@@ -102,12 +110,24 @@ def failure(error: BaseException) -> Outcome:
         raise error
     if type(error) in STATUS:
         return Outcome(STATUS[type(error)], str(error))
+    facts = {"traceback": "".join(traceback.format_exception(error))[-MOST_OF_TRACEBACK:]}
     if isinstance(error, errors.BrokenContract):
-        return Outcome(statuses.FAILED, f"BrokenContract: {error}")
+        return Outcome(statuses.FAILED, f"BrokenContract: {error}", facts=facts)
     passing = isinstance(error, errors.SourceChanged) or is_out_of_memory(error)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(where.filename).name}, line {where.lineno}, {where.name}"
-    return Outcome(statuses.CRASHED if passing else statuses.FAILED, f"{type(error).__name__}: {error} ({place})")
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, RuntimeError) and str(error).startswith("vmap:"):
+        what = next((f"BrokenContract: {text}" for words, text in UNDER_VMAP.items() if words in str(error)), what)
+    status = statuses.CRASHED if passing else statuses.FAILED
+    return Outcome(status, f"{what} ({place(traceback.extract_tb(error.__traceback__))})", facts=facts)
+
+
+def place(frames: Sequence[traceback.FrameSummary]) -> str:
+    """Where an error arose, in words: the last line of a method's own code, a user's first of all, and else the last one."""
+    libraries = (sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], f"{OWN / 'bench'}/")
+    own = [frame for frame in frames if not frame.filename.startswith((*libraries, "<"))]
+    users = [frame for frame in own if not frame.filename.startswith((f"{OWN / 'methods'}/", f"{OWN / 'datasets'}/"))]
+    frame = (users or own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}, {frame.name}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

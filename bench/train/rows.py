@@ -16,8 +16,9 @@ from datasets import oracle
 from methods import methods
 
 SHARED = ("pack_id", "pack_size", "train_s", "score_s", "device", "time_limit")  # columns that all rows of a pack share
-# What training says of a trial beside its scores: of the chart that it started from, and its validation objective by blocks of points.
-FACTS = ("chart_nmse", "wide_nmse", "chart_starts", "chart_met", "chart_s", "objective_blocks")
+# What training says of a trial beside its scores: of the chart that it started from, its validation objective by blocks of points, and
+# where its code failed.
+FACTS = ("chart_nmse", "wide_nmse", "chart_starts", "chart_met", "chart_s", "objective_blocks", "traceback")
 # Columns that tables of results add to those of the rows: no field and no score may be called so.
 ADDED = frozenset(
     [

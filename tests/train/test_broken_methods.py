@@ -124,6 +124,10 @@ def wrong_methods(alone):  # noqa: F811
             if self.how == "slow":
                 time.sleep(0.02)
             loss = (model.linear(batch.x) ** 2).sum(-1)
+            if self.how == "loss takes an item":
+                return loss.mean() * loss[0].item()
+            if self.how == "loss branches":
+                return loss.mean() if loss[0] > 0 else loss.sum()
             return loss if self.how == "loss per sample" else loss.mean()
 
         def objective(self, model, batch, rng):
@@ -198,11 +202,14 @@ def test_the_same_methods_are_ok_without_their_mistake(name):
         ("loss writes u", "loss writes to the data"),
         ("encode writes u", "encode writes to the data"),
         ("decode writes z", "decode writes to the data"),
+        ("loss takes an item", ".item() has no single value to give (test_broken_methods.py, line"),
+        ("loss branches", "no branch can depend on a tensor's value; torch.where"),
     ],
 )
 def test_a_torch_method_that_breaks_the_contract_has_failed_and_says_how(how, message):
     for row in rows("wrong-torch", how, steps=5):
         assert row["status"] == "failed" and row["error"].startswith("BrokenContract") and message in row["error"]
+        assert row["traceback"].startswith("Traceback (most recent call last)")
 
 
 @pytest.mark.parametrize("restarts", [1, 8])
