@@ -11,7 +11,7 @@ from bench.cli import options, places
 from bench.cli.run import RUNS
 from bench.plan.identity import digest
 from bench.registry import UsageError, nearest
-from bench.text import say
+from bench.text import count, say
 
 REPORTS = "reports"  # in the folder of results
 
@@ -31,6 +31,7 @@ def add_commands(commands: Any) -> None:
         metavar="FOLDER",
         help="where to (default: the run's own folder; results/reports/NAMES for several runs, or with --where)",
     )
+    add("--tensorboard", action="store_true", help="also write learning curves as event files for TensorBoard")
     command.set_defaults(run=report)
     command = commands.add_parser(
         "compare", help="what changed from one run to another, on the data that both have", allow_abbrev=False
@@ -56,7 +57,7 @@ def report(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from bench.report import results, write
+    from bench.report import events, results, write
     from bench.report.figures import setting
     from bench.run.store import Store
 
@@ -68,6 +69,9 @@ def report(arguments: argparse.Namespace) -> int:
     with stores[out].lock() if out in stores else contextlib.nullcontext():
         found = results.gather(list(stores.values()), arguments.where)
         write.write(found, out, Console(highlight=False), arguments.by, arguments.style, command)
+        if arguments.tensorboard:
+            n_curves = events.write(found, out)
+            say(f"learning curves of {count(n_curves, 'trial')}: tensorboard --logdir {out / events.FOLDER}")
     return 0
 
 

@@ -1,0 +1,34 @@
+"""Learning curves as event files, which TensorBoard reads: one folder for each trial."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+from bench.report.results import Results
+from bench.text import one_line
+from bench.train.kept import LOOK
+
+FOLDER = "tensorboard"  # of a run
+
+
+def write(results: Results, folder: Path) -> int:
+    """Writes FOLDER/LABEL/TRIAL of every trial that has a learning curve, in the place of what is there, and returns how many have."""
+    from tensorboardX import SummaryWriter
+
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    kept = [name for name, store in results.stores.items() if not store.is_kept_table()]
+    n_written = 0
+    for _, row in results.trials[results.trials["run"].isin(kept)].iterrows():
+        curve = results.stores[row.run].curve(row)
+        if not len(curve):
+            continue
+        n_written += 1
+        label = one_line(row.label).replace("/", "_")
+        with SummaryWriter(str(folder / FOLDER / label / row.trial_id), write_to_disk=True) as writer:
+            for step, *values in curve.tolist():
+                for name, value in zip(LOOK[1:], values, strict=True):
+                    if math.isfinite(value):
+                        writer.add_scalar(name, value, int(step), walltime=row.finished_at)
+    return n_written
