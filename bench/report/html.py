@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
@@ -23,6 +23,17 @@ from bench.text import count
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MOST_LISTED = 50_000  # trials; a page of so many has 20 MB, and a browser takes seconds to open it
 NOTHING = Drawn([], [])
+PHOTOGRAPHS = ("swap_grids", "traversals", "samples")  # figures whose colours are those of the data
+MEANS = {
+    "iqm": "The interquartile mean of the headline score over all trials: without the best and the worst quarter.",
+    "pessimistic": "The mean of the headline score, a trial that failed counting as the lowest floor on the same data.",
+}
+COUNTS = {  # by heading, what it says, and the order to sort by first
+    "seeds": ("Data sets in each cell.", "descending"),
+    "ok": ("Trials that have a score, of all.", "descending"),
+    "failed": ("Trials that went wrong.", "descending"),
+    "train s": ("Seconds of training for a trial: those of its pack, divided by the trials in it.", "ascending"),
+}
 TITLES = {  # of the figures, in the order in which a reader wants them
     "score_lines": "Score against the dials of the data",
     "phase_diagram": "Phase diagram",
@@ -78,6 +89,14 @@ def write(
     return folder / "report.html"
 
 
+class Heading(NamedTuple):
+    """The heading of a column: its text, what it says, and the order that a reader wants first."""
+
+    text: str
+    about: str = ""
+    first: str = "ascending"
+
+
 def _extent(results: Results) -> str:
     trials, varying = results.trials, results.cells
     n_cells = len(trials[varying].drop_duplicates()) if varying else 1
@@ -126,8 +145,12 @@ def _board(rows: pd.DataFrame, results: Results, by: Sequence[str]) -> dict[str,
     scores = {name: score for name, score in results.shown().items() if rows[name].notna().any()}
     means = {"iqm": "IQM", "pessimistic": "pessimistic"} if results.headline.name in scores else {}
     ranks = [] if results.lacks_truth else ["rank"]
-    headings = [*by, *ranks, "method", "role", *map(_heading, scores.values()), *means.values()]
-    headings += ["seeds", "ok", "failed", "train s"]
+    headings = [Heading(field) for field in (*by, *ranks, "method", "role")]
+    for score in scores.values():
+        first = "ascending" if score.lower_is_better else "descending"
+        headings.append(Heading(_heading(score), f"{score.definition} Source: {score.source}.", first))
+    headings += [Heading(text, MEANS[name], "descending") for name, text in means.items()]
+    headings += [Heading(text, about, first) for text, (about, first) in COUNTS.items()]
     body = []
     for row in rows.to_dict("records"):
         mark = "" if row["comparable"] else f" {leaderboard.MARK}"
@@ -160,7 +183,7 @@ def _ordered(pages: Sequence[Page]) -> list[Page]:
     return sorted(pages, key=lambda page: [*TITLES, page.name].index(page.name))
 
 
-def _figure(page: Page) -> dict[str, str]:
+def _figure(page: Page) -> dict[str, Any]:
     svg = page.svg[page.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # Ids must be unique in a page that holds several figures.
@@ -170,7 +193,13 @@ def _figure(page: Page) -> dict[str, str]:
     title = TITLES.get(page.name, page.name)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
     caption = " ".join(page.caption.split())
-    return {"name": page.name, "title": title, "svg": svg, "caption": caption}
+    return {
+        "name": page.name,
+        "title": title,
+        "svg": svg,
+        "caption": caption,
+        "photographs": page.name.startswith(PHOTOGRAPHS),
+    }
 
 
 def _cells(results: Results) -> list[dict[str, Any]]:

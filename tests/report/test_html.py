@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench.report import figures, html, leaderboard, pairs
+from bench.scores import SCORES
 from tests.simulated import fail, results, simulated_trials
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -136,7 +137,17 @@ def test_a_click_on_a_heading_sorts_and_another_one_turns_the_order(opened):
     opened.get_by_role("button", name="MCC Spearman").click()
     assert [name.removesuffix(" †") for name in shown(opened)] == expected
     opened.get_by_role("button", name="rank").click()
-    assert shown(opened)[:2] == ["ivae †", "synergy-vae"]  # from the highest number; what has no rank stays last
+    assert shown(opened)[:2] == ["synergy-vae", "ivae †"]  # the best first; what has no rank stays last
+    opened.get_by_role("button", name="rank").click()
+    assert shown(opened)[:2] == ["ivae †", "synergy-vae"]
+
+
+def test_what_a_column_means_is_said_on_its_heading_and_below_the_board(opened):
+    heading = opened.locator("#board th", has_text="MCC Pearson")
+    meaning = SCORES["mcc_pearson"].definition
+    assert heading.get_attribute("title").startswith(meaning)
+    opened.get_by_text("What the columns mean").click()
+    assert opened.locator("dd", has_text=meaning).first.is_visible()
 
 
 def test_the_filter_leaves_the_rows_with_its_words(opened):
