@@ -305,7 +305,7 @@ def write(results: Results, folder: Path, by: Sequence[str] = ()) -> dict[str, p
     write_text(folder / "leaderboard.csv", csv_text(everything[columns]))
     heads = {name: rf"\par\medskip\emph{{{escape(name)}}}\par" if name else "" for name in found}
     latex = [heads[name] + _latex(rows, results) for name, rows in found.items()]
-    write_text(folder / "leaderboard.tex", "\n".join(latex))
+    write_text(folder / "leaderboard.tex", "\n".join([NEEDS, *latex]))
     return found
 
 
@@ -403,6 +403,7 @@ def _marked(text: str, command: str) -> str:
     return (rf"{command}{{{mean}}}" if command else mean) + (f"$_{{{low}}}^{{{high}}}$" if high else "")
 
 
+NEEDS = r"% In the head of the paper: \usepackage{booktabs}"
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", MARK: r"$^\dagger$"}
 
 
