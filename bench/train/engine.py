@@ -84,7 +84,7 @@ class Stack:
         watched = [self._columns(job.watched)[:WATCHED] for job in jobs if job.watched is not None]
         size = min(map(len, watched), default=0)
         self._watched = torch.stack([points[:size] for points in watched]) if len(watched) == len(jobs) else None
-        self._numbers_to_look = self.numbers_needed(size, method.objective) if watched else (0, 0)
+        self._numbers_to_look: tuple[int, int] | None = None
         self._looks = torch.zeros(0, len(jobs), len(LOOK))
 
     @property
@@ -140,6 +140,8 @@ class Stack:
         if self._watched is None:
             return
         blocks = self._watched[self.alive][:, None]
+        if self._numbers_to_look is None:
+            self._numbers_to_look = self.numbers_needed(blocks.shape[2], self.method.objective)
         objectives = self._objectives(blocks, self.method, 1, self._numbers_to_look)[:, 0]
         look = torch.zeros(1, *self._looks.shape[1:])
         steps = torch.full(losses.shape, float(self._step), device=self.device)

@@ -79,7 +79,13 @@ def run(
     if not instances:
         return outcomes, time.perf_counter() - start, 0.0
     shape = model_shape(pack.trials[0].make_dataset(), method.sees_latents)
-    stack = Stack(method, shape, jobs, device)
+    allowed = math.inf if time_limit is None else time_limit * len(instances)
+    of_pack = f"the {allowed:g} s of its pack of {len(instances)}"
+    grace_s = max(LEAST_GRACE_S, GRACE * allowed)
+    with reporter.clock(
+        None if time_limit is None else allowed + grace_s, f"building its model did not end after {of_pack}"
+    ):
+        stack = Stack(method, shape, jobs, device)
     before_s = 0.0  # of training, in former processes
     if reporter.state is not None:
         try:
@@ -88,7 +94,6 @@ def run(
         except Exception:  # it is of no such stack, which then begins anew
             stack = Stack(method, shape, jobs, device)
     start = time.perf_counter() - before_s
-    allowed = math.inf if time_limit is None else time_limit * len(instances)
     deadline = time.monotonic() + allowed - before_s
 
     def after_chunk() -> None:
@@ -96,9 +101,8 @@ def run(
         reporter.save(lambda: _arrays(stack) | {TRAINED_S: np.array(time.perf_counter() - start)})
 
     validation = {index: instance.validation for index, instance in instances.items()}
-    of_pack = f"the {allowed:g} s of its pack of {len(instances)}"
     # The stack looks at the clock after each chunk; what does not even end a chunk is ended from outside.
-    ends = None if time_limit is None else allowed - before_s + max(LEAST_GRACE_S, GRACE * allowed)
+    ends = None if time_limit is None else allowed - before_s + grace_s
     try:
         with reporter.clock(ends, f"a step of training did not end after {of_pack}"):
             race.train(stack, validation, deadline, after_chunk)

@@ -86,7 +86,7 @@ class Estimator:
 
     def fit(self, x, domains):
         if abs(float(x[0, 0]) - self.method.first) < 1e-6:
-            sabotage(self.method.how)
+            sabotage(self.method.how.removeprefix("building: "))
 
     def transform(self, x, domains):
         return x[:, : self.n]
@@ -100,6 +100,8 @@ class SaboteurTorch(TorchMethod):
 
     def build(self, shape):
         import torch
+        if self.how.startswith("building: "):
+            sabotage(self.how.removeprefix("building: "))
         model = torch.nn.Module()
         model.linear = torch.nn.Linear(shape.n_observed, shape.n_latents)
         return model
@@ -122,6 +124,7 @@ DIES = {  # what its row says
     "closed descriptors": ("failed", "descriptors"),
     "much memory": ("crashed", "half of what was free"),
     "an endless loop": ("timed-out", ""),
+    "building: an endless loop": ("timed-out", ""),
 }
 OFTEN = {
     ("a crash in C", "serial"),
