@@ -128,6 +128,11 @@ def decoder(shape: Shape, width: int, depth: int) -> MLP | convolutions.Decoder:
     return MLP(shape.n_latents, shape.n_observed, width, depth)
 
 
+def share(of: MLP | convolutions.Decoder) -> Tensor | float:
+    """What an observed variable counts in a sum over all of a decoder's: 1, but for pixels."""
+    return of.share if isinstance(of, convolutions.Decoder) else 1.0
+
+
 class Discriminator(nn.Module):
     """What tells pairs of an image and further numbers apart, (batch, n_observed + n_more) to (batch, n_out): an MLP of features and numbers."""
 

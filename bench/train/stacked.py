@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bench import statuses
-from bench.plan.charts import chart_of
+from bench.plan.charts import budget, chart_of, starts_linear
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial, model_shape
 from bench.scores.training import agreement, reconstruction_error, ties
@@ -34,11 +34,16 @@ LEAST_GRACE_S, GRACE = (
 
 def jobs_of(trial: Trial, instance: Instance, n_models: int, owner: int, atlas: Atlas | None) -> list[Job]:
     """`n_models` models of a trial that differ in their own seeds alone, and in what they start from."""
-    assumes = trial.make_method().assumes
+    method = trial.make_method()
+    assumes = method.assumes
     jobs = []
     for k in range(n_models):
         seed = trial.init_seed(k)
-        start = None if atlas is None else atlas.start(*atlas.choose(assumes, k, seed), instance.train.x)
+        start = None
+        if atlas is not None:
+            start = atlas.start(*atlas.choose(assumes, k, seed), instance.train.x)
+        elif starts_linear(trial):
+            start = chart.linear(model_shape(trial.make_dataset()), budget(method), instance.train.x, k, seed)
         jobs.append(Job(instance.train, seed, trial.noise_seed(k), owner, start))
     return jobs
 
