@@ -159,6 +159,9 @@ class Backbone(AutoencoderMethod):
     def decode(self, model, z):
         return model.generator(z)
 
+    def draw(self, model, u, rng):
+        return model.generator(self.sample(model, nets.as_seen(u, model.n_u), rng)[0])
+
 
 def seen(model, x, z):
     """What the discriminator sees of a pair: white data (see nets.Encoder), images as they are, and latents, (batch, n_observed + n_latents)."""

@@ -105,6 +105,13 @@ class Backbone(AutoencoderMethod):
     def encode(self, model, x, u):
         return self.posterior(model, x, u)[0]
 
+    def draw(self, model, u, rng):
+        return self.decode(model, self.prior_sample(model, u, rng))
+
+    def prior_sample(self, model, u, rng):
+        """z (batch, n_latents) from p(z|u)."""
+        return model.prior.sample(u, rng)
+
     def decode(self, model, z):
         return model.decoder(z)
 
@@ -274,6 +281,10 @@ class IVAE(Backbone):
     def loss(self, model, batch: Batch, rng):
         loss, _ = self.negative_elbo(model, batch, rng)
         return loss
+
+    def prior_sample(self, model, u, rng):
+        mean, log_std = nets.at(model.prior_mean, u), nets.at(model.prior_log_std, u)
+        return mean + torch.exp(log_std) * rng.normal(*mean.shape)
 
     def kl(self, model, mean, log_std, noise, z, u):
         prior_mean, prior_log_std = nets.at(model.prior_mean, u), nets.at(model.prior_log_std, u)

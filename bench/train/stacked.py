@@ -191,7 +191,9 @@ def _scored(
                 # A read-out makes other estimates of those that the decoder takes.
                 decode = None if decoded is None or method.has_readout else stack.decoder(slot)
                 of_factors = judge(trials[index])
-                outcome = scored(instance, own["validation"], own["test"], scores, own_strength, of_factors, decode)
+                make = stack.maker(slot) if method.makes_points and instance.test.u is None else None
+                estimates = own["validation"], own["test"]
+                outcome = scored(instance, *estimates, scores, own_strength, of_factors, decode, make)
                 if keep:
                     own_instances = [instances[owner] for owner in stack.owners]
                     outcome.kept = _kept(stack, slot, trials[index], own_instances, encoded, keep)
