@@ -48,12 +48,12 @@ def n_independent(residual: Tensor) -> Tensor:
     """How many independent numbers of one variance would be as many as what is left of images, `residual` (n_samples, n), centred; a scalar.
 
     The participation ratio of the eigenvalues l of their covariance, (sum l)^2 / sum l^2. From samples, sum l is the mean of |r|^2, and
-    sum l^2 that of (r_i . r_j)^2 over pairs i != j, without the bias of the squares i = j.
+    sum l^2 that of (r_i . r_j)^2 over pairs i != j, without the bias of the squares i = j. At least 1, also where nothing is left.
     """
     inner = residual @ residual.T
     squares, n = inner.diagonal(), len(inner)
     apart = ((inner**2).sum() - (squares**2).sum()) / (n * (n - 1))
-    return (squares.mean() ** 2 / apart).clamp(1.0, residual.shape[1])
+    return (squares.mean() ** 2 / apart.clamp(min=torch.finfo(apart.dtype).tiny)).clamp(1.0, residual.shape[1])
 
 
 class _Layers:

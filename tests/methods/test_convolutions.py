@@ -152,6 +152,10 @@ def test_independent_numbers_are_counted_as_the_participation_ratio_however_few_
     assert convolutions.n_independent(residual).item() == pytest.approx(25 * k / 17, rel=0.06)
 
 
+def test_where_nothing_is_left_one_number_counts():
+    assert convolutions.n_independent(torch.zeros(5, 7)) == 1
+
+
 def test_what_a_pixel_counts_is_told_from_what_the_leading_axes_leave():
     torch.manual_seed(0)
     n_left = 20
