@@ -50,7 +50,7 @@ class ColouredDigits:
 
     domains: int = field(2, help="number of domains", low=1, high=100)
     n_samples: int = field(4000, help="training points over all domains", low=500, high=10_000_000)
-    n_latents: int = field(8, help="number of latents to estimate", low=1, high=1000)
+    n_latents: int = field(16, help="number of latents to estimate", low=1, high=1000)
     size: int = field(28, help="pixels of a side", low=8, high=256)
     folder: str = field(
         "",

@@ -186,6 +186,10 @@ class TorchMethod(Method):
         """Reconstructed `x` (batch, n_observed), or None for a method that has no decoder."""
         return None
 
+    def draw(self, model: torch.nn.Module, u: torch.Tensor, rng: Rng) -> torch.Tensor | None:
+        """New points given `u` (batch, .), as the model makes them: (batch, n_observed), without noise. None for a method that makes none."""
+        return None
+
     def readout(self, seed: int) -> Any:
         """A scikit-learn transformer, fitted on the encodings of the training data and applied to all, or None for none."""
         return None
@@ -193,6 +197,10 @@ class TorchMethod(Method):
     @property
     def has_decoder(self) -> bool:
         return type(self).decode is not TorchMethod.decode
+
+    @property
+    def makes_points(self) -> bool:
+        return type(self).draw is not TorchMethod.draw
 
     @property
     def has_readout(self) -> bool:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 AXES = 64  # leading principal axes that the linear part of an encoder sees
 POINTS = 4096  # of which they are computed, at most
+SHARE_POINTS = 1024  # from which it is told how many independent numbers are left, at most
 LEAST_SCALE = 1e-2  # of the greatest standard deviation: directions of less are not blown up
 STRIDE, KERNEL = 4, 8  # pixels of the outermost convolution
 INNER_STRIDE, INNER_KERNEL = 2, 4  # of those further in
@@ -41,6 +42,18 @@ def leading_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     axes, std = x.new_zeros(x.shape[1], n), x.new_zeros(n)
     axes[:, :n_found], std[:n_found] = vectors[:, :n_found], values[:n_found] / math.sqrt(max(1, len(x) - 1))
     return mean, axes, std.clamp(min=LEAST_SCALE * float(std.max()))
+
+
+def n_independent(residual: Tensor) -> Tensor:
+    """How many independent numbers of one variance would be as many as what is left of images, `residual` (n_samples, n), centred; a scalar.
+
+    The participation ratio of the eigenvalues l of their covariance, (sum l)^2 / sum l^2. From samples, sum l is the mean of |r|^2, and
+    sum l^2 that of (r_i . r_j)^2 over pairs i != j, without the bias of the squares i = j. At least 1, also where nothing is left.
+    """
+    inner = residual @ residual.T
+    squares, n = inner.diagonal(), len(inner)
+    apart = ((inner**2).sum() - (squares**2).sum()) / (n * (n - 1))
+    return (squares.mean() ** 2 / apart.clamp(min=torch.finfo(apart.dtype).tiny)).clamp(1.0, residual.shape[1])
 
 
 class _Layers:
@@ -128,7 +141,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From (..., n_in) to images, flat (..., n_observed). It starts at the mean image, by `whiten`, and a random linear map."""
+    """From (..., n_in) to images, flat (..., n_observed). It starts at the mean image, by `whiten`, and a random linear map.
+
+    `share` is what a pixel counts in a sum over pixels, in likelihoods and norms: what a code leaves of an image is no noise of its own in each
+    pixel, and its neighbours go wrong with it. It is `n_independent` of what the n_in leading principal axes leave, over the number of pixels.
+    """
+
+    share: Tensor
 
     def __init__(self, image: Image, n_in: int, width: int, depth: int):
         super().__init__()
@@ -143,10 +162,18 @@ class Decoder(nn.Module):
         for last in list(self.network.parameters())[-2:]:
             nn.init.zeros_(last)
         self.linear = nn.Linear(n_in, math.prod(image))
+        self.register_buffer("share", torch.ones(()))
 
     def whiten(self, x: Tensor) -> None:
-        """Sets the bias to the mean of `x` (n_samples, n_observed)."""
+        """Sets the bias to the mean of `x` (n_samples, n_observed), and `share`."""
         self.linear.bias.data.copy_(x.mean(0))
+        leading = leading_axes(x)
+        if leading is not None:
+            mean, axes, _ = leading
+            axes = axes[:, : self.linear.in_features]
+            residual = x[:SHARE_POINTS] - mean
+            residual = residual - residual @ axes @ axes.T
+            self.share.copy_(n_independent(residual) / x.shape[1])
 
     def forward(self, z: Tensor) -> Tensor:
         flat = z.reshape(-1, z.shape[-1])

@@ -51,7 +51,8 @@ class Backbone(AutoencoderMethod):
     q(z|x,u), a diagonal Gaussian, inverts it. The discriminator tells (x, E(x,u), u) from (x_hat, z, u) (Dumoulin et al. 2017,
     Donahue et al. 2017). Loss (nats): its cross-entropy + `gradient_penalty` / 2 * |gradient at the data|^2 (R1, Mescheder et al.
     2018), and for the others `adversarial` * the non-saturating cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)), the
-    two conditional entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains.
+    two conditional entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains. Of images
+    log p(x|.) and the sparsity term count by the generator's `share`, as in the VAE ladder.
     """
 
     takes_numbers = True
@@ -115,7 +116,7 @@ class Backbone(AutoencoderMethod):
 
         on_real, on_fake = log_odds(frozen(model.discriminator), pairs, domains).chunk(2)
         adversarial = softplus(on_real) + softplus(-on_fake)
-        back = -nets.normal_log_density(x, model.generator(encoded), model.log_noise).sum(-1)
+        back = -self.log_likelihood(model, x, encoded)
         # Of the noise, not of z, whose scale is free and would shrink: q(e|x) = q(z|x) / f'(z).
         forth = (log_slope - nets.normal_log_density(z, mean_back, log_std_back)).sum(-1)
         others = self.adversarial * adversarial.mean() + self.cycle * (back + forth).mean()
@@ -143,15 +144,23 @@ class Backbone(AutoencoderMethod):
         mean, log_std = self.posterior(model, batch.x, batch.u)
         noise = rng.normal(*mean.shape)
         z = mean + torch.exp(log_std) * noise
-        log_likelihood = nets.normal_log_density(batch.x, model.generator(z), model.log_noise).sum(-1)
+        log_likelihood = self.log_likelihood(model, batch.x, z)
         log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
         return (log_posterior - log_likelihood - model.flow.log_density(z, batch.u)).mean()
+
+    def log_likelihood(self, model, x, z):
+        """log p(x|z), (batch,), in nats."""
+        own = nets.normal_log_density(x, model.generator(z), model.log_noise).sum(-1)
+        return nets.share(model.generator) * own
 
     def encode(self, model, x, u):
         return self.posterior(model, x, u)[0]
 
     def decode(self, model, z):
         return model.generator(z)
+
+    def draw(self, model, u, rng):
+        return model.generator(self.sample(model, nets.as_seen(u, model.n_u), rng)[0])
 
 
 def seen(model, x, z):
@@ -191,13 +200,14 @@ class Sparse(Backbone):
 
     def generate(self, model, z, rng):
         rendered, strength = nets.values_and_strength(model.generator, z, rng)
-        return rendered, self.alpha * strength.sum()
+        return rendered, self.alpha * nets.share(model.generator) * strength.sum()
 
     def objective(self, model, batch: Batch, rng):
         """The bound above, plus the sparsity term."""
         bound = super().objective(model, batch, rng)
         z, _ = self.sample(model, nets.as_seen(batch.u, model.n_u), rng)
-        return bound + self.alpha * nets.jacobian_strength(model.generator, z, rng).sum()
+        strength = nets.jacobian_strength(model.generator, z, rng)
+        return bound + self.alpha * nets.share(model.generator) * strength.sum()
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,11 @@ def decoder(shape: Shape, width: int, depth: int) -> MLP | convolutions.Decoder:
     return MLP(shape.n_latents, shape.n_observed, width, depth)
 
 
+def share(of: MLP | convolutions.Decoder) -> Tensor | float:
+    """What an observed variable counts in a sum over all of a decoder's: 1, but for pixels."""
+    return of.share if isinstance(of, convolutions.Decoder) else 1.0
+
+
 class Discriminator(nn.Module):
     """What tells pairs of an image and further numbers apart, (batch, n_observed + n_more) to (batch, n_out): an MLP of features and numbers."""
 
@@ -299,6 +304,10 @@ class LatentFlow(nn.Module):
         if self.network is None:
             bins = (u @ bins.flatten(1)).reshape(-1, *bins.shape[1:])
         return (rational_quadratic_inverse(y, bins, self.bound) - shift) * torch.exp(-log_scale)
+
+    def sample(self, u: Tensor, rng: Rng) -> Tensor:
+        """z (batch, n_latents) from p(z|u)."""
+        return self.inverse(rng.normal(len(u), self.n_latents), u)
 
     def log_density(self, z: Tensor, u: Tensor) -> Tensor:
         """log p(z|u), (batch,), in nats."""
@@ -527,6 +536,16 @@ class GaussianMixture(nn.Module):
     def factors(self) -> Tensor:
         """L, (n_components, n_latents, n_latents)."""
         return torch.tril(self.below, -1) + torch.diag_embed(torch.exp(self.log_diagonal))
+
+    def sample(self, u: Tensor, rng: Rng) -> Tensor:
+        """z (batch, n_latents) from p(z), for each row of `u`."""
+        below = torch.softmax(self.logits, -1).cumsum(-1)[:-1]
+        component = (rng.uniform(len(u), 1) > below).sum(-1)
+        noise = rng.normal(len(u), self.means.shape[1], 1)
+        return (
+            self.means[component]
+            + torch.linalg.solve_triangular(self.factors().mT[component], noise, upper=True)[..., 0]
+        )
 
     def log_density(self, z: Tensor, u: Tensor) -> Tensor:
         """log p(z), (batch,), in nats, of `z` (batch, n_latents), whatever the domain `u`."""

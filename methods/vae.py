@@ -39,7 +39,8 @@ class Backbone(AutoencoderMethod):
     Loss per sample (nats): -log p(x|z) + beta * (log q(z|x,u) - log p(z|u)), z drawn once from q. The decoder is Gaussian with one
     learned noise level per observed variable, the posterior a diagonal Gaussian, the prior a monotone flow per latent and domain.
     Where there are as many latents as observed variables, the noise levels are those of the whitened variables instead: no direction
-    is noise alone, and noise alike in all of them would hide the latents of the weakest.
+    is noise alone, and noise alike in all of them would hide the latents of the weakest. Of images log p(x|z) and the sparsity term, sums over
+    pixels, count by the decoder's `share`.
     """
 
     takes_numbers = True
@@ -94,7 +95,8 @@ class Backbone(AutoencoderMethod):
         if model.is_square:
             residual = residual @ model.encoder.whitening
             log_volume = torch.linalg.slogdet(model.encoder.whitening)[1]
-        return nets.normal_log_density(residual, 0.0, model.log_noise).sum(-1) + log_volume
+        own = nets.normal_log_density(residual, 0.0, model.log_noise).sum(-1)
+        return nets.share(model.decoder) * own + log_volume
 
     def generate(self, model, z, rng):
         """The mean of x given z while training, and a cost of the decoder there: none."""
@@ -102,6 +104,13 @@ class Backbone(AutoencoderMethod):
 
     def encode(self, model, x, u):
         return self.posterior(model, x, u)[0]
+
+    def draw(self, model, u, rng):
+        return self.decode(model, self.prior_sample(model, u, rng))
+
+    def prior_sample(self, model, u, rng):
+        """z (batch, n_latents) from p(z|u)."""
+        return model.prior.sample(u, rng)
 
     def decode(self, model, z):
         return model.decoder(z)
@@ -136,7 +145,8 @@ class Sparse(Backbone):
         if self.penalty == "gate":
             return nets.gated(model.decoder, z, model.gates.sample(rng)), self.alpha * model.gates.n_open()
         mean, strength = nets.values_and_strength(model.decoder, z, rng)
-        return mean, self.alpha * (strength if self.penalty == "l1" else STRONG * torch.log1p(strength / STRONG)).sum()
+        term = (strength if self.penalty == "l1" else STRONG * torch.log1p(strength / STRONG)).sum()
+        return mean, self.alpha * nets.share(model.decoder) * term
 
     def decode(self, model, z):
         return nets.gated(model.decoder, z, model.gates()) if self.penalty == "gate" else model.decoder(z)
@@ -271,6 +281,10 @@ class IVAE(Backbone):
     def loss(self, model, batch: Batch, rng):
         loss, _ = self.negative_elbo(model, batch, rng)
         return loss
+
+    def prior_sample(self, model, u, rng):
+        mean, log_std = nets.at(model.prior_mean, u), nets.at(model.prior_log_std, u)
+        return mean + torch.exp(log_std) * rng.normal(*mean.shape)
 
     def kl(self, model, mean, log_std, noise, z, u):
         prior_mean, prior_log_std = nets.at(model.prior_mean, u), nets.at(model.prior_log_std, u)

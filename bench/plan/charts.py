@@ -88,11 +88,11 @@ def model_starts() -> float:
 
 
 def chart_of(trial: Trial) -> ChartSpec | None:
-    """The chart that a trial's models start from; None for a method that starts from none, and for images."""
+    """The chart that a trial's models start from; None for a method that starts from none, and on images."""
     method = trial.make_method()
     if not isinstance(method, AutoencoderMethod) or method.start == "random":
         return None
-    if method.start == "chart" and image_of(trial.make_dataset()) is not None:
+    if starts_linear(trial):
         return None
     return ChartSpec(
         trial.dataset,
@@ -103,6 +103,14 @@ def chart_of(trial: Trial) -> ChartSpec | None:
         sees_latents=method.start == "truth",
         content=fingerprint(trial),
     )
+
+
+def starts_linear(trial: Trial) -> bool:
+    """Whether the chart that a trial's models start from is the linear one, which is not trained: on images."""
+    method = trial.make_method()
+    if not isinstance(method, AutoencoderMethod) or method.start != "chart":
+        return False
+    return image_of(trial.make_dataset()) is not None
 
 
 def budget(method: AutoencoderMethod) -> dict[str, int]:

@@ -24,16 +24,18 @@ BINS = 10  # of a latent's values, by its quantiles
 CHANGED = 0.05  # of the entropy of the domain: a latent that says more of it is style
 N_AXES, N_UNITS, N_EPOCHS = 60, 256, 60  # of the judge: principal axes of an image, hidden units, passes over the data
 SOURCE = "after Li et al. 2025, section 6; the scores are this project's"
-SWAP_SEED = 0
+SWAP_SEED = SHUFFLE_SEED = 0
+CLEAR = 0.05  # of real images are less clear than an image that counts as one of a class
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a judge sees in images: content (n_samples,), styles (n_samples, n_styles), domains (n_samples,)."""
+    """What a judge sees in images: content (n_samples,), styles (n_samples, n_styles), domains and how clear the content is (n_samples,)."""
 
     content: np.ndarray
     style: np.ndarray
     domains: np.ndarray
+    clear: np.ndarray  # the greatest output of a class, near 1 for most images
 
 
 class Judge:
@@ -68,7 +70,11 @@ class Judge:
     def __call__(self, x: np.ndarray) -> Seen:
         found = self.network.predict(self.axes.transform(x))
         content, domains, style = np.split(found, [self.n_classes, self.n_classes + self.n_domains], axis=1)
-        return Seen(content.argmax(1), style * self.std + self.mean, domains.argmax(1))
+        return Seen(content.argmax(1), style * self.std + self.mean, domains.argmax(1), content.max(1))
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """The hidden units (n_samples, N_UNITS)."""
+        return np.maximum(self.axes.transform(x) @ self.network.coefs_[0] + self.network.intercepts_[0], 0)
 
 
 def is_style(z_hat: np.ndarray, domains: np.ndarray) -> np.ndarray:
@@ -140,6 +146,47 @@ def factor_scores(
     return {name: float(value) for name, value in found.items()}
 
 
+def made_scores(instance: Instance, judge: Judge, make: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+    """The scores of images that a model makes by itself: `make` gives one (n, n_observed) for each of the domains (n,)."""
+    real, domains = instance.test, instance.test.domains
+    made = make(domains)
+    names = ("made_content", "made_domain", "made_variety", "made_distance")
+    if not np.isfinite(made).all():
+        return {}
+    level = float(np.quantile(judge(instance.validation.x).clear, CLEAR))
+    shuffled = np.random.default_rng(SHUFFLE_SEED).permuted(real.x, axis=0)
+
+    def found(x: np.ndarray, truth: np.ndarray) -> list[float]:
+        seen = judge(x)
+        variety = [_variety(seen.content[truth == u], judge.n_classes) for u in np.unique(truth)]
+        distance = frechet(judge.features(x), judge.features(real.x))
+        return [(seen.clear >= level).mean(), balanced_accuracy_score(truth, seen.domains), np.mean(variety), distance]
+
+    scores = dict(zip(names, found(made, domains), strict=True))
+    of_real = found(instance.validation.x, instance.validation.domains)
+    scores |= {f"{name}_ceiling": value for name, value in zip(names, of_real, strict=True)}
+    scores |= {f"{name}_chance": value for name, value in zip(names, found(shuffled, domains), strict=True)}
+    return {name: float(value) for name, value in scores.items()}
+
+
+def _variety(classes: np.ndarray, n_classes: int) -> float:
+    """Entropy of the shares of classes (n,), over that of equal shares."""
+    shares = np.bincount(classes) / len(classes)
+    shares = shares[shares > 0]
+    return float(-(shares * np.log(shares)).sum() / np.log(n_classes))
+
+
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of the means and covariances of two samples (n_samples, n) each.
+
+    That is the squared Frechet distance of two Gaussians (Dowson & Landau 1982). The trace of the root is the sum of the singular values of
+    A B', where C_a = A' A and C_b = B' B.
+    """
+    roots = [np.linalg.qr((own - own.mean(0)) / np.sqrt(len(own) - 1), mode="r") for own in (a, b)]
+    apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return float(apart + sum((root**2).sum() for root in roots) - 2 * np.linalg.norm(roots[0] @ roots[1].T, "nuc"))
+
+
 def _accuracy(factor: str, fitted: Split, scored: Split, inputs: np.ndarray, inputs_test: np.ndarray) -> float:
     """Balanced accuracy of content or domain by the probe; chance for a block without latents."""
     classes, truth = ((s.content, s.domains)[factor == "domain"] for s in (fitted, scored))
@@ -190,7 +237,8 @@ SWAP = (
     + JUDGE
     + "."
 )
-DECLARED = {
+MADE = "Of images that the model makes of its prior, one for the domain of each test point, as the judge sees them: {what}."
+DECLARED: dict[str, tuple[tuple[str, str] | None, str, str]] = {
     "n_changing": (
         ("Blocks", "n changing"),
         "Latents in the style block",
@@ -238,6 +286,28 @@ DECLARED = {
         "Accuracy of the domain after a swap",
         SWAP.format(what="the balanced accuracy of the second point's domain"),
     ),
+    "made_content": (
+        ("Made", "clear"),
+        "Images made that are clear",
+        MADE.format(
+            what="the share whose content it sees as clearly (its greatest output of a class) as in 19 of 20 real ones"
+        ),
+    ),
+    "made_domain": (
+        ("Made", "domain"),
+        "Accuracy of the domain of images made",
+        MADE.format(what="the balanced accuracy of the domain that was asked for"),
+    ),
+    "made_variety": (
+        ("Made", "variety"),
+        "Variety of the images made",
+        MADE.format(what="the entropy of the content that it sees, over that of equal shares, mean over domains"),
+    ),
+    "made_distance": (
+        ("Made", "distance"),
+        "Distance of the images made to real ones",
+        MADE.format(what="the squared Frechet distance of its hidden units to those of the test images"),
+    ),
     "content_chance": (None, "Accuracy of the content by chance", "One over the number of classes on test."),
     "domain_chance": (None, "Accuracy of the domain by chance", "One over the number of domains on test."),
     "content_ceiling": (
@@ -252,11 +322,28 @@ DECLARED = {
         "R^2 on test of the styles in real images, by the judge.",
     ),
 }
+for _name in [name for name in DECLARED if name.startswith("made_")]:
+    _, _axis, _definition = DECLARED[_name]
+    for _kind, _of in (
+        ("ceiling", "real ones, those of validation"),
+        ("chance", "images each pixel of which is that of another test image"),
+    ):
+        DECLARED[f"{_name}_{_kind}"] = (None, f"{_axis}: {_kind}", f"The same of {_of}.")
 for _name, (_heading, _axis, _definition) in DECLARED.items():
     _is_r2 = _axis.startswith("$R^2$")
-    _tables = frozenset({"terminal", "paper"} if _heading else ())
+    _is_distance = _name.startswith("made_distance")
+    _tables = frozenset({"terminal", "paper"} if _heading and not _name.startswith("made_") else ())
+    _is_bounded = _name != "n_changing" and not _is_distance
     declare(
         Score(
-            _name, _definition, SOURCE, _heading, _axis, _tables, bounded=_name != "n_changing", non_negative=not _is_r2
+            _name,
+            _definition,
+            SOURCE,
+            _heading,
+            _axis,
+            _tables,
+            _is_distance,
+            bounded=_is_bounded,
+            non_negative=not _is_r2,
         )
     )

@@ -43,6 +43,7 @@ TOLERANCE, NEGLIGIBLE = (
 )  # part of what noise alone makes a chart worse, and an error that needs no comparison
 N_CHARTS = 2  # of a data set, at most: those of the least error
 SLACK = 0.05  # log error by which a chart may exceed the best: others have mostly lost a latent
+TINY = 1e-12  # against division by the length of an axis that the data lack
 ROUNDS = 3  # of N_STARTS starts each, at most
 MOST_PROGRESS = 0.95  # that is told before the charts are done: maps, and rounds that are rare, come last
 
@@ -126,6 +127,31 @@ class TruthAutoencoder(Autoencoder):
 def standardised(code: torch.Tensor) -> torch.Tensor:
     """`code` (batch, n), each column with mean 0 and variance 1."""
     return (code - code.mean(0)) / (code.std(0) + 1e-6)
+
+
+def linear(shape: Shape, settings: Mapping[str, int], x: np.ndarray, restart: int, seed: int) -> Start:
+    """The linear chart of images `x` (n_samples, n_observed): their leading principal coordinates, made white, and the way back.
+
+    What the domain decides, a colour say, moves many pixels alike, and is on few principal axes; a random map of them spreads it over all latents, and no
+    training brings it together again. The hidden layers are random, by `seed`, and count for nothing at first. Further restarts take a
+    random rotation of the code.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Autoencoder(width=settings["width"], depth=settings["depth"]).build(shape)
+    points = torch.as_tensor(x, dtype=torch.float32)
+    model.encoder.whiten(points)
+    model.decoder.whiten(points)
+    whitening = model.encoder.whitening
+    n = min(shape.n_latents, whitening.shape[1])
+    rotation = torch.eye(n) if restart == 0 else torch.as_tensor(maps.random(n, seed), dtype=torch.float32)
+    with torch.no_grad():
+        code, image = model.encoder.mlp.linear.weight, model.decoder.linear.weight
+        code[:n] = rotation @ torch.eye(n, whitening.shape[1])
+        # An axis times its standard deviation: the whitening has the axis over it.
+        image[:, :n] = (whitening / (whitening**2).sum(0).clamp(min=TINY))[:, :n] @ rotation.T
+        model.encoder.mlp.network[-1].bias.zero_()
+        return Start(model.encoder, model.decoder, points, points - model.decoder(model.encoder(points)))
 
 
 @dataclass(frozen=True)

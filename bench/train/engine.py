@@ -320,6 +320,21 @@ class Stack:
 
         return decode
 
+    def maker(self, position: int) -> Callable[[np.ndarray], np.ndarray]:
+        """What makes new points (n, n_observed) of one model for domains (n,), by a method that makes some; the same ones in every call."""
+        model = copy.deepcopy(self.model(position)).cpu()
+
+        @torch.no_grad()
+        def make(domains: np.ndarray) -> np.ndarray:
+            u = one_hot(torch.as_tensor(domains), self.shape.n_domains).to(torch.float32)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                found = self.method.draw(model, u, CountingRng())
+            assert found is not None, "asked only of a method that makes points"
+            return found.numpy()
+
+        return make
+
     @torch.no_grad()
     def jacobian_strength(self, z: np.ndarray) -> np.ndarray | None:
         """E |dx_k/dz_i| * std(z_i) of each model's decoder, (n_models, n_observed, n_estimated), if the method has one.

@@ -16,7 +16,7 @@ from bench import statuses
 from bench.scores import factors, metrics
 from bench.scores.factors import Judge
 from bench.train import errors
-from bench.train.pictures import pictures
+from bench.train.pictures import made, pictures
 from datasets import Instance
 
 MOST_OF_TRACEBACK = 20_000  # characters, from its end
@@ -59,11 +59,12 @@ def scored(
     strength: np.ndarray | None = None,
     judge: Judge | None = None,
     decode: Callable[[np.ndarray], np.ndarray] | None = None,
+    make: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Outcome:
     """The outcome of estimates (n_samples, n_estimated) of two splits, which were checked; `scores` are those that are known already.
 
     `strength` (n_observed, n_estimated) is that of the decoder's edges, if there is a decoder; `decode` maps estimates (n_samples,
-    n_estimated) to x. `judge` is that of the data's factors, where these are known.
+    n_estimated) to x, and `make` gives new points (n, n_observed) of domains (n,). `judge` is that of the data's factors, where these are known.
     """
     scores = dict(scores)
     kept = {"z_hat": test, "z": instance.test.z, "domains": instance.test.domains}
@@ -92,6 +93,10 @@ def scored(
         if decode is not None and instance.x_shape:
             style = factors.is_style(validation, instance.validation.domains)
             kept |= pictures(instance, test, style, decode)
+        if make is not None:
+            scores |= factors.made_scores(instance, judge, make)
+            if instance.x_shape:
+                kept |= made(instance, make)
     return Outcome(statuses.OK, "; ".join(wrong) or None, scores, kept)
 
 

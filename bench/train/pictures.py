@@ -9,6 +9,7 @@ import numpy as np
 from datasets import Instance
 
 N_IMAGES, N_STEPS = 6, 7  # of a swap grid, on a side; of a traversal
+N_MADE, MOST_DOMAINS = 8, 10  # images that a model makes for each domain, and domains
 ENDS = (0.01, 0.99)  # of a latent's values on test, by their quantiles
 
 
@@ -26,18 +27,25 @@ def pictures(
     swaps = np.where(style, own[None], own[:, None]).reshape(-1, z_hat.shape[1])
     steps = np.quantile(z_hat, np.linspace(*ENDS, N_STEPS), axis=0)  # (N_STEPS, n_estimated)
     moved = np.where(np.eye(z_hat.shape[1], dtype=bool)[:, None], steps[None], own[0])
-    low, high = float(instance.test.x.min()), float(instance.test.x.max())
-
-    def levels(x: np.ndarray, *shape: int) -> np.ndarray:
-        scaled = np.clip((x - low) / (high - low), 0, 1) * 255
-        return np.round(scaled).astype(np.uint8).reshape(*shape, *instance.x_shape)
-
+    moved_flat = moved.reshape(-1, z_hat.shape[1]).astype(np.float32)
     return {
-        "images": levels(instance.test.x[chosen], len(chosen)),
-        "swaps": levels(decode(swaps.astype(np.float32)), len(chosen), len(chosen)),
-        "traversals": levels(decode(moved.reshape(-1, z_hat.shape[1]).astype(np.float32)), z_hat.shape[1], N_STEPS),
+        "images": _levels(instance, instance.test.x[chosen], len(chosen)),
+        "swaps": _levels(instance, decode(swaps.astype(np.float32)), len(chosen), len(chosen)),
+        "traversals": _levels(instance, decode(moved_flat), z_hat.shape[1], N_STEPS),
         "is_style": style,
     }
+
+
+def made(instance: Instance, make: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+    """`made` (n_domains, 8, ...): images in the same levels that a model makes of its prior, for each of the first domains."""
+    n_domains = min(instance.n_domains, MOST_DOMAINS)
+    return {"made": _levels(instance, make(np.repeat(np.arange(n_domains), N_MADE)), n_domains, N_MADE)}
+
+
+def _levels(instance: Instance, x: np.ndarray, *shape: int) -> np.ndarray:
+    low, high = float(instance.test.x.min()), float(instance.test.x.max())
+    scaled = np.clip((x - low) / (high - low), 0, 1) * 255
+    return np.round(scaled).astype(np.uint8).reshape(*shape, *instance.x_shape)
 
 
 def _different(instance: Instance) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bench import statuses
-from bench.plan.charts import chart_of
+from bench.plan.charts import budget, chart_of, starts_linear
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial, model_shape
 from bench.scores.training import agreement, reconstruction_error, ties
@@ -35,11 +35,16 @@ LEAST_GRACE_S, GRACE = (
 
 def jobs_of(trial: Trial, instance: Instance, n_models: int, owner: int, atlas: Atlas | None) -> list[Job]:
     """`n_models` models of a trial that differ in their own seeds alone, and in what they start from."""
-    assumes = trial.make_method().assumes
+    method = trial.make_method()
+    assumes = method.assumes
     jobs = []
     for k in range(n_models):
         seed = trial.init_seed(k)
-        start = None if atlas is None else atlas.start(*atlas.choose(assumes, k, seed), instance.train.x)
+        start = None
+        if atlas is not None:
+            start = atlas.start(*atlas.choose(assumes, k, seed), instance.train.x)
+        elif starts_linear(trial):
+            start = chart.linear(model_shape(trial.make_dataset()), budget(method), instance.train.x, k, seed)
         jobs.append(Job(instance.train, seed, trial.noise_seed(k), owner, start, instance.validation))
     return jobs
 
@@ -202,7 +207,9 @@ def _scored(
                 # A read-out makes other estimates of those that the decoder takes.
                 decode = None if decoded is None or method.has_readout else stack.decoder(slot)
                 of_factors = judge(trials[index])
-                outcome = scored(instance, own["validation"], own["test"], scores, own_strength, of_factors, decode)
+                make = stack.maker(slot) if method.makes_points and instance.test.u is None else None
+                estimates = own["validation"], own["test"]
+                outcome = scored(instance, *estimates, scores, own_strength, of_factors, decode, make)
                 if keep:
                     own_instances = [instances[owner] for owner in stack.owners]
                     outcome.kept = _kept(stack, slot, trials[index], own_instances, encoded, keep)

@@ -220,3 +220,28 @@ def test_a_closed_gate_cuts_one_edge_of_the_decoder_and_no_other():
     assert jacobian[2, 1] == 0
     kept = [row for row in range(6) if row != 2]
     torch.testing.assert_close(jacobian[kept], full[kept])
+
+
+@pytest.mark.parametrize("kind", ["flow", "mixture"])
+def test_samples_of_a_prior_have_its_density(kind):
+    """The mean log density of samples is minus the entropy, by numerical integration over one latent."""
+    torch.manual_seed(0)
+    prior = nets.LatentFlow(2, 1) if kind == "flow" else nets.GaussianMixture(3, 1)
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    u = torch.eye(2)[[0] * 20_000 + [1] * 20_000]
+    grid = torch.linspace(-60, 60, 40_001)[:, None]
+    with torch.no_grad():
+        z = prior.sample(u, nets.CountingRng())
+        for domain in (0, 1):
+            own = torch.eye(2)[[domain] * len(grid)]
+            density = prior.log_density(grid, own).exp()
+            mean, square = ((density * grid[:, 0] ** power).sum() * 0.003 for power in (1, 2))
+            entropy = -(density * density.clamp(min=1e-30).log()).sum() * 0.003
+            mine = z[u[:, domain] == 1]
+            assert density.sum().item() * 0.003 == pytest.approx(1, abs=1e-3)
+            assert mine.mean().item() == pytest.approx(mean.item(), abs=0.03 * square.sqrt().item())
+            assert (mine**2).mean().item() == pytest.approx(square.item(), rel=0.06)
+            assert -prior.log_density(mine, u[u[:, domain] == 1]).mean().item() == pytest.approx(
+                entropy.item(), abs=0.02
+            )

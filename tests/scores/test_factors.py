@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import sqrtm
 from sklearn.metrics import mutual_info_score, r2_score
 
 from bench.scores import SCORES
-from bench.scores.factors import CHANGED, Judge, factor_scores, is_style, r2_of, swapped
+from bench.scores.factors import CHANGED, Judge, factor_scores, frechet, is_style, made_scores, r2_of, swapped
 from datasets import Instance, Split
 
 N = 1500
@@ -107,6 +108,50 @@ def test_a_style_counts_on_the_points_that_have_it():
     assert r2_of(holed, predicted) == pytest.approx(expected)
 
 
+def test_the_distance_is_that_of_gaussians_of_these_moments():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(50, 6)) @ rng.normal(size=(6, 6)), 2 + rng.normal(size=(70, 6)) @ rng.normal(size=(6, 6))
+    covariances = np.cov(a.T), np.cov(b.T)
+    root = np.trace(sqrtm(covariances[0] @ covariances[1]).real)
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + sum(map(np.trace, covariances)) - 2 * root
+    assert frechet(a, b) == pytest.approx(expected) and frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet(a, 3 + a) == pytest.approx(9 * 6)
+
+
+class TestMadeImages:
+    def test_real_points_of_the_domain_asked_for_are_at_the_ceiling(self):
+        real = world(5)
+        # Of each domain as many as are asked for, and by turns.
+        rows = [iter(np.flatnonzero(real.domains == u)) for u in range(2)]
+        order = [next(rows[u], None) for u in INSTANCE.test.domains]
+        filled = [
+            np.flatnonzero(real.domains == u)[0] if row is None else row
+            for row, u in zip(order, INSTANCE.test.domains, strict=True)
+        ]
+        found = made_scores(INSTANCE, JUDGE, lambda domains: real.x[filled])
+        assert found["made_content"] == pytest.approx(0.95, abs=0.03)
+        assert found["made_content_ceiling"] == pytest.approx(0.95, abs=0.001)
+        assert (
+            found["made_domain"] == pytest.approx(found["made_domain_ceiling"], abs=0.03) and found["made_domain"] > 0.9
+        )
+        assert found["made_variety"] > 0.99
+        assert found["made_distance"] < 0.1 * found["made_distance_chance"]
+
+    def test_one_point_for_all_domains_has_no_variety_and_tells_no_domain(self):
+        found = made_scores(INSTANCE, JUDGE, lambda domains: np.tile(INSTANCE.test.x[:1], (len(domains), 1)))
+        assert found["made_variety"] == 0 and found["made_domain"] == 0.5
+        assert found["made_distance"] > 10 * found["made_distance_ceiling"]
+
+    def test_shuffled_pixels_are_the_chance_and_are_less_clear(self):
+        found = made_scores(INSTANCE, JUDGE, lambda domains: INSTANCE.test.x)
+        assert found["made_content_chance"] < 0.75 and found["made_domain_chance"] == pytest.approx(0.5, abs=0.05)
+        assert found["made_distance"] == pytest.approx(0, abs=1e-6)
+
+    def test_what_is_not_finite_has_no_scores(self):
+        assert made_scores(INSTANCE, JUDGE, lambda domains: np.full((len(domains), 5), np.nan)) == {}
+
+
 def test_every_score_is_declared():
     found = scores(lambda split: np.hstack(clean(split)), lambda z: INSTANCE.test.x)
+    found |= made_scores(INSTANCE, JUDGE, lambda domains: INSTANCE.test.x)
     assert set(found) <= set(SCORES)

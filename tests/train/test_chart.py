@@ -11,13 +11,15 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from bench.plan.charts import budget, chart_of, charts_of, pack_charts
 from bench.plan.packs import Pack
+from bench.plan.trials import Trial
 from bench.registry import CHANGES, SPARSITY
 from bench.train import chart
 from bench.train.chart import Atlas
 from bench.train.data import standardised
 from bench.train.engine import Job, Stack
 from bench.train.errors import Diverged
-from datasets import Split
+from bench.train.stacked import jobs_of
+from datasets import Split, datasets
 from methods import Shape, methods
 from tests.packs import pack, rows_of
 
@@ -213,3 +215,59 @@ def test_the_oracle_start_needs_the_truth():
 
     assert "the data have none" in trial.make_method().skip(DataFacts(4, 2, 2, has_truth=False))
     assert Pack((trial,)).is_stacked
+
+
+IMAGE = Shape(3 * 8 * 8, 5, 2, image=(3, 8, 8))
+
+
+def images(n_axes=30, n=400):
+    """Images, flat, of `n_axes` independent directions, each of its own variance."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(IMAGE.n_observed, n_axes)))[0]
+    return (rng.normal(size=(n, n_axes)) * np.linspace(9, 1, n_axes) @ axes.T + 2).astype(np.float32)
+
+
+def principal(x, n):
+    """Scores of the leading axes, white, and what they leave of x, by a singular value decomposition."""
+    mean = x.mean(axis=0)
+    left, values, right = np.linalg.svd(x - mean, full_matrices=False)
+    return left[:, :n] * np.sqrt(len(x) - 1), (x - mean) - left[:, :n] * values[:n] @ right[:n]
+
+
+@pytest.mark.parametrize("name", ["vae", "synergy-gan"])
+def test_models_of_images_start_as_their_principal_components(name):
+    x = images()
+    method = methods[name].make(methods[name].defaults | {"width": 8, "steps": 0})
+    start = chart.linear(IMAGE, budget(method), x, 0, 1)
+    scores, residual = principal(x, IMAGE.n_latents)
+    np.testing.assert_allclose(start.residual, residual, atol=2e-2)
+    split = Split(x, np.arange(len(x)) % 2, np.zeros((len(x), 0)))
+    stack = Stack(method, IMAGE, [Job(split, 1, 2, start=start)])
+    code = stack.encode([split])[0]
+    np.testing.assert_allclose(np.abs(np.corrcoef(code.T, scores.T)[:5, 5:]), np.eye(5), atol=0.03)
+    np.testing.assert_allclose(stack.decode([code])[0], x - residual, atol=2e-2)
+
+
+def test_further_restarts_on_images_start_from_a_rotation_of_the_same_code():
+    x = images()
+    first, second = (chart.linear(IMAGE, {"width": 8, "depth": 2}, x, restart, 1) for restart in (0, 1))
+    with torch.no_grad():
+        one, other = first.encoder(first.x).numpy(), second.encoder(second.x).numpy()
+    turn = np.linalg.lstsq(one, other, rcond=None)[0]
+    np.testing.assert_allclose(turn @ turn.T, np.eye(5), atol=1e-3)
+    assert np.abs(turn).max() < 0.99
+    np.testing.assert_allclose(second.residual, first.residual, atol=1e-3)
+
+
+def test_where_images_have_fewer_axes_than_latents_the_others_start_at_nothing():
+    x = images(n_axes=3)
+    start = chart.linear(IMAGE, {"width": 8, "depth": 2}, x, 0, 1)
+    np.testing.assert_allclose(start.residual, principal(x, 3)[1], atol=2e-2)
+
+
+@pytest.mark.parametrize(("start", "is_linear"), [("chart", True), ("random", False)])
+def test_a_trial_on_images_starts_linear_unless_it_is_to_start_at_random(start, is_linear):
+    fields = datasets["coloured-digits"].defaults | {"size": 8, "n_samples": 500, "n_latents": 3}
+    trial = Trial("coloured-digits", fields, "vae", methods["vae"].defaults | {"start": start}, 0, 0)
+    (job,) = jobs_of(trial, standardised(trial), 1, 0, None)
+    assert (job.start is not None) == is_linear and chart_of(trial) is None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.train.pictures import N_STEPS, pictures
+from bench.train.pictures import N_MADE, N_STEPS, made, pictures
 from datasets import Instance, Split
 
 SHAPE = (1, 2, 2)
@@ -54,3 +54,10 @@ def test_what_a_decoder_makes_beyond_the_range_of_the_data_is_cut():
     instance, z_hat, _ = found()
     kept = pictures(instance, 9 * z_hat, np.array([False, True]), decode)
     assert set(np.unique(kept["swaps"])) == {0, 255}
+
+
+def test_images_that_are_made_have_a_row_for_each_domain():
+    instance, _, _ = found()
+    kept = made(instance, lambda domains: np.tile(domains[:, None] - 0.5, (1, 4)))["made"]
+    assert kept.shape == (2, N_MADE, *SHAPE)
+    assert (kept[0] == levels(-0.5)).all() and (kept[1] == levels(0.5)).all()

@@ -18,7 +18,7 @@ from bench.report.figures.latents import recovered_latents, recovered_support
 from bench.report.figures.lines import score_lines
 from bench.report.figures.maps import phase_diagram, promise_map, synergy_map
 from bench.report.figures.page import WIDTH, setting, with_plain_texts, with_short_paths
-from bench.report.figures.pictures import swap_grids, traversals
+from bench.report.figures.pictures import samples_per_domain, swap_grids, traversals
 from bench.report.figures.profiles import performance_profiles
 from bench.report.figures.promises import recovery_by_promise
 from bench.report.figures.ranks import critical_difference
@@ -29,7 +29,8 @@ from bench.scores import HEADLINE
 
 __all__ = [
     "WIDTH", "Drawn", "Page", "agreement_and_score", "agreement_of_halves", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
-    "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "score_lines", "setting", "swap_grids", "synergy_map", "training", "traversals",
+    "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "samples_per_domain", "score_lines", "setting", "swap_grids", "synergy_map", "training",
+    "traversals",
 ]  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
         for draw in (recovered_latents, recovered_support):
             paths += draw(results, kept, where, own, style=style)
         paths += training(results, *curves(results), own, style=style)
-        for draw in (swap_grids, traversals):
+        for draw in (swap_grids, traversals, samples_per_domain):
             paths += draw(results, images, of_images, own, style=style)
         contents = {path.name: path.read_bytes() for path in paths}
     for name, content in contents.items():

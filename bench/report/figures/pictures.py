@@ -1,9 +1,9 @@
-"""What methods make of images: the blocks of two images swapped, and every latent traversed."""
+"""What methods make of images: the blocks of two images swapped, every latent traversed, and new images for each domain."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from bench.report.results import Results
 N_COLUMNS = 3  # of methods side by side
 GAP = 1  # pixels between two images
 STYLE = "#D55E00"  # of the numbers of latents that are style
+SWAPS = ("n_changing", "swap_content", "swap_style", "swap_domain")
+MADE = ("made_content", "made_domain", "made_variety", "made_distance")
 Kept = Mapping[str, Mapping[str, np.ndarray]]
 
 
@@ -66,10 +68,27 @@ def traversals(results: Results, kept: Kept, where: str, folder: str | Path) -> 
     return page.save(figure, _counted(results, names), caption, folder, "traversals")
 
 
-def _counted(results: Results, names: list[str]) -> pd.DataFrame:
-    """What is said in numbers of the methods that are drawn: their scores of swaps, mean over the trials that are ok."""
+@page.printed
+def samples_per_domain(results: Results, kept: Kept, where: str, folder: str | Path) -> list[Path]:
+    """samples_per_domain.*: for each method the images that it makes of its prior, a row for each domain.
+
+    `kept` has for each label `made` (n_domains, n, channels, height, width). Nothing where no label has them.
+    """
+    names = [label for label in looks(results) if "made" in kept.get(label, ())]
+    if not names:
+        return []
+    figure = _draw({name: kept[name]["made"] for name in names}, "Made by chance", "Domain")
+    caption = (
+        "Images that each model makes of latents drawn from its prior in each domain (rows); that of a method which does not assume changes is one for "
+        f"all domains. One data seed of one cell ({where}); no interval: this is a single trial."
+    )
+    return page.save(figure, _counted(results, names, MADE), caption, folder, "samples_per_domain")
+
+
+def _counted(results: Results, names: list[str], of: Sequence[str] = SWAPS) -> pd.DataFrame:
+    """What is said in numbers of the methods that are drawn: their scores, mean over the trials that are ok."""
     trials = results.trials[results.ok & results.trials["label"].isin(names)]
-    scores = [name for name in ("n_changing", "swap_content", "swap_style", "swap_domain") if name in trials]
+    scores = [name for name in of if name in trials]
     return trials.groupby("label")[scores].mean().reindex(names).reset_index()
 
 
