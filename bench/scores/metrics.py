@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score
 
-from bench.scores import OWN, SCORES, score
+from bench.scores import OWN, SCORES, Score, score
 from datasets.columns import is_constant, rounding
 
 DEALS = 200  # of the strengths of edges, for what is scored by chance where the match is by the support
@@ -100,15 +100,15 @@ class Evaluation:
         nothing = Encoded(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0, dtype=int))
         return cls(nothing, nothing, None, supports)
 
-    def scores(self) -> tuple[dict[str, Any], list[str]]:
-        """Every score of `SCORES` that is computed from latents, and what went wrong with scores of plug-ins, a sentence each.
+    def scores(self, records: Mapping[str, Score] = SCORES) -> tuple[dict[str, Any], list[str]]:
+        """Every score of `records` that is computed from latents, and what went wrong with scores of plug-ins, a sentence each.
 
         Where no latent is known these are the scores of the support, and no plug-in's.
         A score is a float, or None; one per latent a list of n_latents floats. A plug-in's that raises or gives anything else is None.
         """
         found: dict[str, Any] = {}
         wrong = []
-        for name, record in SCORES.items():
+        for name, record in records.items():
             if record.compute is None or not (self.has_latents or name in OF_SUPPORT):
                 continue
             try:
