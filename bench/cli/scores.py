@@ -26,11 +26,13 @@ def metrics(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out {arguments.out}: name a .md file in a folder that exists")
 
     from bench.run.store import write_text
-    from bench.scores import SCORES, known
+    from bench.scores import ON_DEMAND, SCORES, known, load_all
 
-    found = known.table(SCORES)
-    say(known.render(found, SCORES))
+    load_all()
+    records = SCORES | ON_DEMAND
+    found = known.table(records)
+    say(known.render(found, records))
     if out:
-        write_text(out, known.markdown(found, SCORES))
+        write_text(out, known.markdown(found, records))
         say(f"\nwritten: {out}")
     return 0
