@@ -468,16 +468,25 @@ def _information(e: Evaluation) -> np.ndarray:
     """Information of each estimate about each latent over the latent's entropy, (n_latents, n_varying estimates), 0 for a constant latent."""
     from sklearn.feature_selection import mutual_info_classif
 
-    fixed_latents, fixed = constants(e.test)
-    alive = ~fixed
+    alive = ~constants(e.test)[1]
     found = np.zeros((e.test.z.shape[1], int(alive.sum())))
     if alive.any():
         z_hat = e.test.z_hat[:, alive]
-        for latent, values in enumerate(e.test.z.T):
-            if not fixed_latents[latent]:
-                own = binned(values)
-                nats = mutual_info_classif(z_hat, own, discrete_features=False, n_neighbors=NEIGHBOURS, random_state=0)
-                found[latent] = nats / entropy(np.bincount(own))
+        for latent, (own, nats) in enumerate(_binned_latents(e)):
+            if nats > 0:
+                shared = mutual_info_classif(
+                    z_hat, own, discrete_features=False, n_neighbors=NEIGHBOURS, random_state=0
+                )
+                found[latent] = shared / nats
+    return found
+
+
+def _binned_latents(e: Evaluation) -> list[tuple[np.ndarray, float]]:
+    """The bins of each true latent on test and their entropy (nats), which is 0 where the latent is constant or nearly all points tie."""
+    found = []
+    for values, fixed in zip(e.test.z.T, constants(e.test)[0], strict=True):
+        own = np.zeros(len(values), int) if fixed else binned(values)
+        found.append((own, float(entropy(np.bincount(own)))))
     return found
 
 
@@ -558,13 +567,11 @@ def mig(e: Evaluation) -> float:
     which is the second. It is 0 where every latent is estimated twice."""
     from sklearn.metrics import mutual_info_score
 
-    fixed_latents, fixed_estimates = constants(e.test)
-    estimates = [binned(values) for values in e.test.z_hat[:, ~fixed_estimates].T]
+    estimates = [binned(values) for values in e.test.z_hat[:, ~constants(e.test)[1]].T]
     gaps = []
-    for values, fixed in zip(e.test.z.T, fixed_latents, strict=True):
-        own = binned(values)
+    for own, nats in _binned_latents(e):
         information = [mutual_info_score(own, other) for other in estimates]
-        gaps.append(0.0 if fixed else _gap(np.array(information)) / entropy(np.bincount(own)))
+        gaps.append(_gap(np.array(information)) / nats if nats > 0 else 0.0)
     return float(np.mean(gaps))
 
 
