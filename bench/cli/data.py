@@ -34,6 +34,8 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "file", metavar="FILE.npz", help="arrays z and z_hat, (n_samples, .), and domain, if there are several"
     )
+    options.add_metrics_option(command, "all: those on demand too, as T-MEX, DCI-ES and MCC against chance")
+    command.add_argument("--out", metavar="FILE.csv", help="also write the scores there, with their definitions")
     command.set_defaults(run=score)
     options.add_plugin_option(command)
 
@@ -46,9 +48,7 @@ def audit(arguments: argparse.Namespace) -> int:
     cells, _ = plan_cells(dataset.name, axes, settings)
     n_seeds = arguments.seeds or AUDIT_SEEDS
     check_size(len(cells) * n_seeds, "instances")
-    out = Path(arguments.out) if arguments.out else None
-    if out and (out.suffix != ".csv" or not out.parent.is_dir()):
-        raise UsageError(f"--out {arguments.out}: name a .csv file in a folder that exists")
+    out = _csv_file(arguments.out)
 
     from bench.report import audit as audits
     from bench.run.store import write_text
@@ -65,13 +65,38 @@ def audit(arguments: argparse.Namespace) -> int:
 
 
 def score(arguments: argparse.Namespace) -> int:
-    from bench.scores import files, metrics
+    out = _csv_file(arguments.out)
 
+    from bench.scores import ON_DEMAND, SCORES, files, load_all, metrics
+
+    load_all()
+    records = SCORES | ON_DEMAND if arguments.metrics == "all" else SCORES
     validation, test = files.read(arguments.file)
     say(f"{len(test.z)} points scored, matchings and probes fitted on the other {len(validation.z)}\n")
-    found = metrics.evaluate(validation, test)
+    found, wrong = metrics.Evaluation(validation, test).scores(records)
+    found = {name: value for name, value in found.items() if value is not None}
     for name, value in found.items():
         values = value if isinstance(value, list) else [value]
-        if value is not None:
-            say(f"{name:{max(map(len, found))}}  {' '.join(f'{each:.4f}' for each in values)}")
+        say(f"{name:{max(map(len, found))}}  {' '.join(f'{each:.4f}' for each in values)}")
+    for sentence in wrong:
+        say(sentence)
+    if out:
+        import pandas as pd
+
+        from bench.run.store import write_text
+
+        rows = [
+            (name, value, f"{records[name].definition} Source: {records[name].source}.")
+            for name, value in found.items()
+        ]
+        write_text(out, csv_text(pd.DataFrame(rows, columns=["score", "value", "definition"])))
+        say(f"\nwritten: {out}")
     return 0
+
+
+def _csv_file(name: str | None) -> Path | None:
+    """The file that --out names. Raises UsageError where it is no .csv file in a folder that exists."""
+    out = Path(name) if name else None
+    if out and (out.suffix != ".csv" or not out.parent.is_dir()):
+        raise UsageError(f"--out {name}: name a .csv file in a folder that exists")
+    return out

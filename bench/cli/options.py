@@ -200,3 +200,12 @@ def fraction(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
     return value
+
+
+def add_metrics_option(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--metrics",
+        choices=("usual", "all"),
+        default="usual",
+        help=f"{what}; `metrics` says what each is (default: usual)",
+    )

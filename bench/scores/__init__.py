@@ -1,6 +1,6 @@
 """Scores, each declared once: what it is, what it is called, where it is shown. Tables, figures and definitions follow from these records.
 
-`metrics` and `training` declare this project's; a plug-in declares its own with `score`. `statistics` is about scores of many trials.
+`metrics`, `training` and `factors` declare this project's, `more` those that are computed on demand alone; a plug-in declares its own with `score`. `statistics` is about scores of many trials.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ OWN = (
     "bench.scores.metrics",
     "bench.scores.training",
     "bench.scores.factors",
+    "bench.scores.more",
 )  # the modules that declare this project's scores
 HEADLINE = "mcc_spearman"  # methods are ranked by it
 TABLES = ("terminal", "paper", "trials")  # the narrow ones: terminal and Markdown, LaTeX, single trials in report.html
@@ -54,12 +55,15 @@ class Score:
         return facts | {"heading": list(self.heading or ()), "tables": sorted(self.tables)}
 
 
-SCORES: dict[str, Score] = {}
+SCORES: dict[str, Score] = {}  # of every trial
+ON_DEMAND: dict[
+    str, Score
+] = {}  # computed where they are asked for (`--metrics all`): no row and no usual table has them
 
 
-def declare(score: Score) -> Score:
-    """Adds `score` to `SCORES`. Raises UsageError where its name is taken."""
-    known = SCORES.get(score.name)
+def declare(score: Score, records: dict[str, Score] = SCORES) -> Score:
+    """Adds `score` to `records`: `SCORES` or `ON_DEMAND`. Raises UsageError where its name is taken."""
+    known = SCORES.get(score.name) or ON_DEMAND.get(score.name)
     if known and _place(known) != _place(score):
         raise UsageError(f"two scores are called {score.name!r}; choose another name")
     texts, truths = (
@@ -76,7 +80,7 @@ def declare(score: Score) -> Score:
     for table in score.tables:
         if table not in TABLES:
             raise UsageError(f"{score.name}: there is no table {table!r}; there is: {', '.join(TABLES)}")
-    SCORES[score.name] = score
+    records[score.name] = score
     return score
 
 
@@ -91,10 +95,11 @@ def score(
     bounded: bool = False,
     non_negative: bool = False,
     per_latent: bool = False,
+    on_demand: bool = False,
 ) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
     """Declares the score that the decorated function computes; the function's docstring is its definition.
 
-    The decorator raises UsageError where there is no docstring, or where the name is taken. A plug-in's scores come after this
+    A score `on_demand` is computed where it is asked for, and is in no row.     The decorator raises UsageError where there is no docstring, or where the name is taken. A plug-in's scores come after this
     project's, which are imported first.
     """
 
@@ -117,7 +122,8 @@ def score(
                 non_negative,
                 per_latent,
                 compute,
-            )
+            ),
+            ON_DEMAND if on_demand else SCORES,
         )
         return compute
 
@@ -126,7 +132,8 @@ def score(
 
 def declared_by(module: str) -> list[str]:
     """Returns the names of the scores that `module` declared."""
-    return [name for name, score in SCORES.items() if score.compute and score.compute.__module__ == module]
+    everything = SCORES | ON_DEMAND
+    return [name for name, score in everything.items() if score.compute and score.compute.__module__ == module]
 
 
 def is_own(name: str) -> bool:
@@ -144,7 +151,7 @@ def load_all() -> None:
 def drop(module: str) -> None:
     """Forgets the scores that `module` declared."""
     for name in declared_by(module):
-        del SCORES[name]
+        (SCORES if name in SCORES else ON_DEMAND).pop(name)
 
 
 def _place(score: Score) -> Any:

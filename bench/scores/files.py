@@ -31,12 +31,18 @@ def read(path: str) -> tuple[Encoded, Encoded]:
         raise UsageError(f"{path}: domain is missing in row {int(np.argmax(domains < 0))}")
     if len(z) < FEWEST_POINTS:
         raise UsageError(f"{path} has {len(z)} points; at least {FEWEST_POINTS} are needed")
-    halves = np.array_split(np.random.default_rng(0).permutation(len(z)), 2)
-    validation, test = (Encoded(z[rows], z_hat[rows], domains[rows]) for rows in halves)
     try:
+        validation, test = split_at_random(z, z_hat, domains)
         return checked(validation, "validation"), checked(test, "test")
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def split_at_random(z: np.ndarray, z_hat: np.ndarray, domains: np.ndarray) -> tuple[Encoded, Encoded]:
+    """Points split at random into two halves of like size, the same ones again for as many points."""
+    parts = np.array_split(np.random.default_rng(0).permutation(len(z)), 2)
+    validation, test = (Encoded(z[rows], z_hat[rows], domains[rows]) for rows in parts)
+    return validation, test
 
 
 def _load(path: str) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score
 
-from bench.scores import OWN, SCORES, score
+from bench.scores import OWN, SCORES, Score, score
 from datasets.columns import is_constant, rounding
 
 DEALS = 200  # of the strengths of edges, for what is scored by chance where the match is by the support
@@ -100,15 +100,15 @@ class Evaluation:
         nothing = Encoded(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0, dtype=int))
         return cls(nothing, nothing, None, supports)
 
-    def scores(self) -> tuple[dict[str, Any], list[str]]:
-        """Every score of `SCORES` that is computed from latents, and what went wrong with scores of plug-ins, a sentence each.
+    def scores(self, records: Mapping[str, Score] = SCORES) -> tuple[dict[str, Any], list[str]]:
+        """Every score of `records` that is computed from latents, and what went wrong with scores of plug-ins, a sentence each.
 
         Where no latent is known these are the scores of the support, and no plug-in's.
         A score is a float, or None; one per latent a list of n_latents floats. A plug-in's that raises or gives anything else is None.
         """
         found: dict[str, Any] = {}
         wrong = []
-        for name, record in SCORES.items():
+        for name, record in records.items():
             if record.compute is None or not (self.has_latents or name in OF_SUPPORT):
                 continue
             try:
@@ -123,11 +123,11 @@ class Evaluation:
     @functools.cached_property
     def pearson(self) -> np.ndarray:
         """Matched |correlation| on test of each true latent, (n_latents,)."""
-        return _matched(_pearson, self.validation, self.test)[0]
+        return _matched(pearson_of, self.validation, self.test)[0]
 
     @functools.cached_property
     def _ranked(self) -> tuple[np.ndarray, dict[int, int]]:
-        return _matched(_spearman, self.validation, self.test)
+        return _matched(spearman_of, self.validation, self.test)
 
     @property
     def spearman(self) -> np.ndarray:
@@ -241,7 +241,7 @@ def mcc_within(e: Evaluation) -> float:
     """As mcc_spearman with the absolute value of the equally weighted mean over domains of the signed Spearman correlation inside each,
     which also chooses the assignment. In each split, domains with fewer than 3 points are skipped and a constant inside a domain
     correlates 0."""
-    return float(_matched(_spearman_within, e.validation, e.test)[0].mean())
+    return float(_matched(spearman_within_of, e.validation, e.test)[0].mean())
 
 
 @score("mcc_per_latent", per_latent=True, source="this project")
@@ -265,8 +265,8 @@ def r2_component(e: Evaluation) -> float:
     per_latent = np.zeros(e.validation.z.shape[1])
     for latent, estimate in e.estimate_of.items():
         basis, basis_test = _splines(e.validation.z_hat[:, estimate], e.test.z_hat[:, estimate])
-        predicted = _ridge(basis, e.validation.z[:, [latent]], basis_test, SPLINE_RIDGE)
-        per_latent[latent] = _r2(e.test.z[:, [latent]], predicted, e.test)[0]
+        predicted = ridge_predictions(basis, e.validation.z[:, [latent]], basis_test, SPLINE_RIDGE)
+        per_latent[latent] = r2_of(e.test.z[:, [latent]], predicted, e.test)[0]
     return float(per_latent.mean())
 
 
@@ -293,10 +293,10 @@ def r2_linear(e: Evaluation) -> float:
     """Test R^2 (may be negative) of each true latent regressed on all estimates, mean over true latents: least squares with intercept,
     ridge 1e-8 per point on estimates standardised on validation, fitted on validation. Constant estimates are left out, a constant true
     latent counts 0, as do all if no estimate varies."""
-    inputs, inputs_test = _standardised(e.validation, e.test)
+    inputs, inputs_test = standardised(e.validation, e.test)
     if inputs.shape[1] == 0:
         return 0.0
-    return float(_r2(e.test.z, _ridge(inputs, e.validation.z, inputs_test, LINEAR_RIDGE), e.test).mean())
+    return float(r2_of(e.test.z, ridge_predictions(inputs, e.validation.z, inputs_test, LINEAR_RIDGE), e.test).mean())
 
 
 @score(
@@ -413,7 +413,7 @@ def support_f1_chance(e: Evaluation) -> float | None:
 def support_ap_gain(e: Evaluation) -> float | None:
     """(support_ap - support_ap_chance) / (1 - support_ap_chance): 0 is chance, negative below it, 1 the true support. Empty where
     support_ap is, or where chance is 1."""
-    return _gain(support_ap(e), support_ap_chance(e))
+    return gain(support_ap(e), support_ap_chance(e))
 
 
 @score(
@@ -425,7 +425,7 @@ def support_ap_gain(e: Evaluation) -> float | None:
 )
 def support_f1_gain(e: Evaluation) -> float | None:
     """(support_f1 - support_f1_chance) / (1 - support_f1_chance). Empty where support_f1 is, or where chance is 1."""
-    return _gain(support_f1(e), support_f1_chance(e))
+    return gain(support_f1(e), support_f1_chance(e))
 
 
 OF_SUPPORT = (
@@ -470,16 +470,26 @@ def checked(split: Encoded, name: str) -> Encoded:
 # --- matched correlations
 
 
+def matching(chosen_by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True and estimated latents, in pairs, by the one-to-one assignment of largest sum of |correlations| (n_latents, n_estimated)."""
+    return linear_sum_assignment(np.abs(chosen_by), maximize=True)
+
+
 def _matched(
     correlation: Callable[[Encoded], np.ndarray], validation: Encoded, test: Encoded
 ) -> tuple[np.ndarray, dict[int, int]]:
-    """|correlation| on test of each true latent and its match, (n_latents,), and the match: true to estimated index.
+    """|correlation| on test of each true latent and its match, (n_latents,), and the match: true to estimated index."""
+    return absolute(correlation(validation), correlation(test))
 
-    The match is found on validation. A correlation of exactly 0 on either split means a constant: such a pair counts 0
-    and is no match.
+
+def absolute(chosen_by: np.ndarray, scored_by: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
+    """Matched absolute correlations of each true latent (n_latents,) and the match, from those of validation and test.
+
+    Correlations are (n_latents, n_estimated); the match is true to estimated index and is found on validation. A correlation of exactly 0
+    on either split means a constant: such a pair counts 0 and is no match.
     """
-    chosen_by, scored_by = (np.abs(correlation(split)) for split in (validation, test))
-    latents, estimates = linear_sum_assignment(chosen_by, maximize=True)
+    chosen_by, scored_by = np.abs(chosen_by), np.abs(scored_by)
+    latents, estimates = matching(chosen_by)
     alive = (chosen_by[latents, estimates] > 0) & (scored_by[latents, estimates] > 0)
     latents, estimates = latents[alive], estimates[alive]
     per_latent = np.zeros(len(chosen_by))
@@ -487,31 +497,54 @@ def _matched(
     return per_latent, dict(zip(latents.tolist(), estimates.tolist(), strict=True))
 
 
-def _pearson(split: Encoded) -> np.ndarray:
+def pearson_of(split: Encoded) -> np.ndarray:
+    """Correlations (n_latents, n_estimated) of a checked split."""
     return _correlations(split, lambda columns: columns)
 
 
-def _spearman(split: Encoded) -> np.ndarray:
+def spearman_of(split: Encoded) -> np.ndarray:
+    """Rank correlations (n_latents, n_estimated) of a checked split."""
+    return _correlations(split, ranked)
+
+
+def ranked(columns: np.ndarray) -> np.ndarray:
+    """The ranks in each column, ties by their mean."""
     # Ranking rows that lie together in memory takes a fraction of the time of ranking columns.
-    return _correlations(split, lambda columns: rankdata(np.ascontiguousarray(columns.T), axis=1).T)
+    return rankdata(np.ascontiguousarray(columns.T), axis=1).T
 
 
-def _spearman_within(split: Encoded) -> np.ndarray:
+def spearman_within_of(split: Encoded) -> np.ndarray:
     """Signed: an estimate that follows a latent upwards in one domain and downwards in another is no function of it."""
+    return np.mean([spearman_of(part) for part in by_domain(split)], axis=0)
+
+
+def by_domain(split: Encoded) -> list[Encoded]:
+    """The parts of a checked split, one for each domain that has enough points."""
     members = [np.flatnonzero(split.domains == domain) for domain in np.unique(split.domains)]
     parts = [Encoded(split.z[rows], split.z_hat[rows], split.domains[rows], split.rounding) for rows in members]
-    return np.mean([_spearman(part) for part in parts if len(part.z) >= FEWEST_IN_DOMAIN], axis=0)
+    return [part for part in parts if len(part.z) >= FEWEST_IN_DOMAIN]
 
 
 def _correlations(split: Encoded, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Pearson correlations (n_latents, n_estimated) of the transformed columns; exactly 0 where one is constant."""
+    z, z_hat = unit_columns(split, transform)
+    return z.T @ z_hat
+
+
+def unit_columns(split: Encoded, transform: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The transformed columns of true and of estimated latents, centred and of length 1; exactly 0 where one is constant."""
     columns = np.hstack([split.z, split.z_hat])
-    constant = np.hstack([is_constant(split.z, _rounding(split)[0]), is_constant(split.z_hat, _rounding(split)[1])])
+    constant = np.hstack(constants(split))
     columns = transform(columns)
     centred = np.where(constant, 0, columns - columns.mean(axis=0))
     unit = centred / np.where(constant, 1, np.linalg.norm(centred, axis=0))
     n_latents = split.z.shape[1]
-    return unit[:, :n_latents].T @ unit[:, n_latents:]
+    return unit[:, :n_latents], unit[:, n_latents:]
+
+
+def constants(split: Encoded) -> tuple[np.ndarray, np.ndarray]:
+    """Which true latents (n_latents,) and which estimates (n_estimated,) of a checked split are constant but for rounding."""
+    return is_constant(split.z, _rounding(split)[0]), is_constant(split.z_hat, _rounding(split)[1])
 
 
 def _rounding(split: Encoded) -> tuple[float, float]:
@@ -593,7 +626,7 @@ def _matched_entries(e: Evaluation) -> np.ndarray:
     return np.tile(np.isin(np.arange(n_latents), list(e.estimate_of)), n_observed)
 
 
-def _gain(value: float | None, chance: float | None) -> float | None:
+def gain(value: float | None, chance: float | None) -> float | None:
     """The part of what is left above chance that was reached."""
     return None if value is None or chance is None or chance >= 1 else (value - chance) / (1 - chance)
 
@@ -603,7 +636,7 @@ def _gain(value: float | None, chance: float | None) -> float | None:
 
 def _kernel_r2(validation: Encoded, test: Encoded) -> float:
     predicted = kernel_predictions(validation, test)
-    return 0.0 if predicted is None else float(_r2(test.z, predicted, test).mean())
+    return 0.0 if predicted is None else float(r2_of(test.z, predicted, test).mean())
 
 
 def kernel_predictions(validation: Encoded, test: Encoded) -> np.ndarray | None:
@@ -612,7 +645,7 @@ def kernel_predictions(validation: Encoded, test: Encoded) -> np.ndarray | None:
     if not varies.any():
         return None
     fitted = validation.z_hat[:, varies]
-    inputs, inputs_test = (_normal_scores(fitted, split.z_hat[:, varies]) for split in (validation, test))
+    inputs, inputs_test = (normal_scores(fitted, split.z_hat[:, varies]) for split in (validation, test))
     rows = _spread_over_domains(validation.domains, KERNEL_CHOICE_POINTS)
     bandwidth, ridges = _chosen_kernel(inputs[rows], validation.z[rows])
     rows = _spread_over_domains(validation.domains, KERNEL_POINTS)
@@ -633,7 +666,7 @@ def _spread_over_domains(domains: np.ndarray, most: int) -> np.ndarray:
     return np.argsort(domains, kind="stable")[np.arange(size) * len(domains) // size]
 
 
-def _normal_scores(fitted: np.ndarray, applied: np.ndarray) -> np.ndarray:
+def normal_scores(fitted: np.ndarray, applied: np.ndarray) -> np.ndarray:
     """Normal scores of `applied` (n_samples, n_columns) by the ranks among `fitted` (van der Waerden 1952).
 
     The score of a point of `fitted` is the normal quantile of rank / (n + 1); ties share the mean of their ranks, and a point between
@@ -666,14 +699,14 @@ def _chosen_kernel(inputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.n
     return KERNEL_BANDWIDTHS[best], np.array(KERNEL_RIDGES)[errors[best].argmin(axis=0)]
 
 
-def _r2(truth: np.ndarray, predicted: np.ndarray, split: Encoded) -> np.ndarray:
+def r2_of(truth: np.ndarray, predicted: np.ndarray, split: Encoded) -> np.ndarray:
     """(n_columns,) of true latents of `split`; 0 where the truth is constant, whose R^2 is undefined."""
     constant = is_constant(truth, _rounding(split)[0])
     total = np.where(constant, 1, ((truth - truth.mean(axis=0)) ** 2).sum(axis=0))
     return np.where(constant, 0, 1 - ((truth - predicted) ** 2).sum(axis=0) / total)
 
 
-def _standardised(validation: Encoded, test: Encoded) -> tuple[np.ndarray, np.ndarray]:
+def standardised(validation: Encoded, test: Encoded) -> tuple[np.ndarray, np.ndarray]:
     """Both splits' estimates by the mean and standard deviation of the first, without the columns that are constant there."""
     alive = ~is_constant(validation.z_hat, _rounding(validation)[1])
     fitted, applied = validation.z_hat[:, alive], test.z_hat[:, alive]
@@ -691,7 +724,7 @@ def _splines(fitted: np.ndarray, applied: np.ndarray) -> tuple[np.ndarray, np.nd
     return basis, basis_applied
 
 
-def _ridge(inputs: np.ndarray, targets: np.ndarray, inputs_test: np.ndarray, ridge: float) -> np.ndarray:
+def ridge_predictions(inputs: np.ndarray, targets: np.ndarray, inputs_test: np.ndarray, ridge: float) -> np.ndarray:
     """Predictions on test of least squares with an intercept and a penalty `n_samples * ridge * |weights|^2`."""
     centre, mean = inputs.mean(axis=0), targets.mean(axis=0)
     centred = inputs - centre
