@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 
 from bench.machine import cores
@@ -150,8 +149,9 @@ def check_apart(axes: dict[str, dict], settings: dict[str, dict]) -> None:
             raise UsageError(f"{owner}.{field} is both in --grid and in --set")
 
 
-def command_line() -> str:
-    return shlex.join(["run_bench.py", *sys.argv[1:]])
+def command_line(arguments: argparse.Namespace) -> str:
+    """The command that `arguments` were read off, as one would type it."""
+    return shlex.join(["run_bench.py", *arguments.words])
 
 
 # --- types of values

@@ -141,10 +141,14 @@ def load_all() -> None:
         importlib.import_module(module)
 
 
-def drop(module: str) -> None:
-    """Forgets the scores that `module` declared."""
-    for name in declared_by(module):
-        del SCORES[name]
+def drop(module: str) -> dict[str, Score]:
+    """Forgets the scores that `module` declared, and returns them."""
+    return {name: SCORES.pop(name) for name in declared_by(module)}
+
+
+def put_back(dropped: dict[str, Score]) -> None:
+    """Declares again what `drop` returned."""
+    SCORES.update(dropped)
 
 
 def _place(score: Score) -> Any:
