@@ -15,7 +15,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -209,9 +209,9 @@ class Entry:
             raise UsageError(f"{label}={value} is out of range; it must be {bounds}")
         return value
 
-    def make(self, fields: dict[str, Any]) -> Any:
-        """Returns an instance of the class with `fields` over its defaults. Raises UsageError for a value that does not fit."""
-        return self.cls(**{name: self.check(name, value) for name, value in fields.items()})
+    def make(self, fields: Mapping[str, Any] | None = None, /, **others: Any) -> Any:
+        """Returns an instance of the class with `fields` and `others` over its defaults. Raises UsageError for a value that does not fit."""
+        return self.cls(**{name: self.check(name, value) for name, value in {**(fields or {}), **others}.items()})
 
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}

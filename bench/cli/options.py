@@ -36,8 +36,14 @@ def add_data_options(parser: argparse.ArgumentParser, fields: str, n_seeds: str)
         metavar="KEY=VALUES",
         help=f"axis of the grid, repeatable: {fields}; values as 2..10, 0..1:0.25 or a,b,c",
     )
-    add("--dataset", default="sparse-mixing", help="data set to run on (default: %(default)s)")
     add("--seeds", type=positive, metavar="N", help=f"data seeds per cell (default: {n_seeds})")
+    add_dataset_options(parser, fields)
+
+
+def add_dataset_options(parser: argparse.ArgumentParser, fields: str) -> None:
+    """A data set, its fields and its seed; `fields` says which fields can be set."""
+    add = parser.add_argument
+    add("--dataset", default="sparse-mixing", help="data set to run on (default: %(default)s)")
     add("--root-seed", type=natural, default=0, metavar="N", help="seed from which all others follow (default: 0)")
     add(
         "--set",
