@@ -9,7 +9,7 @@ from typing import Any
 from bench.cli import options
 from bench.plan.grid import parse_grid, parse_settings
 from bench.plan.identity import data_seed
-from bench.plan.trials import check_replicates, check_size, plan_cells
+from bench.plan.trials import check_size, plan_cells
 from bench.registry import UsageError
 from bench.text import csv_text, say
 from datasets import datasets
@@ -86,7 +86,6 @@ def export_data(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out {arguments.out}: name an .npz file in a folder that exists")
     entry = datasets[arguments.dataset]
     maker = entry.make(parse_settings(arguments.settings, entry, []).get(entry.name, {}))
-    check_replicates(maker, arguments.data_seed + 1)
 
     import numpy as np
 

@@ -27,6 +27,7 @@ from methods import STARTS, methods
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.report.results import Results
     from bench.run.store import Store
 
 RUNS = "runs"  # in the folder of results
@@ -251,6 +252,9 @@ def train(arguments: argparse.Namespace, request: Request, console: Console) -> 
             console,
             f"without a result: {n_crashed + n_absent} of {count(len(request.trials), 'trial')}{first}; {GOES_ON}",
         )
+    is_done = not n_crashed and not n_absent and not n_lacking
+    if is_done and not request.shard:
+        _say(console, next_step(found, request))
     return 0 if (own.status == OK).any() and not n_crashed and not n_absent and not n_lacking else 1
 
 
@@ -273,6 +277,17 @@ def repeating(arguments: argparse.Namespace, request: Request) -> str:
     parser = options.Parser()
     add_options(parser)
     return config.text(parser, arguments, resolved)
+
+
+def next_step(found: Results, request: Request) -> str:
+    """What to do with a run that is done, in one line."""
+    by = next((field for field in ("domains", *found.cells) if field in found.cells), None)
+    steps = ["open report.html"]
+    steps += [f"a board for each value: python run_bench.py report {request.name} --by {by}"] if by else []
+    data = request.trials[0].make_dataset()
+    if not getattr(data, "resplits", False) and getattr(data, "replicates", 1) == 1:  # else more seeds are no more data
+        steps += [f"narrower intervals: the same command with --seeds {2 * request.config['seeds']}"]
+    return f"next: {'; '.join(steps)}"
 
 
 def standing(store: Store, placement: Placement) -> tuple[set[str], set[str]]:
