@@ -1,4 +1,7 @@
-"""The benchmark, room by room: `plan`, `train`, `run`, `scores`, `tune`, `report`, and the command line, `cli`."""
+"""The benchmark, room by room: `plan`, `train`, `run`, `scores`, `tune`, `report`, and the command line, `cli`.
+
+From Python, `bench.run` is the main job, `bench.results` reads what runs found, and `bench.load` gives a model that a run kept.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -12,6 +15,15 @@ for _name in ("datasets", "methods"):
             f"{_name!r} is not this project's: {_spec and _spec.origin} is in the way; "
             f"run from {_ROOT} with that folder first on the Python path"
         )
+
+importlib.import_module("bench.run")  # which can be called
+
+
+def results(*names, where=None):
+    """Returns what runs found that are there already: see `bench.python.read`."""
+    from bench import python
+
+    return python.read(*names, where=where)
 
 
 def load(run, trial, plugins=()):

@@ -12,9 +12,10 @@ import importlib
 import os
 import pkgutil
 import re
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +209,9 @@ class Entry:
             raise UsageError(f"{label}={value} is out of range; it must be {bounds}")
         return value
 
-    def make(self, fields: dict[str, Any]) -> Any:
-        """Returns an instance of the class with `fields` over its defaults. Raises UsageError for a value that does not fit."""
-        return self.cls(**{name: self.check(name, value) for name, value in fields.items()})
+    def make(self, fields: Mapping[str, Any] | None = None, /, **others: Any) -> Any:
+        """Returns an instance of the class with `fields` and `others` over its defaults. Raises UsageError for a value that does not fit."""
+        return self.cls(**{name: self.check(name, value) for name, value in {**(fields or {}), **others}.items()})
 
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
@@ -262,6 +263,12 @@ def _convert(value: Any, kind: Any, label: str) -> Any:
     raise UsageError(f"{label}={value}: expected {WORDS[base]}")
 
 
+def _is_anew(known: type, cls: type) -> bool:
+    """Whether `cls` is `known` defined again: by a module that is read again, or in a notebook, whose cells are changed and run again."""
+    is_notebook = known.__module__ == cls.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
+    return is_notebook or (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
+
+
 class Registry:
     """Holds named classes of one kind. Every module of `package` but its `helpers` is imported once, at the first look-up."""
 
@@ -290,8 +297,7 @@ class Registry:
                         f"{name}.{field.name}: declare it as field(default, help=...), of the registry's field"
                     )
             known = self._entries.get(name)
-            # A module that is read again, in a notebook say, brings its own classes anew.
-            if known and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+            if known and not _is_anew(known.cls, cls):
                 raise UsageError(f"two {self.kind}s are called {name!r}; choose another name")
             entry = Entry(name, cls, source)
             self._check_corner(entry)
@@ -300,9 +306,15 @@ class Registry:
 
         return decorate
 
-    def drop(self, module: str) -> None:
-        """Forgets what `module` registered."""
-        self._entries = {name: entry for name, entry in self._entries.items() if entry.cls.__module__ != module}
+    def drop(self, module: str) -> dict[str, Entry]:
+        """Forgets what `module` registered, and returns it."""
+        dropped = {name: entry for name, entry in self._entries.items() if entry.cls.__module__ == module}
+        self._entries = {name: entry for name, entry in self._entries.items() if name not in dropped}
+        return dropped
+
+    def put_back(self, entries: dict[str, Entry]) -> None:
+        """Registers again what `drop` returned."""
+        self._entries |= entries
 
     def names(self) -> list[str]:
         """Returns the names of all entries, sorted."""

@@ -117,6 +117,20 @@ class Instance:
         of_domain = np.stack([self.sources.mean, self.sources.std, self.sources.shape])
         return np.ptp(of_domain, axis=1).max(axis=0) > 0
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns all points as arrays with a row each, by the names by which the data set `file` reads them from an .npz file.
+
+        These are x (n_samples, n_observed), of images (n_samples, channels, height, width), domain (n_samples,) and split (n_samples,), which is 0
+        for training, 1 for validation and 2 for test; and z, u, content and style, as in `Split`, and support, where they are known.
+        """
+        parts = (self.train, self.validation, self.test)
+        found = {name: [getattr(part, name) for part in parts] for name in ("x", "z", "u", "content", "style")}
+        known = {n: np.concatenate(own) for n, own in found.items() if own[0] is not None and own[0].shape[1:] != (0,)}
+        known["x"] = known["x"].reshape(-1, *(self.x_shape or known["x"].shape[1:]))
+        known["domain"] = np.concatenate([part.domains for part in parts])
+        known["split"] = np.repeat(np.arange(3), [len(part.x) for part in parts])
+        return known if self.support is None else known | {"support": self.support}
+
 
 def number_of(seed: Seed) -> int:
     """Returns the number of a data seed, which is the last of the key below the root seed that makes a sequence of it."""

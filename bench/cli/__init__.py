@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bench.cli import data, doctor, kept, merge, registered, report, run, scores, tune
+from bench.cli import config, data, doctor, kept, merge, registered, report, run, scores, tune
 from bench.cli.options import Parser
 from bench.cli.run import GOES_ON
 from bench.plan import plugins
@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Raises UsageError for a mistake that shows without looking at methods and data sets."""
+    """What a command asks for, with what the file that it names by --config asks for beside that.
+
+    Raises UsageError for a mistake that shows without looking at methods and data sets.
+    """
     parser = Parser(
         prog="run_bench.py",
         description="Trains every method on every cell of a grid of data sets, scores, ranks and plots them. "
@@ -69,10 +72,20 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         module.add_commands(commands)
     parsers = [parser, *commands.choices.values()]
     options = {o for p in parsers for action in p._actions for o in action.option_strings if o.startswith("--")}
-    for word in argv:
+    _check_words(argv, options)
+    arguments = parser.parse_args(argv)
+    if arguments.config:
+        words = config.words_of(config.read(arguments.config), arguments)
+        _check_words(words, options)
+        arguments = parser.parse_args([*words, *argv])
+    arguments.words = list(argv)
+    return arguments
+
+
+def _check_words(words: Sequence[str], options: set[str]) -> None:
+    for word in words:
         if "\0" in word:
             raise UsageError(f"{word!r} holds a null character, which no name or value may have")
         option = word.split("=")[0]
         if option.startswith("--") and option not in options:
             raise UsageError(f"there is no option {option!r}; {nearest(option, sorted(options))}")
-    return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""`audit` and `score`: what data hold before any method is trained, and scores of latents that were estimated elsewhere."""
+"""`audit`, `export-data` and `score`: what data hold before any method is trained, the data themselves, and scores of latents from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.cli import options
 from bench.plan.grid import parse_grid, parse_settings
+from bench.plan.identity import data_seed
 from bench.plan.trials import check_size, plan_cells
 from bench.registry import UsageError
 from bench.text import csv_text, say
@@ -26,6 +27,21 @@ def add_commands(commands: Any) -> None:
     options.add_data_options(command, "any field of the data set", str(AUDIT_SEEDS))
     command.add_argument(
         "--out", metavar="FILE.csv", help="write the table there; beside it what its columns mean, and the promise maps"
+    )
+    options.add_plugin_option(command)
+    command = commands.add_parser(
+        "export-data",
+        help="write the data set of one data seed as arrays, which other programs read and the data set `file` too",
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=export_data)
+    options.add_dataset_options(command, "any field of the data set")
+    command.add_argument("--data-seed", type=options.natural, default=0, metavar="N", help="the data seed (default: 0)")
+    command.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE.npz",
+        help="where to: arrays x, domain, split, and z, u, support where they are known",
     )
     options.add_plugin_option(command)
     command = commands.add_parser(
@@ -61,6 +77,25 @@ def audit(arguments: argparse.Namespace) -> int:
         columns = out.with_suffix(".txt")
         write_text(columns, "".join(f"{name}: {text}\n" for name, text in audits.DEFINITIONS.items()))
         say("\n".join([f"\nwritten: {out}", *map(str, [columns, *audits.draw(rows, varying, out)])]))
+    return 0
+
+
+def export_data(arguments: argparse.Namespace) -> int:
+    out = Path(arguments.out)
+    if out.suffix != ".npz" or not out.parent.is_dir():
+        raise UsageError(f"--out {arguments.out}: name an .npz file in a folder that exists")
+    entry = datasets[arguments.dataset]
+    maker = entry.make(parse_settings(arguments.settings, entry, []).get(entry.name, {}))
+
+    import numpy as np
+
+    from bench.run.store import write_atomically
+
+    arrays: dict[str, Any] = maker.generate(data_seed(arguments.root_seed, arguments.data_seed)).arrays()
+    write_atomically(out, lambda file: np.savez_compressed(file, **arrays))
+    for name, values in arrays.items():
+        say(f"{name:10} {values.dtype!s:8} {' x '.join(map(str, values.shape))}")
+    say(f"written: {out}")
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 
 from bench.machine import cores
@@ -37,8 +36,14 @@ def add_data_options(parser: argparse.ArgumentParser, fields: str, n_seeds: str)
         metavar="KEY=VALUES",
         help=f"axis of the grid, repeatable: {fields}; values as 2..10, 0..1:0.25 or a,b,c",
     )
-    add("--dataset", default="sparse-mixing", help="data set to run on (default: %(default)s)")
     add("--seeds", type=positive, metavar="N", help=f"data seeds per cell (default: {n_seeds})")
+    add_dataset_options(parser, fields)
+
+
+def add_dataset_options(parser: argparse.ArgumentParser, fields: str) -> None:
+    """A data set, its fields and its seed; `fields` says which fields can be set."""
+    add = parser.add_argument
+    add("--dataset", default="sparse-mixing", help="data set to run on (default: %(default)s)")
     add("--root-seed", type=natural, default=0, metavar="N", help="seed from which all others follow (default: 0)")
     add(
         "--set",
@@ -150,8 +155,9 @@ def check_apart(axes: dict[str, dict], settings: dict[str, dict]) -> None:
             raise UsageError(f"{owner}.{field} is both in --grid and in --set")
 
 
-def command_line() -> str:
-    return shlex.join(["run_bench.py", *sys.argv[1:]])
+def command_line(arguments: argparse.Namespace) -> str:
+    """The command that `arguments` were read off, as one would type it."""
+    return shlex.join(["run_bench.py", *arguments.words])
 
 
 # --- types of values

@@ -65,7 +65,7 @@ def report(arguments: argparse.Namespace) -> int:
         pass  # a style that there is not is an error before anything is written
     stores = {folder: Store(folder) for folder in folders}
     # A run's own report needs no more than the run; any other, this command too.
-    command = None if out in stores else options.command_line()
+    command = None if out in stores else options.command_line(arguments)
     with stores[out].lock() if out in stores else contextlib.nullcontext():
         found = results.gather(list(stores.values()), arguments.where)
         write.write(found, out, Console(highlight=False), arguments.by, arguments.style, command)

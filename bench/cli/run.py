@@ -6,9 +6,11 @@ import argparse
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli import options, places
+from bench.cli import config, options, places
+from bench.files import given
 from bench.plan.charts import charts_of, pack_charts
 from bench.plan.grid import parse_grid, parse_settings
 from bench.plan.identity import digest
@@ -23,6 +25,9 @@ from datasets import datasets
 from methods import STARTS, methods
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.report.results import Results
     from bench.run.store import Store
 
 RUNS = "runs"  # in the folder of results
@@ -84,11 +89,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_placement_options(parser)
     options.add_plugin_option(parser, "plugins")
+    add(
+        "--config",
+        metavar="FILE.toml",
+        help=f"options from a file, as every run leaves one in its folder ({config.FILE}); those of the command line count first",
+    )
 
 
 def usual_methods() -> list[str]:
     """What a run that names no methods has."""
     return [entry.name for entry in methods if entry.in_main_job]
+
+
+def chosen_methods(arguments: argparse.Namespace) -> list[str]:
+    """The methods that a command names, each registered; else the usual ones."""
+    return usual_methods() if arguments.methods is None else options.method_names(arguments.methods)
+
+
+def shard_of(arguments: argparse.Namespace) -> Shard | None:
+    return parse_shard(arguments.shard) if arguments.shard is not None else None
+
+
+def folder(arguments: argparse.Namespace) -> Path:
+    """Where a command's run lies, or will."""
+    return places.results(RUNS) / options.folder_name(arguments, shard_of(arguments))
 
 
 @dataclass(frozen=True)
@@ -105,7 +129,7 @@ class Request:
 def resolve(arguments: argparse.Namespace) -> Request:
     """Raises UsageError for the first mistake."""
     dataset = datasets[arguments.dataset]
-    names = usual_methods() if arguments.methods is None else options.method_names(arguments.methods)
+    names = chosen_methods(arguments)
     entries = [methods[name] for name in names]
     profile = PROFILES[arguments.profile]
     axes = parse_grid(arguments.grid, dataset, entries)
@@ -117,10 +141,10 @@ def resolve(arguments: argparse.Namespace) -> Request:
         settings[entry.name] = own | settings.get(entry.name, {})
     n_seeds = arguments.seeds or profile.seeds
     trials, added = plan(dataset.name, axes, settings, names, n_seeds, arguments.root_seed)
-    shard = parse_shard(arguments.shard) if arguments.shard is not None else None
+    shard = shard_of(arguments)
     if shard:
         trials = shard.part(trials)
-    config = {
+    question = {
         "dataset": dataset.name,
         "methods": names,
         "profile": arguments.profile,
@@ -136,16 +160,13 @@ def resolve(arguments: argparse.Namespace) -> Request:
     }
     placement = options.placement_of(arguments, arguments.executor, arguments.time_limit)
     placement = dataclasses.replace(placement, keep=options.kinds_kept(arguments.keep))
-    return Request(options.folder_name(arguments, shard), config, trials, placement, shard)
+    return Request(options.folder_name(arguments, shard), question, trials, placement, shard)
 
 
 def run(arguments: argparse.Namespace) -> int:
     request = resolve(arguments)
-    placement = request.placement
-    from bench.run.store import Store
-
-    store = Store(places.results(RUNS) / request.name)
     if arguments.dry_run:
+        store, placement = store_of(request), request.placement
         finished, _ = standing(store, placement)
         say(describe(request, finished, make_packs(request.trials, placement.device, arguments.plugins, finished)))
         for note in notes(request):
@@ -154,19 +175,36 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
+    return train(arguments, request, Console(highlight=False))
+
+
+def store_of(request: Request) -> Store:
+    """The run's store, whose folder need not exist yet."""
+    from bench.run.store import Store
+
+    return Store(places.results(RUNS) / request.name)
+
+
+def train(arguments: argparse.Namespace, request: Request, console: Console) -> int:
+    """Trains what is missing of a request, and writes its report, unless it is a shard; says so on `console`. Returns the exit code."""
     from bench.report import results, write
     from bench.run import executors, manifest, speed, stopping
+    from bench.run.store import write_bytes, write_text
     from bench.train import rows
 
     rows.check_columns(request.trials)
-    console = Console(highlight=False)
+    store, placement = store_of(request), request.placement
     with store.lock():
         finished, lacking = standing(store, placement)
         for damage in store.damages:
             _say(console, damage)
         store.damages.clear()
         packs = make_packs(request.trials, placement.device, arguments.plugins, finished)
-        manifest.record(store, request.config, request.trials, options.command_line(), manifest.definitions())
+        manifest.record(store, request.config, request.trials, options.command_line(arguments), manifest.definitions())
+        write_text(store.folder / config.FILE, repeating(arguments, request))
+        for path in arguments.plugins:
+            if path in given:  # code of a notebook, of which there is no file yet
+                write_bytes(Path(path), given[path])
         store.plan(request.trials)
         skipped = sum(trial.trial_id in finished for trial in request.trials)
         note = f", {skipped} of them finished before" if skipped else ""
@@ -214,7 +252,42 @@ def run(arguments: argparse.Namespace) -> int:
             console,
             f"without a result: {n_crashed + n_absent} of {count(len(request.trials), 'trial')}{first}; {GOES_ON}",
         )
+    is_done = not n_crashed and not n_absent and not n_lacking
+    if is_done and not request.shard:
+        _say(console, next_step(found, request))
     return 0 if (own.status == OK).any() and not n_crashed and not n_absent and not n_lacking else 1
+
+
+def repeating(arguments: argparse.Namespace, request: Request) -> str:
+    """The configuration that repeats a request, whatever folder it is named in and whatever the defaults will be then."""
+    own = request.config
+    entries = [datasets[own["dataset"]], *(methods[name] for name in own["methods"])]
+    grid = {}
+    for text in arguments.grid:
+        key, axes = text.partition("=")[0].strip(), parse_grid([text], entries[0], entries[1:])
+        grid[key] = next(iter(next(iter(axes.values())).values()))
+    settings = parse_settings(arguments.settings, entries[0], entries[1:])
+    known = ("dataset", "methods", "profile", "seeds", "root_seed")
+    resolved = {name.replace("_", "-"): own[name] for name in known}
+    resolved["name"] = request.name.removesuffix(request.shard.suffix if request.shard else "")
+    resolved |= {"plugin": own["plugins"]} if own["plugins"] else {}
+    resolved |= {"grid": grid} if grid else {}
+    named = {f"{owner}.{field}": value for owner, fields in settings.items() for field, value in fields.items()}
+    resolved |= {"set": named} if named else {}
+    parser = options.Parser()
+    add_options(parser)
+    return config.text(parser, arguments, resolved)
+
+
+def next_step(found: Results, request: Request) -> str:
+    """What to do with a run that is done, in one line."""
+    by = next((field for field in ("domains", *found.cells) if field in found.cells), None)
+    steps = ["open report.html"]
+    steps += [f"a board for each value: python run_bench.py report {request.name} --by {by}"] if by else []
+    data = request.trials[0].make_dataset()
+    if not getattr(data, "resplits", False) and getattr(data, "replicates", 1) == 1:  # else more seeds are no more data
+        steps += [f"narrower intervals: the same command with --seeds {2 * request.config['seeds']}"]
+    return f"next: {'; '.join(steps)}"
 
 
 def standing(store: Store, placement: Placement) -> tuple[set[str], set[str]]:

@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         for damage in store.damages:
             console.print(damage, soft_wrap=True, markup=False)
         first = [each.trials(each.fields(0))[0] for each in searches]
-        manifest.record(store, config, first, options.command_line(), rules.DEFINITIONS)
+        manifest.record(store, config, first, options.command_line(arguments), rules.DEFINITIONS)
         console.print(execution.describe(ledgers, workers), soft_wrap=True)
         execution.run(ledgers, store, placement, console, arguments.plugins)
         rows = summary.write(store, searches, console)

@@ -9,6 +9,7 @@ intervals; docs/statistics.md has the definitions.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ from bench.report.results import (
 from bench.report.texts import difference_text, number, p_text, place_text, value_text
 from bench.run.store import write_text
 from bench.scores import HEADLINE, statistics
-from bench.text import csv_text, markdown
+from bench.text import count, csv_text, markdown
 
 QUANTITIES = {
     "effect": "synergy effect, both - max(changes, sparsity)",
@@ -241,8 +242,12 @@ def _failures(trials: pd.DataFrame, places: pd.DataFrame, fields: list[str]) -> 
     return [int(counts[key[0] if len(key) == 1 else key]) for key in keys]
 
 
+UNIT = "MCC"  # of the headline score, in a sentence
+BEATS = "using both assumptions beats the better single one"
+
+
 def verdicts(results: Results, rows: pd.DataFrame) -> list[str]:
-    """What the `table` of `results` says in sentences: per ladder one for each stratum, then one over all cells.
+    """What the `table` of `results` says in plain sentences: per ladder one for each stratum, then one over all cells.
 
     They say "no evidence" where that is it, and how many data seeds the effect would take to show. One more sentence follows where a
     ladder on the same backbone has another method that assumes changes alone.
@@ -263,21 +268,31 @@ def verdicts(results: Results, rows: pd.DataFrame) -> list[str]:
 def _stratum_verdict(name: str, row: pd.Series) -> str:
     start = f"{name} ladder, {row[STRATUM]}:"
     if row["claimed"]:
-        return f"{start} evidence of synergy, {_tested(row)}."
-    return f"{start} {_no_evidence(row)}, {_tested(row)}; {_needed(row)}."
+        return f"{start} {BEATS} by {_gain(row)} ({_tested(row)})."
+    return f"{start} {_no_evidence(row)} ({_tested(row)}); {_needed(row)}."
 
 
-def _no_evidence(row: pd.Series) -> str:
-    harm = ", and the combination scores below the better of its parts" if row["effect_high"] < 0 else ""
-    return f"no evidence of synergy{harm}"
+def _gain(row: Mapping[str, Any] | pd.Series) -> str:
+    """A difference above 0 with its interval, as ".039 MCC [.018, .079]"."""
+    return _difference(row).removeprefix("+")
+
+
+def _difference(row: Mapping[str, Any] | pd.Series) -> str:
+    """A difference with its sign and interval, as "+.039 MCC [.018, .079]"."""
+    return difference_text(row, "effect").replace(" [", f" {UNIT} [", 1)
+
+
+def _no_evidence(row: Mapping[str, Any] | pd.Series) -> str:
+    if row["effect_high"] < 0:
+        return f"using both assumptions scores below the better single one: {_difference(row)}"
+    return f"no evidence that {BEATS}: {_difference(row)}"
 
 
 def _tested(row: Mapping[str, Any] | pd.Series) -> str:
-    """The effect of a row with its interval and the p of both tests, corrected where they are one of several."""
+    """The p of both tests, corrected where they are one of several."""
     ends = _ends(row)
-    return (
-        f"{difference_text(row, 'effect')}, p {p_text(row['p' + ends])}, by Wilcoxon {p_text(row['p_wilcoxon' + ends])}"
-    )
+    word = "corrected p" if ends else "p"
+    return f"{word} {p_text(row['p' + ends])}, by Wilcoxon {p_text(row['p_wilcoxon' + ends])}"
 
 
 def _ends(row: Mapping[str, Any] | pd.Series) -> str:
@@ -292,36 +307,36 @@ def _needed(row: pd.Series) -> str:
 
 
 def _verdict(name: str, ladder: Mapping[str, str], rows: pd.DataFrame) -> str:
+    """A sentence of what was found, then one of what was compared, and how."""
     own, overall = rows[rows["scope"] == CELL], rows[rows["scope"] == ALL].iloc[0]
     claimed, n_cells = own[own["claimed"]], len(own)
     start, n_seeds = f"{name} ladder", int(overall["n_seeds"])
     if n_seeds < 2:
         return f"{start}: synergy cannot be judged from {n_seeds or 'no'} data seed{'' if n_seeds == 1 else 's'}."
-    where = f"averaged over {n_cells} cells" if n_cells > 1 else "on the one cell"
-    against = f"{ladder['both']} against the better of {ladder['changes']} and {ladder['sparsity']}"
-    size = f"{where}, {against}, {_tested(overall)}"
-    in_cells = f"in {len(claimed)} of {n_cells} cells"
-    if len(claimed) and n_cells > 1:
+    where = f"averaged over {n_cells} cells"
+    at = f", {where}" if n_cells > 1 else f" at {_cell_in_words(own.iloc[0]) or 'the one cell'}"
+    most = ""
+    if len(claimed):
         best = claimed.loc[claimed["effect"].idxmax()]
-        most = f"{'most at' if len(claimed) > 1 else 'at'} {_cell(best)}, {difference_text(best, 'effect')}"
-    is_silent = False
+        most = f"{'most ' if len(claimed) > 1 else ''}at {_cell_in_words(best)}, by {_gain(best)}"
+    in_cells = f"; on its own in {len(claimed)} of {n_cells} cells, {most}" if most else "; in no cell on its own"
+    needed = ""
     if overall["claimed"]:
-        text = f"evidence of synergy: {size}"
-        if n_cells > 1:
-            text += f"; {in_cells} on their own, {most}" if len(claimed) else "; in no cell on its own"
-    elif len(claimed) and n_cells > 1:
-        text = f"evidence of synergy {in_cells}, {most}; none of it {size}"
+        text = f"{BEATS} by {_gain(overall)}{at}{in_cells * (n_cells > 1)}"
+    elif most and n_cells > 1:
+        text = f"{BEATS} in {len(claimed)} of {n_cells} cells, {most}; {where}, there is no evidence of it, {_difference(overall)}"
     else:
-        is_silent = True
-        text = f"{_no_evidence(overall)}: {size}" + ("; in no cell on its own" if n_cells > 1 else "")
+        text = f"{_no_evidence(overall)}{at}{in_cells * (n_cells > 1)}"
+        needed = f" {_needed(overall)[0].upper()}{_needed(overall)[1:]} ({POWERED})."
+    compared = (
+        f"{ladder['both']} against the better of {ladder['changes']} and {ladder['sparsity']}: {_tested(overall)}"
+    )
     if not np.isnan(overall["interaction"]):
         logit = difference_text(overall, "logit_interaction", 2)
-        text += f" (interaction {difference_text(overall, 'interaction')}, on the logit scale {logit})"
+        compared += f"; interaction {difference_text(overall, 'interaction')}, on the logit scale {logit}"
     n_failed = overall["n_failed"]
     failed = f"; {n_failed} trial{'s that failed are' if n_failed > 1 else ' that failed is'} in no difference"
-    text = f"{start}: {text}; {n_seeds} data seeds{failed if n_failed else ''}."
-    needed = _needed(overall)
-    return f"{text} {needed[0].upper()}{needed[1:]} ({POWERED})." if is_silent else text
+    return f"{start}: {text}. {compared}; {n_seeds} data seeds{failed if n_failed else ''}.{needed}"
 
 
 def _rivals_verdict(results: Results, name: str, ladder: Mapping[str, str]) -> list[str]:
@@ -352,13 +367,23 @@ def _rivals_verdict(results: Results, name: str, ladder: Mapping[str, str]) -> l
         return []
     ends = dict(zip(("effect", "effect_low", "effect_high"), (each[0] for each in _smaller(interval)), strict=True))
     tests = {test: values[0] for test, values in _tests(differences, interval).items()}
-    against = f"{both} against the best that assumes changes alone, of {' and '.join(rivals)}"
-    return [f"{name} ladder: {against}, {_tested(ends | tests | {'scope': ALL})}."]
+    row = ends | tests | {"scope": ALL}
+    against = f"the best method that assumes changes alone, of {' and '.join(rivals)}"
+    if row["effect_low"] > 0:
+        return [f"{name} ladder: {both} beats {against}, by {_gain(row)} ({_tested(row)})."]
+    if row["effect_high"] < 0:
+        return [f"{name} ladder: {both} scores below {against}: {_difference(row)} ({_tested(row)})."]
+    return [f"{name} ladder: no evidence that {both} beats {against}: {_difference(row)} ({_tested(row)})."]
 
 
 def _cell(row: pd.Series) -> str:
     """The cell of a row of `table`, as "domains=3, violation=0.5"."""
     return place_text(row.iloc[2 : row.index.get_loc("n_seeds")].drop(STRATUM, errors="ignore"))
+
+
+def _cell_in_words(row: pd.Series) -> str:
+    """The same in a sentence, as "3 domains, violation=0.5"."""
+    return re.sub(r"^domains=(\d+)", lambda found: count(int(found[1]), "domain"), _cell(row))
 
 
 def write(results: Results, folder: Path) -> list[str]:

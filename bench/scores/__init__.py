@@ -99,7 +99,7 @@ def score(
 ) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
     """Declares the score that the decorated function computes; the function's docstring is its definition.
 
-    A score `on_demand` is computed where it is asked for, and is in no row.     The decorator raises UsageError where there is no docstring, or where the name is taken. A plug-in's scores come after this
+    A score `on_demand` is computed where it is asked for, and is in no row. The decorator raises UsageError where there is no docstring, or where the name is taken. A plug-in's scores come after this
     project's, which are imported first.
     """
 
@@ -148,10 +148,19 @@ def load_all() -> None:
         importlib.import_module(module)
 
 
-def drop(module: str) -> None:
-    """Forgets the scores that `module` declared."""
-    for name in declared_by(module):
-        (SCORES if name in SCORES else ON_DEMAND).pop(name)
+Dropped = list[tuple[dict[str, Score], str, Score]]  # where each was declared, its name, and itself
+
+
+def drop(module: str) -> Dropped:
+    """Forgets the scores that `module` declared, and returns what `put_back` takes."""
+    tables = {name: SCORES if name in SCORES else ON_DEMAND for name in declared_by(module)}
+    return [(table, name, table.pop(name)) for name, table in tables.items()]
+
+
+def put_back(dropped: Dropped) -> None:
+    """Declares again what `drop` returned."""
+    for table, name, score in dropped:
+        table[name] = score
 
 
 def _place(score: Score) -> Any:

@@ -71,7 +71,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         (["--grid"], "expected one argument"),
         (
             ["lst"],
-            "choose from 'list', 'show', 'audit', 'score', 'metrics', 'tune', 'merge', 'report', 'compare', 'latents', 'export', 'doctor'",
+            "choose from 'list', 'show', 'audit', 'export-data', 'score', 'metrics', 'tune', 'merge', 'report', 'compare', 'latents', 'export', 'doctor'",
         ),
         (["show"], "required: NAME"),
         (["show", "ivea"], "did you mean 'ivae'?"),
@@ -252,3 +252,27 @@ def test_fewer_observed_variables_than_latents_are_not_applicable_to_any_method(
     without_truth = rows.error.str.contains("needs the true latents")
     assert rows.error[~without_truth].str.contains("at least as many observed variables as latents").all()
     assert without_truth.sum() == 1
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_run_ends_with_one_line_that_says_what_to_do_next(capsys, data_file):
+    words = [
+        "--grid",
+        "domains=2,3",
+        "--set",
+        "sparse-mixing.violation=0",
+        "--methods",
+        "identity",
+        "--seeds",
+        "2",
+        "--name",
+        "a",
+    ]
+    code, out, _ = run(capsys, *words, "--executor", "serial")
+    assert code == 0 and out.splitlines()[-1] == (
+        "next: open report.html; a board for each value: python run_bench.py report a --by domains; "
+        "narrower intervals: the same command with --seeds 4"
+    )
+    own = ["--dataset", "file", "--set", f"file.path={data_file}", "--methods", "identity", "--executor", "serial"]
+    code, out, _ = run(capsys, *own, "--seeds", "1", "--name", "b")
+    assert code == 0 and out.splitlines()[-1] == "next: open report.html"

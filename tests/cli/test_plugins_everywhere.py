@@ -109,7 +109,10 @@ def test_the_score_is_what_its_file_says(run):
 def test_a_complete_ladder_has_its_verdict(run):
     *strata, verdict = [line for line in (run / "synergy.md").read_text().splitlines() if line.startswith("- ")]
     assert all(stratum.startswith("- plug-in ladder, ") for stratum in strata)
-    assert verdict.startswith("- plug-in ladder: evidence of synergy") and "my-both against the better of" in verdict
+    assert (
+        verdict.startswith("- plug-in ladder: using both assumptions beats the better single one")
+        and "my-both against the better of" in verdict
+    )
     assert html.escape(verdict[2:], quote=False) in " ".join((run / "report.html").read_text().split())
 
 

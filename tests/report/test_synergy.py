@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import re
 
 import numpy as np
 import pandas as pd
@@ -52,30 +53,43 @@ def test_the_last_row_of_a_ladder_is_the_mean_over_its_cells():
 
 def test_the_verdict_finds_a_synergy_that_is_there_and_says_where_it_is_largest():
     sentence = verdict(ladder_trials(both=[0.02, 0.1, 0.2, 0.02, 0.02, 0.02], noise=0.01))
-    assert sentence.startswith("VAE ladder: evidence of synergy: averaged over 6 cells")
-    assert (
-        "cells on their own, most at domains=4" in sentence
-        and "synergy-vae against the better of flow-vae and sparse-vae" in sentence
+    row = table(ladder_trials(both=[0.02, 0.1, 0.2, 0.02, 0.02, 0.02], noise=0.01)).iloc[-1]
+    gain = f"{row.effect:.3f} MCC [{row.effect_low:.3f}, {row.effect_high:.3f}]".replace("0.", ".")
+    assert sentence.startswith(
+        f"VAE ladder: using both assumptions beats the better single one by {gain}, averaged over 6 cells; on its own in "
     )
+    assert " of 6 cells, most at 4 domains, by ." in sentence
+    assert ". synergy-vae against the better of flow-vae and sparse-vae: p " in sentence
     local = verdict(ladder_trials(both=[-0.05, 0.15, -0.05, -0.05, -0.05, -0.05], noise=0.01))
-    assert local.startswith("VAE ladder: evidence of synergy in 1 of 6 cells, at domains=3")
+    assert local.startswith(
+        "VAE ladder: using both assumptions beats the better single one in 1 of 6 cells, at 3 domains, by ."
+    )
+    assert "; averaged over 6 cells, there is no evidence of it, -." in local
+
+
+def test_the_verdict_of_one_cell_says_which_it_is():
+    sentence = verdict(ladder_trials(both=0.2, cells=1))
+    assert re.match(
+        r"VAE ladder: using both assumptions beats the better single one by \.\d+ MCC \[\.\d+, \.\d+\] at ", sentence
+    )
+    assert "cell on its own" not in sentence
 
 
 def test_a_gain_over_one_assumption_alone_is_no_synergy():
     for parts in ({"changes": 0.2}, {"sparsity": 0.2}):
         sentence = verdict(ladder_trials(both=0.2, seed=3, **parts))
-        assert sentence.startswith("VAE ladder: no evidence of synergy")
+        assert sentence.startswith(f"VAE ladder: no evidence that {synergy.BEATS}: ")
 
 
 def test_a_combination_that_harms_is_called_that():
-    assert "scores below the better of its parts" in verdict(ladder_trials(both=-0.1))
+    assert ": using both assumptions scores below the better single one: -.1" in verdict(ladder_trials(both=-0.1))
 
 
 @pytest.mark.parametrize(("seeds", "parts"), [(3, {}), (10, {"changes": -0.2})], ids=["equal parts", "one better part"])
 def test_where_there_is_no_effect_the_verdict_is_silent_in_19_of_20_studies(seeds, parts, monkeypatch):
     monkeypatch.setattr(statistics, "mean_interval", functools.partial(statistics.mean_interval, replicates=1000))
     sentences = [verdict(ladder_trials(seeds=seeds, seed=seed, **parts)) for seed in range(60)]
-    n_claims = sum(": evidence of synergy" in sentence for sentence in sentences)
+    n_claims = sum(f": {synergy.BEATS}" in sentence for sentence in sentences)
     assert n_claims <= 7  # 1 % of all series have more at a rate of 0.05
 
 
@@ -111,7 +125,7 @@ def test_what_cannot_be_judged_is_said_with_the_reason():
 def test_without_the_method_that_assumes_neither_there_is_an_effect_and_no_interaction():
     trials = ladder_trials(both=0.2)
     sentence = verdict(trials[trials.method != "vae"])
-    assert "evidence of synergy: averaged" in sentence and "interaction" not in sentence
+    assert f": {synergy.BEATS} by ." in sentence and "interaction" not in sentence
 
 
 def test_a_field_that_all_methods_of_the_ladder_vary_makes_cells():
@@ -156,7 +170,7 @@ def test_a_plug_ins_ladder_gets_its_verdict_as_ours_do():
     ours = verdict(ladder_trials(both=0.2))
     for theirs, own in (("Mine", "VAE"), ("mine", "synergy-vae"), ("moving", "flow-vae"), ("thin", "sparse-vae")):
         sentence = sentence.replace(theirs, own, 1)
-    assert sentence == ours and ": evidence of synergy" in ours
+    assert sentence == ours and f": {synergy.BEATS} by" in ours
 
 
 def test_a_ladder_with_a_corner_that_nobody_registered_says_so():
@@ -166,7 +180,7 @@ def test_a_ladder_with_a_corner_that_nobody_registered_says_so():
         "Mine ladder: synergy cannot be judged, since no method of it assumes changes alone or sparsity alone."
     )
     known = plugin_facts(**{corner: name for corner, name in MINE.items() if corner != "neither"})
-    assert "Mine ladder: evidence of synergy" in verdict(trials, **known)
+    assert f"Mine ladder: {synergy.BEATS} by" in verdict(trials, **known)
     assert "interaction" not in verdict(trials, **known)
 
 
@@ -178,7 +192,7 @@ def test_two_methods_of_the_run_that_are_one_corner_are_said():
     assert "since flow-vae and other both say that they assume changes: choose one with --where" in verdict(
         twice, **known
     )
-    assert "evidence of synergy" in verdict(trials, **known)
+    assert f"VAE ladder: {synergy.BEATS} by" in verdict(trials, **known)
 
 
 # --- strata
@@ -217,9 +231,13 @@ def test_every_stratum_has_its_sentence_before_that_of_all():
         "VAE ladder",
     ]
     none, strict, twins, overall = sentences
-    assert none.startswith("VAE ladder, no violation: evidence of synergy, +.196 [") and "seeds" not in none
-    assert ": no evidence of synergy, " in strict and strict.endswith(" data seeds to show.")
-    assert ": no evidence of synergy, and the combination scores below the better of its parts, -.1" in twins
+    assert none.startswith(f"VAE ladder, no violation: {synergy.BEATS} by .196 MCC [") and "seeds" not in none
+    assert (
+        f": no evidence that {synergy.BEATS}: +." in strict
+        and "corrected p" in strict
+        and strict.endswith(" data seeds to show.")
+    )
+    assert ": using both assumptions scores below the better single one: -.1" in twins
     assert twins.endswith("; no number of data seeds would show an effect that is not above 0.")
     assert "averaged over 6 cells" in overall
 
@@ -282,17 +300,24 @@ def with_ivae(level):
     return pd.concat([trials, ivae.assign(mcc_spearman=ivae.mcc_spearman + level)], ignore_index=True)
 
 
-@pytest.mark.parametrize("level", [-0.1, 0.15])
-def test_the_combination_is_compared_with_the_best_changes_only_method_of_any_ladder_on_its_backbone(level):
+@pytest.mark.parametrize(
+    ("level", "says", "by"),
+    [
+        (-0.1, "synergy-vae beats", ", by "),
+        (0.15, "synergy-vae beats", ", by "),
+        (0.2, "no evidence that synergy-vae beats", ": "),
+        (0.4, "synergy-vae scores below", ": "),
+    ],
+)
+def test_the_combination_is_compared_with_the_best_changes_only_method_of_any_ladder_on_its_backbone(level, says, by):
     trials = with_ivae(level)
     _, sentence = verdicts(trials)
     means = trials.groupby("method").mcc_spearman.mean()
     expected = means["synergy-vae"] - max(means["flow-vae"], means["ivae"])
-    assert sentence.startswith(
-        f"VAE ladder: synergy-vae against the best that assumes changes alone, of flow-vae and ivae, +{expected:.3f}".replace(
-            "+0.", "+."
-        )
-    )
+    sign = "+" if by == ": " else ""
+    number = f"{expected:{sign}.3f} MCC [".replace("0.", ".")
+    start = f"VAE ladder: {says} the best method that assumes changes alone, of flow-vae and ivae{by}{number}"
+    assert sentence.startswith(start)
     assert sentence.endswith(".") and "by Wilcoxon" in sentence
 
 

@@ -17,7 +17,7 @@ from bench.report.figures.halves import agreement_of_halves
 from bench.report.figures.latents import recovered_latents, recovered_support
 from bench.report.figures.lines import score_lines
 from bench.report.figures.maps import phase_diagram, promise_map, synergy_map
-from bench.report.figures.page import WIDTH, setting, with_plain_texts, with_short_paths
+from bench.report.figures.page import WIDTH, Album, setting, with_plain_texts, with_short_paths
 from bench.report.figures.pictures import samples_per_domain, swap_grids, traversals
 from bench.report.figures.profiles import performance_profiles
 from bench.report.figures.promises import recovery_by_promise
@@ -28,7 +28,7 @@ from bench.run.store import write_bytes
 from bench.scores import HEADLINE
 
 __all__ = [
-    "WIDTH", "Drawn", "Page", "agreement_and_score", "agreement_of_halves", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
+    "WIDTH", "Album", "Drawn", "Page", "agreement_and_score", "agreement_of_halves", "album", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
     "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "samples_per_domain", "score_lines", "setting", "swap_grids", "synergy_map", "training",
     "traversals",
 ]  # fmt: skip
@@ -55,25 +55,8 @@ class Drawn(NamedTuple):
 
 def draw_all(results: Results, folder: str | Path, style: str | Path | None = None) -> Drawn:
     """Every figure that `results` allow. `style` is a matplotlib style, by name or file, for what is not decided here."""
-    results = with_plain_texts(with_short_paths(results))
-    images, of_images = pictured(results)
-    has_scores = not results.lacks_truth and bool((results.ok & results.trials[results.headline.name].notna()).any())
-    if not has_scores and not images:
-        known = "no trial has a score"
-        unknown = "figures show how near estimates are to the true latents, which are not known"
-        return Drawn([], [f"No figure is drawn, since {unknown if results.lacks_truth else known}."])
-    draws = [score_lines, cost_and_score, agreement_of_halves]
-    if results.headline.name == HEADLINE:
-        draws += [synergy_map, critical_difference, performance_profiles, recovery_by_promise, agreement_and_score]
-        draws += [phase_diagram] * (len(results.cells) > 1)
-    kept, where = example(results)
     with tempfile.TemporaryDirectory() as own:
-        paths = [path for draw in draws * has_scores for path in draw(results, own, style=style)]
-        for draw in (recovered_latents, recovered_support):
-            paths += draw(results, kept, where, own, style=style)
-        paths += training(results, *curves(results), own, style=style)
-        for draw in (swap_grids, traversals, samples_per_domain):
-            paths += draw(results, images, of_images, own, style=style)
+        paths, notes = _draw(results, own, style)
         contents = {path.name: path.read_bytes() for path in paths}
     for name, content in contents.items():
         write_bytes(Path(folder) / name, content)
@@ -82,5 +65,35 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
         for path in paths
         if path.suffix == ".svg"
     ]
+    return Drawn([Path(folder) / name for name in contents], notes, pages)
+
+
+def album(results: Results, style: str | Path | None = None) -> Album:
+    """The same figures by name, as matplotlib has them; none is written."""
+    found = Album()
+    _draw(results, found, style)
+    return found
+
+
+def _draw(results: Results, folder: str | Album, style: str | Path | None) -> tuple[list[Path], list[str]]:
+    """The paths of what was written, and sentences about what could not be drawn."""
+    results = with_plain_texts(with_short_paths(results))
+    images, of_images = pictured(results)
+    has_scores = not results.lacks_truth and bool((results.ok & results.trials[results.headline.name].notna()).any())
+    if not has_scores and not images:
+        known = "no trial has a score"
+        unknown = "figures show how near estimates are to the true latents, which are not known"
+        return [], [f"No figure is drawn, since {unknown if results.lacks_truth else known}."]
+    draws = [score_lines, cost_and_score, agreement_of_halves]
+    if results.headline.name == HEADLINE:
+        draws += [synergy_map, critical_difference, performance_profiles, recovery_by_promise, agreement_and_score]
+        draws += [phase_diagram] * (len(results.cells) > 1)
+    kept, where = example(results)
+    paths = [path for draw in draws * has_scores for path in draw(results, folder, style=style)]
+    for draw in (recovered_latents, recovered_support):
+        paths += draw(results, kept, where, folder, style=style)
+    paths += training(results, *curves(results), folder, style=style)
+    for draw in (swap_grids, traversals, samples_per_domain):
+        paths += draw(results, images, of_images, folder, style=style)
     note = "The figures of single trials are not drawn, since no latents of these trials are kept that can be read."
-    return Drawn([Path(folder) / name for name in contents], [] if kept or images else [note], pages)
+    return paths, [] if kept or images else [note]

@@ -294,8 +294,19 @@ def counts(results: Results) -> str:
 # --- files
 
 
-def save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path, name: str) -> list[Path]:
-    """Writes the figure in `FORMATS`, each in the place of whatever has its name there, and returns the paths."""
+class Album(dict[str, Figure]):
+    """Figures by name: it stands in the place of a folder where they are to be kept, and not written. `captions` are by name too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.captions: dict[str, str] = {}
+
+
+def save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path | Album, name: str) -> list[Path]:
+    """Writes the figure in `FORMATS`, each in the place of whatever has its name there, and returns the paths: none of an album."""
+    if isinstance(folder, Album):
+        folder[name], folder.captions[name] = figure, caption
+        return []
     folder = Path(folder)
     paths = {suffix: folder / f"{name}.{suffix}" for suffix in FORMATS}
     # By the canvases themselves, since savefig draws each figure twice. A canvas leaves its own resolution behind.
