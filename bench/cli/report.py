@@ -31,6 +31,9 @@ def add_commands(commands: Any) -> None:
         metavar="FOLDER",
         help="where to (default: the run's own folder; results/reports/NAMES for several runs, or with --where)",
     )
+    options.add_metrics_option(
+        command, "all: also write metrics.csv and metrics.md, scores on demand from the latents that the runs kept"
+    )
     command.set_defaults(run=report)
     command = commands.add_parser(
         "compare", help="what changed from one run to another, on the data that both have", allow_abbrev=False
@@ -56,7 +59,7 @@ def report(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from bench.report import results, write
+    from bench.report import on_demand, results, write
     from bench.report.figures import setting
     from bench.run.store import Store
 
@@ -68,6 +71,13 @@ def report(arguments: argparse.Namespace) -> int:
     with stores[out].lock() if out in stores else contextlib.nullcontext():
         found = results.gather(list(stores.values()), arguments.where)
         write.write(found, out, Console(highlight=False), arguments.by, arguments.style, command)
+        if arguments.metrics == "all":
+            said = set(found.damages)
+            for path in on_demand.write(found, out):
+                say(f"written: {path}")
+            for damage in found.damages:
+                if damage not in said:
+                    say(damage)
     return 0
 
 
