@@ -32,6 +32,9 @@ def add_commands(commands: Any) -> None:
         help="where to (default: the run's own folder; results/reports/NAMES for several runs, or with --where)",
     )
     add("--tensorboard", action="store_true", help="also write learning curves as event files for TensorBoard")
+    options.add_metrics_option(
+        command, "all: also write metrics.csv and metrics.md, scores on demand from the latents that the runs kept"
+    )
     command.set_defaults(run=report)
     command = commands.add_parser(
         "compare", help="what changed from one run to another, on the data that both have", allow_abbrev=False
@@ -57,7 +60,7 @@ def report(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from bench.report import events, results, write
+    from bench.report import events, on_demand, results, write
     from bench.report.figures import setting
     from bench.run.store import Store
 
@@ -72,6 +75,13 @@ def report(arguments: argparse.Namespace) -> int:
         if arguments.tensorboard:
             n_curves = events.write(found, out)
             say(f"learning curves of {count(n_curves, 'trial')}: tensorboard --logdir {out / events.FOLDER}")
+        if arguments.metrics == "all":
+            said = set(found.damages)
+            for path in on_demand.write(found, out):
+                say(f"written: {path}")
+            for damage in found.damages:
+                if damage not in said:
+                    say(damage)
     return 0
 
 

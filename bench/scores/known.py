@@ -218,7 +218,7 @@ def markdown(found: Mapping[str, Mapping[str, Any]], records: Mapping[str, Score
         "## What every score says of them",
     ]
     for topic, own in _topics(records):
-        defined = [f"- **{_heading(r, ' ')}** (`{r.name}`): {r.definition} Source: {r.source}." for r in own]
+        defined = [f"- **{heading(r, ' ')}** (`{r.name}`): {r.definition} Source: {r.source}." for r in own]
         parts += [f"### {topic.title}", topic.trust, _grid(found, own, "pipe", " "), "\n".join(defined)]
     return "\n\n".join(parts) + "\n"
 
@@ -237,7 +237,7 @@ def _in_lines(records: list[Score]) -> list[list[Score]]:
 
     def width(record: Score) -> int:
         # tabulate leaves two columns beside a heading, and two between columns
-        return max(map(len, _heading(record, "\n").split("\n"))) + 4
+        return max(map(len, heading(record, "\n").split("\n"))) + 4
 
     for n_groups in range(1, len(records)):
         size = math.ceil(len(records) / n_groups)
@@ -248,13 +248,14 @@ def _in_lines(records: list[Score]) -> list[list[Score]]:
 
 
 def _grid(found: Mapping[str, Mapping[str, Any]], records: list[Score], style: str, space: str) -> str:
-    headings = ["encoder", *(_heading(record, space) for record in records)]
+    headings = ["encoder", *(heading(record, space) for record in records)]
     body = [[encoder, *(_text(scores[record.name]) for record in records)] for encoder, scores in found.items()]
     align = ("left", *["right"] * len(records))
     return tabulate(body, headers=headings, tablefmt=style, disable_numparse=True, colalign=align)
 
 
-def _heading(record: Score, space: str) -> str:
+def heading(record: Score, space: str) -> str:
+    """The heading of a score's column, `space` between its parts."""
     return space.join(filter(None, record.heading or (record.name,)))
 
 

@@ -185,7 +185,7 @@ for _kind in KINDS:
     bounded=True,
     non_negative=True,
     on_demand=True,
-    source="after Karvonen et al. 2024, where the estimate is chosen by its F1 score",
+    source="after the coverage of Karvonen et al. 2024; correlations in the place of their scores are this project's",
 )
 def coverage(e: Evaluation) -> float:
     """Absolute Spearman correlation on test of each true latent with the one estimate that is closest to it on validation, mean over
@@ -640,7 +640,7 @@ def generalised_covariance(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np
     """The generalised covariance measure of residuals x (n_samples, 1) and y (n_samples, n_columns), and its effect, (n_columns,) each.
 
     The statistic sqrt(n) mean(xy) / std(xy) is standard normal where x and y are independent given what they were regressed on (Shah &
-    Peters 2020, equation 3). The effect, mean(xy)^2 / mean(x^2), is the variance of y that is linear in x.
+    Peters 2020). The effect, mean(xy)^2 / mean(x^2), is the variance of y that is linear in x.
     """
     products = x * y
     spread = products.std(axis=0)
