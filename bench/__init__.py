@@ -1,6 +1,7 @@
 """The benchmark, room by room: `plan`, `train`, `run`, `scores`, `tune`, `report`, and the command line, `cli`.
 
-From Python, `bench.run` is the main job, `bench.results` reads what runs found, and `bench.load` gives a model that a run kept.
+From Python, `bench.run` is the main job, `bench.results` reads what runs found, `bench.load` gives a model that a run kept, and `bench.score`
+scores latents.
 """
 
 import importlib.util
@@ -24,6 +25,21 @@ def results(*names, where=None):
     from bench import python
 
     return python.read(*names, where=where)
+
+
+def score(z, z_hat, domains=None):
+    """Returns every score by name of estimated latents `z_hat` (n_samples, n_estimated) of the true ones `z` (n_samples, n_latents).
+
+    `domains` (n_samples,) are labels of any kind, none if all points are of one. Matches and probes are fitted on one half of the points,
+    dealt at random, and scored on the other. `bench.scores.SCORES` has the definitions. Raises UsageError for arrays of which nothing can be scored.
+    """
+    import numpy as np
+
+    from bench.scores import files, metrics
+
+    arrays = {"z": np.asarray(z), "z_hat": np.asarray(z_hat)}
+    arrays |= {} if domains is None else {"domain": np.asarray(domains)}
+    return metrics.evaluate(*files.halves(arrays, "these latents"))
 
 
 def load(run, trial, plugins=()):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,8 +129,14 @@ def run(
         arguments.words += [word for path in own for word in ("--plugin", path)]
         arguments.plugins = load([*arguments.plugins, *own])
         request = main_job.resolve(arguments)
-        main_job.train(arguments, request, Console(highlight=False, force_jupyter=False))
+        main_job.train(arguments, request, _console())
         return RunResults([folder])
+
+
+def _console() -> Console:
+    """Where a run says how far it is. A notebook, whose output claims to be a terminal, gets a line now and then."""
+    is_own = sys.stdout is sys.__stdout__
+    return Console(highlight=False, force_jupyter=False, force_terminal=None if is_own else False)
 
 
 def read(*names: str | Path, where: str | None = None) -> RunResults:

@@ -1,11 +1,17 @@
 import os
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench import scores
 from bench.plan import plugins
+from bench.plan.profiles import PROFILES, Profile
 from bench.train import chart, engine, maps
+from datasets import datasets
+from methods import methods
 
 long = pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="it takes long: LONG_TESTS=1 runs it")
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,3 +86,28 @@ def without_figures(monkeypatch):
     from bench.report.figures import Drawn
 
     monkeypatch.setattr("bench.report.figures.draw_all", lambda *_, **__: Drawn([], []))
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """A function that runs a cell as IPython does, in a main module that has no file; it returns the module."""
+    main = types.ModuleType("__main__")
+    main.In = [""]
+    monkeypatch.setitem(sys.modules, "__main__", main)
+
+    def run(cell):
+        main.In.append(cell)
+        exec(compile(cell, f"<cell {len(main.In)}>", "exec"), main.__dict__)
+        return main
+
+    yield run
+    for registry in (methods, datasets, scores):
+        registry.drop("__main__")
+
+
+@pytest.fixture
+def tiny(monkeypatch, without_figures):
+    """Runs that are as small as they can be, in this process, and that write no figures: what a page or an example says works."""
+    for name in PROFILES:
+        monkeypatch.setitem(PROFILES, name, Profile(seeds=2, steps=32, batch_size=128, restarts=1))
+    monkeypatch.setattr("bench.run.executors.choose", lambda *_: "serial")

@@ -129,6 +129,9 @@ def files(tmp_path_factory):
     table.insert(0, "site", rng.choice(["Oslo", "Bern", "Turin"], 300))
     for name in ("data.csv", "cells.csv", "people.csv"):
         table.to_csv(folder / name, index=False)
+    np.savez(folder / "data.npz", x=table.iloc[:, 1:].to_numpy(), z=table.iloc[:, 1:3].to_numpy())
+    (configuration,) = [block for block in BLOCKS if block.language == "toml" and block.place.startswith("python.md")]
+    (folder / "my.toml").write_text(configuration.text)
     return folder
 
 
@@ -189,7 +192,19 @@ def test_every_python_block_is_a_program_whose_imports_exist(block):
             assert all(hasattr(module, alias.name) for alias in node.names), block.place
         elif isinstance(node, ast.Import):
             assert all(importlib.import_module(alias.name) for alias in node.names)
-    assert block.file or any(name in block.text for name in ("as_estimator", "bench.load")), "say which test runs it"
+    is_run = block.place.startswith("python.md") or any(name in block.text for name in ("as_estimator", "bench.load"))
+    assert block.file or is_run, "say which test runs it"
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_page_about_python_runs_from_its_first_block_to_its_last(notebook, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for block in blocks_of(ROOT / "docs" / "python.md"):
+        if block.language == "python":
+            main = notebook(block.text)
+    assert Path("score_lines.pdf").exists() and set(main.results.frame.method) == {"my-ica", "pca", "identity"}
+    assert (main.results.frame.status == "ok").all() and main.arrays["x"].shape[1] == 8
+    assert main.scores["mcc_spearman"] == pytest.approx(1) and "joint-diagonalisation" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("among_the_files")

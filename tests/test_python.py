@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pandas as pd
@@ -59,23 +58,6 @@ def alone(tmp_path, monkeypatch):
     before = set(plugins.loaded())
     yield
     assert set(plugins.loaded()) == before and not given
-
-
-@pytest.fixture
-def notebook(monkeypatch):
-    """A function that runs a cell as IPython does, in a main module that has no file."""
-    main = types.ModuleType("__main__")
-    main.In = [""]
-    monkeypatch.setitem(sys.modules, "__main__", main)
-
-    def run(cell):
-        main.In.append(cell)
-        exec(compile(cell, f"<cell {len(main.In)}>", "exec"), main.__dict__)
-        return main
-
-    yield run
-    for registry in (methods, cells.datasets, cells.scores):
-        registry.drop("__main__")
 
 
 # --- one way for the command line and Python

@@ -227,6 +227,7 @@ def ray_session(placement: Placement) -> Iterator[int]:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
+    logging.getLogger("ray.widgets.util").setLevel(logging.CRITICAL)  # which asks for widgets in a notebook
     import ray
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # the progress display and the rows say what there is to say

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import itertools
 import math
 import os
@@ -38,6 +39,7 @@ from bench.text import count, csv_text, one_line
 WIDTH = 5.5  # inches: the text width of ICLR, NeurIPS and JMLR
 MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
 MAX_HEIGHT = 7.0  # inches, which leaves room for a caption on the page
+SCREEN_DPI = 150  # in a notebook
 DPI = 300  # of the PNG, and of what is drawn as pixels in the PDF and SVG
 CHARACTER = 0.05  # inches: about the width of a character at 7 pt
 FORMATS = ("pdf", "png", "svg", "csv", "txt")  # for print, slides, the report, the numbers drawn, the caption
@@ -305,6 +307,7 @@ class Album(dict[str, Figure]):
 def save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path | Album, name: str) -> list[Path]:
     """Writes the figure in `FORMATS`, each in the place of whatever has its name there, and returns the paths: none of an album."""
     if isinstance(folder, Album):
+        vars(figure)["_repr_png_"] = functools.partial(_png, figure)  # by which a notebook shows it
         folder[name], folder.captions[name] = figure, caption
         return []
     folder = Path(folder)
@@ -322,3 +325,9 @@ def save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path | 
     write_text(paths["csv"], csv_text(data))
     write_text(paths["txt"], textwrap.fill(caption, 100, break_on_hyphens=False) + "\n")
     return list(paths.values())
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=SCREEN_DPI)
+    return content.getvalue()
