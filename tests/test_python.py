@@ -55,9 +55,9 @@ class First:
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    before = set(plugins.loaded())
+    before, held = set(plugins.loaded()), set(given)
     yield
-    assert set(plugins.loaded()) == before and not given
+    assert set(plugins.loaded()) == before and set(given) == held
 
 
 # --- one way for the command line and Python

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from bench.report.results import Results
+from bench.scores import LOOK
 from bench.text import one_line
-from bench.train.kept import LOOK
 
 FOLDER = "tensorboard"  # of a run
 

@@ -195,7 +195,7 @@ def table(results: Results) -> pd.DataFrame:
     if is_resplit(results.trials):
         found[RESPLITS] = True
     known = {name: assumptions(facts) for name, facts in results.methods.items() if facts.role == "method"}
-    found.insert(3, "assumes", found["method"].map(known).fillna(""))
+    found.insert(3, "assumes", found["method"].map(known).astype(object).fillna(""))
     order = found.assign(
         role=found["role"].map(list(ROLES).index),
         promise=found["promise"].map(list(PROMISES).index),

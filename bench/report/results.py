@@ -21,10 +21,9 @@ from bench.report.halves import with_agreement
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
 from bench.run.store import Store, flaw, last_rows, objects, settled
-from bench.scores import HEADLINE, SCORES, Score, factors, metrics, training
+from bench.scores import HEADLINE, LOOK, SCORES, Score, factors, metrics, training
 from bench.scores.statistics import Interval, mean_interval, spread
 from bench.statuses import FAILURES, NOT_APPLICABLE, OK
-from bench.train.kept import LOOK
 from datasets import datasets
 from datasets.oracle import PROMISES
 

@@ -41,11 +41,11 @@ import orjson
 
 from bench.files import NoArrays, array_names, in_words, largest, open_file, read_arrays, read_bytes
 from bench.registry import ROLES, UsageError, nearest
-from bench.scores import HEADLINE
+from bench.scores import CURVE, HEADLINE, LOOK
 from bench.statuses import OK, STATUSES, TIMED_OUT
 from bench.text import cell, csv_pieces, of_cell, one_line
-from bench.train.kept import CURVE, LATENTS, LOOK, MODELS, kind_of, table_of
 from bench.train.kept import KINDS as KEPT
+from bench.train.kept import LATENTS, MODELS, kind_of, table_of
 
 if TYPE_CHECKING:
     import pandas as pd

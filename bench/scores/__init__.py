@@ -20,6 +20,12 @@ OWN = (
     "bench.scores.more",
 )  # the modules that declare this project's scores
 HEADLINE = "mcc_spearman"  # methods are ranked by it
+CURVE = "curve"  # the learning curve of a trial's model, among the arrays that are kept of it
+LOOK = (
+    "step",
+    "loss",
+    "objective",
+)  # a point of one: the mean training loss since the last, the objective on validation
 TABLES = ("terminal", "paper", "trials")  # the narrow ones: terminal and Markdown, LaTeX, single trials in report.html
 
 

@@ -27,8 +27,8 @@ from torch.func import vmap
 from torch.nn.functional import one_hot
 
 from bench.plan.packs import CHUNK
+from bench.scores import LOOK
 from bench.train.errors import BrokenContract, OutOfTime
-from bench.train.kept import LOOK
 from bench.train.recorded import Recorded
 from datasets import Split
 from methods import Batch, Shape, TorchMethod

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 MODELS, LATENTS = "models", "latents"  # also the folders of a run that they are in
 KINDS = (MODELS, LATENTS)
-CURVE = "curve"  # the learning curve of a trial's model, among the arrays of its first test points
-LOOK = (
-    "step",
-    "loss",
-    "objective",
-)  # a point of it: the mean training loss since the last one, the objective on validation
 LATENT = "z_hat_{}"  # name of the column of an estimated latent
 
 

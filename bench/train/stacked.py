@@ -14,13 +14,13 @@ from bench import statuses
 from bench.plan.charts import budget, chart_of, starts_linear
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial, model_shape
+from bench.scores import CURVE
 from bench.scores.training import agreement, reconstruction_error, ties
 from bench.train import chart, encodings, kept, models, race
 from bench.train.chart import Atlas
 from bench.train.data import judge, standardised
 from bench.train.engine import Job, Stack
 from bench.train.errors import OutOfTime
-from bench.train.kept import CURVE
 from bench.train.outcomes import Outcome, failure, scored, sparse_support
 from bench.train.reporter import Reporter
 from datasets import Instance

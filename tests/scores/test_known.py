@@ -244,7 +244,7 @@ def test_the_committed_table_is_what_the_command_gives(table, capsys, tmp_path, 
     np.testing.assert_allclose(*numbers, atol=0.0101, rtol=0)
     said = capsys.readouterr().out
     assert all(each.name in said for each in known.ENCODERS)
-    assert max(map(len, said.splitlines())) <= 80
+    assert max(len(line) for line in said.splitlines() if not line.startswith("written: ")) <= 80
 
 
 def test_a_file_that_is_no_markdown_is_a_sentence(capsys):

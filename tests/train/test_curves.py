@@ -9,9 +9,9 @@ import torch
 
 from bench.report import figures, results
 from bench.run.store import Store
+from bench.scores import LOOK
 from bench.train import engine
 from bench.train.engine import Stack
-from bench.train.kept import LOOK
 from bench.train.pack import run_pack
 from methods import Batch
 from methods.nets import Rng
