@@ -1,6 +1,6 @@
 """The notebook and the scripts of examples/ run from the first line to the last, on a tiny budget.
 
-The notebook's cells are run in their order in this process, in a main module as IPython has one: a kernel of Jupyter would bring forty packages.
+The scripts run with LONG_TESTS=1. The notebook's cells are run in their order in this process, in a main module as IPython has one: a kernel of Jupyter would bring forty packages.
 """
 
 import json
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.conftest import long
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -61,6 +63,7 @@ def test_the_notebook_holds_no_path_of_the_machine_that_ran_it():
     assert not any(folder in text for folder in ("/home/", "/Users/", "/tmp/", "/root/", "/work/"))
 
 
+@long
 def test_the_script_about_a_method_of_ones_own_says_what_it_recovers_latent_by_latent(capsys):
     run("my_method.py", ("seeds=3", "seeds=2"))
     lines = capsys.readouterr().out.splitlines()
@@ -72,6 +75,7 @@ def test_the_script_about_a_method_of_ones_own_says_what_it_recovers_latent_by_l
     assert shown == pytest.approx(np.mean(own.tolist(), axis=0), abs=0.006)
 
 
+@long
 def test_the_script_about_domains_draws_its_figure(capsys):
     run("more_domains.py", ("seeds=3", "seeds=2"), ("[2, 3, 5, 9]", "[2, 9]"))
     assert Path("more_domains.png").stat().st_size > 10_000
@@ -79,6 +83,7 @@ def test_the_script_about_domains_draws_its_figure(capsys):
     assert "VAE ladder: " in said and "synergy-vae" in said
 
 
+@long
 def test_the_script_about_a_table_takes_one_and_makes_one_up(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["my_csv.py"])
     run("my_csv.py")
