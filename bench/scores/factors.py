@@ -182,7 +182,7 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     That is the squared Frechet distance of two Gaussians (Dowson & Landau 1982). The trace of the root is the sum of the singular values of
     A B', where C_a = A' A and C_b = B' B.
     """
-    roots = [np.linalg.qr((own - own.mean(0)) / np.sqrt(len(own) - 1), mode="r") for own in (a, b)]
+    roots = [np.linalg.qr((own - own.mean(0)) / np.sqrt(len(own) - 1))[1] for own in (a, b)]
     apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
     return float(apart + sum((root**2).sum() for root in roots) - 2 * np.linalg.norm(roots[0] @ roots[1].T, "nuc"))
 
