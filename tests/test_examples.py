@@ -17,14 +17,15 @@ from bench.cli.run import add_options
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 
-# Each stand-in writes down how it was called. `srun` runs what it is given, once; `python` is no Python but for the texts of the scripts.
+# Each stand-in writes down how it was called. `srun` runs what it is given, once; `python` is no Python but for the texts of the scripts, of
+# which the one that waits for the nodes waits until both steps have called `ray`.
 STANDS_IN = {
     "sbatch": 'echo "${#*}"\n',
     "scontrol": "printf 'node1\\nnode2\\nnode3\\n'\n",
     "hostname": "echo 10.0.0.1 10.0.0.2\n",
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n',
     "ray": 'echo "$$" >> "$CALLS.rays"\nexec sleep 60\n',
-    "python": 'case "$1" in\n-c) echo a-token;;\n-) cat > "$CALLS.waits";;\n*) case "$*" in *" doctor "*) exit "${DOCTOR:-0}";; esac\n'
+    "python": 'case "$1" in\n-c) echo a-token;;\n-) cat > "$CALLS.waits"; until [ "$(wc -l 2>/dev/null < "$CALLS.rays")" = 2 ]; do sleep 0.05; done;;\n*) case "$*" in *" doctor "*) exit "${DOCTOR:-0}";; esac\n'
     """trap 'echo told >> "$CALLS"; exit 7' USR1\nfor i in $(seq 1 "${TENTHS:-1}"); do sleep 0.1; done;;\nesac\n""",
 }
 
