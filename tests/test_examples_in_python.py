@@ -1,6 +1,6 @@
 """The notebook and the scripts of examples/ run from the first line to the last, on a tiny budget.
 
-The scripts run with LONG_TESTS=1. The notebook's cells are run in their order in this process, in a main module as IPython has one: a kernel of Jupyter would bring forty packages.
+They run with LONG_TESTS=1. The notebook's cells are run in their order in this process, in a main module as IPython has one: a kernel of Jupyter would bring forty packages.
 """
 
 import json
@@ -46,6 +46,7 @@ def cells_of(name):
     return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
+@long
 def test_the_notebook_runs_from_its_first_cell_to_its_last(notebook, capsys):
     for cell in cells_of("quickstart.ipynb"):
         main = notebook(cell.replace("seeds=3", "seeds=2"))

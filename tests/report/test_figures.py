@@ -14,6 +14,7 @@ from bench.report.figures import latents, looks, maps, page, ranks
 from bench.report.results import gather
 from datasets.oracle import NO, PROMISE_OF, PROMISES, YES
 from methods import methods
+from tests.conftest import long
 from tests.simulated import (
     STRATA,
     facts,
@@ -687,7 +688,13 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("trials", SHAPES.values(), ids=list(SHAPES))
+EVERY_TIME = ("full", "every method", "a method that failed", "strata")  # the other shapes with LONG_TESTS=1
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [pytest.param(own, id=name, marks=() if name in EVERY_TIME else long) for name, own in SHAPES.items()],
+)
 def test_runs_of_any_shape_fit_the_page_without_a_warning(trials, tmp_path, monkeypatch, recwarn):
     drawn = captured(monkeypatch)
     draw(trials, tmp_path, monkeypatch)

@@ -8,6 +8,7 @@ import pytest
 
 from bench.report import figures, html, leaderboard, pairs
 from bench.scores import SCORES
+from tests.conftest import long
 from tests.simulated import fail, results, simulated_trials
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -103,17 +104,21 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(params=["light", "dark"])
-def scheme(request):
-    return request.param
+SCREENS = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 900}}
 
 
-@pytest.fixture(params=[(390, 844), (1280, 900)], ids=["phone", "desktop"])
-def opened(browser, report, scheme, request):
+@pytest.fixture(
+    params=[
+        "phone-dark",
+        "desktop-light",
+        pytest.param("phone-light", marks=long),
+        pytest.param("desktop-dark", marks=long),
+    ]
+)
+def opened(browser, report, request):
     """The report in the browser, which must find nothing to complain of."""
-    context = browser.new_context(
-        viewport=dict(zip(("width", "height"), request.param, strict=True)), color_scheme=scheme
-    )
+    screen, scheme = request.param.split("-")
+    context = browser.new_context(viewport=SCREENS[screen], color_scheme=scheme)
     page, complaints = context.new_page(), []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -12,6 +12,7 @@ from bench.report.power import needed_seeds
 from bench.report.texts import p_text
 from bench.scores import statistics
 from bench.scores.statistics import mean_interval
+from tests.conftest import long
 from tests.simulated import LADDERS, STRATA, facts, fail, ladder_trials, results, strata_trials
 
 
@@ -85,7 +86,10 @@ def test_a_combination_that_harms_is_called_that():
     assert ": using both assumptions scores below the better single one: -.1" in verdict(ladder_trials(both=-0.1))
 
 
-@pytest.mark.parametrize(("seeds", "parts"), [(3, {}), (10, {"changes": -0.2})], ids=["equal parts", "one better part"])
+@pytest.mark.parametrize(
+    ("seeds", "parts"),
+    [pytest.param(3, {}, id="equal parts"), pytest.param(10, {"changes": -0.2}, id="one better part", marks=long)],
+)
 def test_where_there_is_no_effect_the_verdict_is_silent_in_19_of_20_studies(seeds, parts, monkeypatch):
     monkeypatch.setattr(statistics, "mean_interval", functools.partial(statistics.mean_interval, replicates=1000))
     sentences = [verdict(ladder_trials(seeds=seeds, seed=seed, **parts)) for seed in range(60)]

@@ -9,6 +9,7 @@ from bench import cli, scores
 from bench.registry import UsageError
 from bench.report import write
 from bench.run.store import Store
+from tests.conftest import long
 from tests.simulated import results, simulated_run, simulated_trials
 
 
@@ -145,6 +146,7 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(words, message, runs, caps
     assert not (runs.parents[1] / "written").exists()
 
 
+@long
 def test_a_style_of_matplotlib_is_in_the_figures(runs, capsys):
     simulated_run(runs / "one", simulated_trials())
     drawn = []
