@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from bench.report.results import Results
+from bench.run.store import with_arrays
 from bench.scores import LOOK
 from bench.text import one_line
 
@@ -18,9 +19,8 @@ def write(results: Results, folder: Path) -> int:
     from tensorboardX import SummaryWriter
 
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    kept = [name for name, store in results.stores.items() if not store.is_kept_table()]
     n_written = 0
-    for _, row in results.trials[results.trials["run"].isin(kept)].iterrows():
+    for _, row in results.trials[results.trials["run"].isin(with_arrays(results.stores))].iterrows():
         curve = results.stores[row.run].curve(row)
         if not len(curve):
             continue

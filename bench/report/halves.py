@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bench.run.store import Store
+from bench.run.store import Store, with_arrays
 from bench.scores.training import HALVES, HALVES_CHANCE, agreement
 from bench.statuses import OK
 
@@ -26,8 +26,7 @@ def with_agreement(
     without its other half, or whose latents are not kept, has none.
     """
     wanted = trials[trials["dataset"].isin(datasets) & (trials["status"] == OK)]
-    kept = [name for name, store in stores.items() if not store.is_kept_table()]
-    wanted = wanted[wanted["run"].isin(kept)]
+    wanted = wanted[wanted["run"].isin(with_arrays(stores))]
     if wanted.empty:
         return trials
     found = trials.assign(**{score.name: trials.get(score.name, np.nan) for score in (HALVES, HALVES_CHANCE)})

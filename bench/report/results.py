@@ -20,7 +20,7 @@ from bench.report import lists
 from bench.report.halves import with_agreement
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
-from bench.run.store import Store, flaw, last_rows, objects, settled
+from bench.run.store import Store, flaw, last_rows, objects, settled, with_arrays
 from bench.scores import HEADLINE, LOOK, SCORES, Score, factors, metrics, training
 from bench.scores.statistics import Interval, mean_interval, spread
 from bench.statuses import FAILURES, NOT_APPLICABLE, OK
@@ -579,7 +579,7 @@ def curves(results: Results) -> tuple[pd.DataFrame, str]:
     Columns: label, trial_id, seed and those of `LOOK`, a row for each look at a model. What failed has a curve too, as far as it went.
     """
     trials = results.trials
-    kept = [name for name, store in results.stores.items() if not store.is_kept_table()]
+    kept = with_arrays(results.stores)
     there = trials["run"].isin(kept) & ~trials["status"].eq(NOT_APPLICABLE) if kept else pd.Series(False, trials.index)
     if not there.any():
         return pd.DataFrame(columns=["label", "trial_id", "seed", *LOOK]), ""
@@ -599,7 +599,7 @@ def curves(results: Results) -> tuple[pd.DataFrame, str]:
 def _example(results: Results, wanted: pd.Series) -> tuple[dict[str, dict[str, np.ndarray]], str]:
     """The same of the trials that are `wanted`, boolean."""
     trials = results.trials
-    kept = [name for name, store in results.stores.items() if not store.is_kept_table()]
+    kept = with_arrays(results.stores)
     fields = [*results.dataset_fields, "dataset", "root_seed", "seed"]
     is_done = wanted & (trials.run.isin(kept) if kept else False)
     if not is_done.any():

@@ -688,6 +688,11 @@ class Store:
 REPAIR = "restore it, or move it away and give the run's command again, which keeps what is finished"
 
 
+def with_arrays(stores: Mapping[str, Store]) -> list[str]:
+    """The names of those runs of which more than the table was kept."""
+    return [name for name, store in stores.items() if not store.is_kept_table()]
+
+
 def _last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The last row of every trial, oldest first."""
     return list({row["trial_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}.values())
@@ -884,7 +889,9 @@ def settled(table: pd.DataFrame, flat: Collection[str] = ()) -> pd.DataFrame:
 
 
 def _text(value: Any) -> str | None:
-    missing = value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and math.isnan(value))
+    import pandas as pd
+
+    missing = value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
     return None if missing else value if isinstance(value, str) else json.dumps(_plain(value))
 
 

@@ -244,6 +244,15 @@ def legend_height(names: Collection[str]) -> float:
     return 0.15 * math.ceil(len(names) / legend_columns(names))
 
 
+def family_panels(groups: Collection[str], shown: Collection[str], **sharing: Any) -> tuple[Figure, list[Axes], int]:
+    """A figure with a panel for each of the `groups` of `families`, its panels, and how many stand side by side; a legend has room below."""
+    n_columns = min(2, len(groups))
+    n_rows = math.ceil(len(groups) / n_columns)
+    room = legend_height(shown) + 0.4
+    height = 1.8 if n_rows == 1 else min(1.5, (page.MAX_HEIGHT - room) / n_rows)
+    return *page.panels(len(groups), n_columns, n_rows * height + room, sharey=True, **sharing), n_columns
+
+
 def families(results: Results, shown: Collection[str]) -> dict[str, list[str]]:
     """Which of the labels `shown` share a panel, by its title: all, or where too many methods are among them, those of each ladder.
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.report.figures import page
-from bench.report.figures.looks import Look, draw_points, families, legend_below, legend_height, looks_of
+from bench.report.figures.looks import Look, draw_points, families, family_panels, legend_below, looks_of
 from bench.report.results import RESPLITS, Results, is_resplit
 from bench.report.texts import seeds_text
 from bench.scores import HEADLINE, statistics
@@ -65,11 +65,7 @@ def _shares(trials: pd.DataFrame, labels: Sequence[str], thresholds: np.ndarray)
 
 def _draw(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], x_label: str) -> Figure:
     groups = families(results, shown)
-    n_columns = min(2, len(groups))
-    n_rows = math.ceil(len(groups) / n_columns)
-    room = legend_height(shown) + 0.4
-    height = 1.8 if n_rows == 1 else min(1.5, (page.MAX_HEIGHT - room) / n_rows)
-    figure, grid = page.panels(len(groups), n_columns, n_rows * height + room, sharey=True)
+    figure, grid, n_columns = family_panels(groups, shown)
     for axes, (title, labels) in zip(grid, groups.items(), strict=True):
         for place, label in enumerate(labels):
             own, look = rows[rows["label"] == label], shown[label]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.report.figures import page
-from bench.report.figures.looks import Look, families, legend_below, legend_height, looks_of
+from bench.report.figures.looks import Look, families, family_panels, legend_below, looks_of
 from bench.report.results import Results
 
 LEAST = 1e-3  # nats above the best look: what is below is drawn there, since its logarithm says nothing
@@ -42,11 +41,7 @@ def training(results: Results, curves: pd.DataFrame, where: str, folder: str | P
 
 def _draw(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look]) -> Figure:
     groups = families(results, shown)
-    n_columns = min(2, len(groups))
-    n_rows = math.ceil(len(groups) / n_columns)
-    room = legend_height(shown) + 0.4
-    height = 1.8 if n_rows == 1 else min(1.5, (page.MAX_HEIGHT - room) / n_rows)
-    figure, grid = page.panels(len(groups), n_columns, n_rows * height + room, sharey=True, sharex=True)
+    figure, grid, n_columns = family_panels(groups, shown, sharex=True)
     for axes, (title, labels) in zip(grid, groups.items(), strict=True):
         for label in labels:
             own, look = rows[rows["label"] == label], shown[label]
