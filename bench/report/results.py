@@ -586,14 +586,11 @@ def curves(results: Results) -> tuple[pd.DataFrame, str]:
     own = trials.loc[there, [*dict.fromkeys([*results.cells, "label"])]]
     cell = own.groupby(results.cells, dropna=False).ngroup() if results.cells else pd.Series(0, own.index)
     chosen = trials.loc[own.index[cell == own.groupby(cell)["label"].nunique().idxmax()]]
-    parts = [
-        pd.DataFrame(results.stores[row.run].curve(row), columns=list(LOOK)).assign(
-            label=row.label, trial_id=row.trial_id, seed=row.seed
-        )
-        for _, row in chosen.iterrows()
-    ]
+    looks = [results.stores[row.run].curve(row) for _, row in chosen.iterrows()]
+    of = np.repeat(np.arange(len(chosen)), [len(own) for own in looks])
+    of_trial = chosen[["label", "trial_id", "seed"]].iloc[of].reset_index(drop=True)
     where = ", ".join(f"{field}={value_text(chosen.iloc[0][field])}" for field in results.cells)
-    return pd.concat(parts, ignore_index=True)[["label", "trial_id", "seed", *LOOK]], where
+    return pd.concat([of_trial, pd.DataFrame(np.concatenate(looks), columns=list(LOOK))], axis=1), where
 
 
 def _example(results: Results, wanted: pd.Series) -> tuple[dict[str, dict[str, np.ndarray]], str]:

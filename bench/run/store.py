@@ -664,7 +664,8 @@ class Store:
             if b"'" not in content and b'"' not in content:
                 texts = arrow_csv.ConvertOptions(column_types=dict.fromkeys(PLANNED, "string"))
                 lines = arrow_csv.ParseOptions(ignore_empty_lines=False)
-                found = arrow_csv.read_csv(io.BytesIO(content), parse_options=lines, convert_options=texts).to_pandas()
+                table = arrow_csv.read_csv(io.BytesIO(content), parse_options=lines, convert_options=texts)
+                found = table.combine_chunks().to_pandas()  # a look-up begins anew with every chunk
                 if tuple(found) == PLANNED and not (found == "").any(axis=None):
                     return found
         return pd.DataFrame(self._planned(), columns=list(PLANNED), dtype=object)
