@@ -27,6 +27,18 @@ def add_commands(commands: Any) -> None:
     add("--where", metavar="CONDITION", help="only those trials, as \"domains<=4 and method!='pca'\"")
     add("--style", metavar="STYLE", help="a matplotlib style for the figures, by name or file")
     add(
+        "--width",
+        default="neurips",
+        metavar="WIDTH",
+        help="of the figures: that of the text of a venue (iclr, neurips, tmlr, icml, icml-column ...), or inches (default: %(default)s)",
+    )
+    add(
+        "--columns",
+        default="",
+        metavar="NAME,...",
+        help="the columns of leaderboard.tex, in their order: scores of leaderboard.csv, and rank, iqm, pessimistic, seeds, ok, failed, train",
+    )
+    add(
         "--out",
         metavar="FOLDER",
         help="where to (default: the run's own folder; results/reports/NAMES for several runs, or with --where)",
@@ -64,14 +76,16 @@ def report(arguments: argparse.Namespace) -> int:
     from bench.report.figures import setting
     from bench.run.store import Store
 
-    with setting(arguments.style):
-        pass  # a style that there is not is an error before anything is written
+    with setting(arguments.style, arguments.width):
+        pass  # a style or a width that there is not is an error before anything is written
+    columns = [name.strip() for name in arguments.columns.split(",") if name.strip()]
     stores = {folder: Store(folder) for folder in folders}
     # A run's own report needs no more than the run; any other, this command too.
     command = None if out in stores else options.command_line(arguments)
     with stores[out].lock() if out in stores else contextlib.nullcontext():
         found = results.gather(list(stores.values()), arguments.where)
-        write.write(found, out, Console(highlight=False), arguments.by, arguments.style, command)
+        console = Console(highlight=False)
+        write.write(found, out, console, arguments.by, arguments.style, command, arguments.width, columns)
         if arguments.tensorboard:
             n_curves = events.write(found, out)
             say(f"learning curves of {count(n_curves, 'trial')}: tensorboard --logdir {out / events.FOLDER}")

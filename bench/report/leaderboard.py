@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 from tabulate import MIN_PADDING, SEPARATING_LINE, tabulate
 
-from bench.registry import ROLES
+from bench.registry import ROLES, UsageError, nearest
 from bench.report.results import COUNTED, SPREAD, Results, ScoreArray, is_resplit, score_arrays, summary
 from bench.report.texts import number, place_text, seconds_text, seeds_text, with_interval
 from bench.run.store import write_text
 from bench.scores import Score, is_own
-from bench.scores.statistics import LEVEL, holm, interquartile_mean, interval_name, mean_along, mean_interval
+from bench.scores.statistics import interquartile_mean, interval_name, mean_along, mean_interval
 from bench.statuses import OK
 from bench.text import count, csv_text, markdown, one_line
 
@@ -37,8 +37,10 @@ WITHOUT_TRUTH = {  # what a score says of data whose latents are not known
     "agreement": "Agreement: of restarts that fit equally well; below 1 the data leave the latents open, and at 1 they can still be wrong.",
     "recon_nmse": "NMSE: the part of the data's variance that is lost in reconstruction, which says nothing of the latents.",
 }
+TIE = 0.01  # of a score: a difference that no paper would rest on
 TIES = (
-    "Bold: the best method. Underlined: its paired difference to the best is not significant (5 %, Holm's correction)."
+    "Bold: the best mean of a method. Underlined: as good as that one within "
+    f"{number(TIE, 2)}, the farthest that the 95 % interval of their paired difference reaches. What differs significantly is in comparisons.md."
 )
 NO_TIES = "Bold: the highest mean (or the lowest, where lower is better), which is no evidence that the method is better on new data."
 RESPLIT = (
@@ -77,8 +79,8 @@ def table(results: Results) -> pd.DataFrame:
     """One row per label: methods from the best mean headline score to the worst, then the ceiling, then the floors.
 
     Columns: rank (of methods with a score; ties share the better rank), label, method, role, those of `summary` for all scores;
-    S_best and S_tied for each shown score S (of the methods, the best to three digits, and those that the paired difference to it, Holm's
-    correction over the methods, does not tell from it); iqm, the interquartile mean of the headline score over all trials, and pessimistic, its
+    S_best and S_tied for each shown score S (of the methods, the best to three digits, and those that are equivalent to it: the 95 %
+    interval of their paired difference ends within `TIE`); iqm, the interquartile mean of the headline score over all trials, and pessimistic, its
     mean with failures counted as the floor; train_s (seconds, mean over the ok trials), comparable (False: the mean covers fewer trials
     than another row has), and reason, the most common one for which trials failed.
     """
@@ -130,7 +132,7 @@ def _best(rows: pd.DataFrame, score: Score) -> pd.Series:
 
 
 def _tied(rows: pd.DataFrame, results: Results, scores: Sequence[Score]) -> dict[str, pd.Series]:
-    """By score, which methods are not told from the best by the paired difference on the data seeds and cells of both."""
+    """By score, which methods are as good as the best within `TIE`, by the paired difference on the data seeds and cells of both."""
     is_method = rows["role"] == "method"
     compared = [score for score in scores if score.heading and rows.loc[is_method, score.name].notna().any()]
     none = {score.name: pd.Series(False, rows.index) for score in scores}
@@ -147,8 +149,9 @@ def _tied_by(rows: pd.DataFrame, found: ScoreArray, score: Score) -> pd.Series:
     best = rows.set_index("label").loc[found.labels, score.name].to_numpy(float)
     first = np.nanargmin(best) if score.lower_is_better else np.nanargmax(best)
     difference = mean_along(found.values[first] - found.values, -1)
-    p = mean_interval(np.delete(difference, first, axis=0)).p.ravel()
-    tied = dict(zip(np.delete(found.labels, first), holm(p) >= 1 - LEVEL, strict=True))
+    _, low, high, _ = mean_interval(np.delete(difference, first, axis=0))
+    is_tied = (low > -TIE) & (high < TIE)
+    tied = dict(zip(np.delete(found.labels, first), is_tied.ravel(), strict=True))
     return rows["label"].map(lambda label: bool(tied.get(label, False)))
 
 
@@ -248,6 +251,9 @@ def _levels(table: pd.DataFrame) -> list[str]:
     return [f"{text}Agreeing with oneself is not being right: {example}."]
 
 
+OTHER_COLUMNS = ("rank", "iqm", "pessimistic", "seeds", "ok", "failed", "train")  # beside scores
+
+
 class Column(NamedTuple):
     """A column of a table as it is printed: its heading in two parts, a group and a name in it, and a text for each row."""
 
@@ -255,10 +261,15 @@ class Column(NamedTuple):
     texts: list[str]
 
 
-def _columns(table: pd.DataFrame, results: Results, narrow: str) -> dict[str, Column]:
-    """The columns of a narrow table by name. That for terminals has the interval of the headline alone, and no number of seeds."""
+def _columns(table: pd.DataFrame, results: Results, narrow: str, chosen: Sequence[str] = ()) -> dict[str, Column]:
+    """The columns of a narrow table by name. That for terminals has the interval of the headline alone, and no number of seeds.
+
+    `chosen` names scores in the place of those that this table shows by itself.
+    """
     known = {name: score for name, score in results.shown().items() if table[name].notna().any()}
     shown = {name: score for name, score in known.items() if narrow in score.tables} or known
+    if chosen:
+        shown = {name: results.scores[name] for name in (results.headline.name, *chosen) if name in results.scores}
     is_paper, headline = narrow == "paper", results.headline.name
 
     def numbers(name: str) -> list[str]:
@@ -278,7 +289,7 @@ def _columns(table: pd.DataFrame, results: Results, narrow: str) -> dict[str, Co
             columns[name] = Column(heading, numbers(name))
         if name == headline and not results.lacks_truth:
             columns["iqm"] = Column((heading[0], "IQM"), numbers("iqm"))
-            if table["n_failed"].any():
+            if table["n_failed"].any() or "pessimistic" in chosen:
                 columns["pessimistic"] = Column((heading[0], "pessimistic"), numbers("pessimistic"))
     if results.lacks_truth:
         del columns["rank"]
@@ -295,8 +306,22 @@ def _rows(columns: Mapping[str, Column]) -> list[list[str]]:
     return [list(row) for row in zip(*(column.texts for column in columns.values()), strict=True)]
 
 
-def write(results: Results, folder: Path, by: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
-    """leaderboard.md, .csv and .tex in `folder`, and the `boards` that they hold. The Markdown also has the headline score per cell."""
+def check_columns(results: Results, chosen: Sequence[str]) -> None:
+    """Raises UsageError for a name that no column of leaderboard.tex has."""
+    scores = [name for name in results.scores if name in results.trials and results.trials[name].notna().any()]
+    known = [*(name for name in scores if not results.scores[name].per_latent), *OTHER_COLUMNS]
+    for name in chosen:
+        if name not in known:
+            raise UsageError(f"--columns: there is no column {name!r}; {nearest(name, known)}")
+
+
+def write(
+    results: Results, folder: Path, by: Sequence[str] = (), chosen: Sequence[str] = ()
+) -> dict[str, pd.DataFrame]:
+    """leaderboard.md, .csv and .tex in `folder`, and the `boards` that they hold. The Markdown also has the headline score per cell.
+
+    `chosen` are the columns of leaderboard.tex beside the method, in their order: scores by name, and what `OTHER_COLUMNS` has.
+    """
     found = boards(results, by)
     everything = pd.concat(found.values(), ignore_index=True)
     order = everything["label"].drop_duplicates()
@@ -304,7 +329,7 @@ def write(results: Results, folder: Path, by: Sequence[str] = ()) -> dict[str, p
     write_text(folder / "leaderboard.md", _markdown(found, results, _per_cell(results, order)))
     write_text(folder / "leaderboard.csv", csv_text(everything[columns]))
     heads = {name: rf"\par\medskip\emph{{{escape(name)}}}\par" if name else "" for name in found}
-    latex = [heads[name] + _latex(rows, results) for name, rows in found.items()]
+    latex = [heads[name] + _latex(rows, results, chosen) for name, rows in found.items()]
     write_text(folder / "leaderboard.tex", "\n".join([NEEDS, *latex]))
     return found
 
@@ -350,14 +375,19 @@ def _cell_text(row: Any, score: str) -> str:
     return (with_interval(mean, low, high) or "–") + count
 
 
-def _latex(rows: pd.DataFrame, results: Results) -> str:
-    columns = _columns(rows, results, "paper")
+def _latex(rows: pd.DataFrame, results: Results, chosen: Sequence[str]) -> str:
+    columns = _columns(rows, results, "paper", chosen)
     for name in results.shown().keys() & columns.keys():
         looks = zip(columns[name].texts, rows[f"{name}_best"], rows[f"{name}_tied"], strict=True)
         texts = [_marked(text, r"\textbf" if best else r"\underline" if tied else "") for text, best, tied in looks]
         columns[name] = columns[name]._replace(texts=texts)
     columns["method"] = columns["method"]._replace(texts=[escape(text) for text in columns["method"].texts])
-    columns = {name: column for name, column in columns.items() if name not in ("rank", "failed")}
+    if chosen:
+        columns = {name: columns[name] for name in ("method", *chosen)}
+    else:  # nor what is the same for all rows, which the comment above the table says
+        is_same = {"seeds": rows["n_seeds"].nunique() == 1, "ok": (rows["n_ok"] == rows["n_trials"]).all()}
+        unwanted = {"rank", "failed", *(name for name, same in is_same.items() if same)}
+        columns = {name: column for name, column in columns.items() if name not in unwanted}
     lines = [f"% {one_line(note)}" for note in notes(rows, results)]
     lines += [
         f"% {ties(results)} Sub- and superscripts: the ends of the {'spread' if is_resplit(results.trials) else 'interval'}."
@@ -381,7 +411,7 @@ def _latex(rows: pd.DataFrame, results: Results) -> str:
 
 
 def _latex_heading(headings: Sequence[tuple[str, str]]) -> list[str]:
-    """Two lines of headings with rules between them: a group of several columns stands above their names, that of one before its name."""
+    """The lines of headings: a group of several columns stands above their names with a rule between, that of one before its name."""
     groups, rules, names, start = [], [], [], 1
     for group, each in itertools.groupby(headings, key=lambda heading: heading[0]):
         own = [name for _, name in each]
@@ -393,7 +423,8 @@ def _latex_heading(headings: Sequence[tuple[str, str]]) -> list[str]:
             groups += [""] * len(own)
         names += [escape(name if is_wide else f"{group} {name}".strip()) for name in own]
         start += len(own)
-    return [" & ".join(groups) + r" \\", " ".join(rules), " & ".join(names) + r" \\"]
+    above = [" & ".join(groups) + r" \\", " ".join(rules)] if rules else []
+    return [*above, " & ".join(names) + r" \\"]
 
 
 def _marked(text: str, command: str) -> str:

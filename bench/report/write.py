@@ -22,11 +22,14 @@ def write(
     by: Sequence[str] = (),
     style: str | None = None,
     command: str | None = None,
+    width: str | float = figures.WIDTH,
+    columns: Sequence[str] = (),
 ) -> None:
     """Tables, figures and report.html in `folder`; prints the leaderboard, one for each combination of the columns `by`.
 
-    `style` is a matplotlib style for the figures, by name or file; `command` the one to repeat after those of the runs. Raises UsageError,
-    before anything is written, where `by` names no column or `folder` cannot be written.
+    `style` is a matplotlib style for the figures, by name or file, `width` theirs in inches or a name of `figures.WIDTHS`; `columns` are
+    those of leaderboard.tex; `command` is the one to repeat after those of the runs. Raises UsageError, before anything is written, where
+    `by` or `columns` names none or `folder` cannot be written.
     """
     by = list(dict.fromkeys(by))
     for field in by:
@@ -34,13 +37,15 @@ def write(
             raise UsageError(f"--by {field}: the trials have no such field; {nearest(field, results.trials)}")
         if results.trials[field].map(is_nested).any():
             raise UsageError(f"--by {field}: it holds a list for each trial, of which no board can be made")
+    columns = list(dict.fromkeys(columns))
+    leaderboard.check_columns(results, columns)
     _check(folder)
-    boards = leaderboard.write(results, folder, by)
+    boards = leaderboard.write(results, folder, by, columns)
     compared = pairs.write(results, folder)
     verdicts = synergy.write(results, folder)
     recovery.write(results, folder)
     lost = losses.sentences(losses.write(results, folder))
-    drawn = figures.draw_all(results, folder / "figures", style)
+    drawn = figures.draw_all(results, folder / "figures", style, width)
     html.write(results, boards, compared, folder, verdicts, by, command, drawn)
     own = next((store for store in results.stores.values() if store.folder.resolve() == folder.resolve()), None)
     if own is None:

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import rcParams
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -110,6 +111,27 @@ def test_a_figure_is_as_wide_as_the_page_at_300_dots_per_inch(paths):
         with Image.open(path) as image:
             assert abs(image.width / 300 - figures.WIDTH) < 0.02
             assert image.height / 300 <= page.MAX_HEIGHT + 0.02
+
+
+@pytest.mark.parametrize(("width", "inches"), [("icml-column", 3.25), ("jmlr", 6.0), (4.0, 4.0), ("4.5", 4.5)])
+def test_figures_are_as_wide_as_they_are_wanted_and_nothing_is_cut(width, inches, tmp_path, monkeypatch):
+    """What is drawn ends within the page: a label of an axis that is wider than a column goes on in the next line."""
+    drawn, trials = captured(monkeypatch), simulated_trials(dict.fromkeys(DEFAULT, 0.8))
+    own = results(trials)
+    for draws in (
+        figures.score_lines,
+        figures.critical_difference,
+        figures.performance_profiles,
+        figures.phase_diagram,
+    ):
+        draws(own, tmp_path, width=width)
+    figures.recovery_by_promise(results(promised(trials)), tmp_path, width=width)
+    assert len(drawn) == 5
+    for figure in drawn:
+        assert figure.get_size_inches()[0] == pytest.approx(inches)
+        FigureCanvasAgg(figure).draw()
+        edges = figure.get_tightbbox()
+        assert edges.x0 > -0.02 and edges.x1 < inches + 0.02
 
 
 def test_the_numbers_beside_a_figure_are_the_means_of_its_cells(paths):
@@ -585,7 +607,7 @@ def test_the_gains_of_single_latents_stand_by_kind_of_data_and_promise_and_are_f
     figures.recovery_by_promise(own, tmp_path)
     panels = heat_maps(drawn[0])
     assert list(panels) == [
-        f"{data}\n{promise} (n = 9)"
+        f"{data}\n{promise} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}9)"
         for data in ("no violation", "strict shadows 0.5")
         for promise in ("sparsity", "sparsity, independence")
     ]

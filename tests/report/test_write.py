@@ -133,6 +133,11 @@ def test_runs_on_other_data_are_refused_with_the_reason(runs, capsys):
         (["--by", "mcc_per_latent"], "holds a list for each trial"),
         (["--out", "file/out"], "file/out cannot be written (Not a directory); name another folder with --out"),
         (["--style", "nosuch"], "no style 'nosuch'"),
+        (["--width", "icml-colum"], "there is no width 'icml-colum': say inches, or one of iclr, neurips"),
+        (["--width", "nan"], "widths of 3 to 12 inches, not nan"),
+        (["--width", "1e9"], "widths of 3 to 12 inches"),
+        (["--columns", "mcc_spearmen"], "there is no column 'mcc_spearmen'; did you mean 'mcc_spearman'?"),
+        (["--columns", "mcc_per_latent"], "there is no column 'mcc_per_latent'"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(words, message, runs, capsys):

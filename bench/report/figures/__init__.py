@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.report.figures.agreement import agreement_and_score
 from bench.report.figures.costs import cost_and_score
@@ -17,7 +17,7 @@ from bench.report.figures.halves import agreement_of_halves
 from bench.report.figures.latents import recovered_latents, recovered_support
 from bench.report.figures.lines import score_lines
 from bench.report.figures.maps import phase_diagram, promise_map, synergy_map
-from bench.report.figures.page import WIDTH, Album, setting, with_plain_texts, with_short_paths
+from bench.report.figures.page import WIDTH, WIDTHS, Album, setting, with_plain_texts, with_short_paths
 from bench.report.figures.pictures import samples_per_domain, swap_grids, traversals
 from bench.report.figures.profiles import performance_profiles
 from bench.report.figures.promises import recovery_by_promise
@@ -28,7 +28,7 @@ from bench.run.store import write_bytes
 from bench.scores import HEADLINE
 
 __all__ = [
-    "WIDTH", "Album", "Drawn", "Page", "agreement_and_score", "agreement_of_halves", "album", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
+    "WIDTH", "WIDTHS", "Album", "Drawn", "Page", "agreement_and_score", "agreement_of_halves", "album", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
     "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "samples_per_domain", "score_lines", "setting", "swap_grids", "synergy_map", "training",
     "traversals",
 ]  # fmt: skip
@@ -53,10 +53,14 @@ class Drawn(NamedTuple):
     pages: Sequence[Page] = ()
 
 
-def draw_all(results: Results, folder: str | Path, style: str | Path | None = None) -> Drawn:
-    """Every figure that `results` allow. `style` is a matplotlib style, by name or file, for what is not decided here."""
+def draw_all(
+    results: Results, folder: str | Path, style: str | Path | None = None, width: str | float = WIDTH
+) -> Drawn:
+    """Every figure that `results` allow. `style` is a matplotlib style, by name or file, for what is not decided here, `width` inches or a
+    name of `WIDTHS`.
+    """
     with tempfile.TemporaryDirectory() as own:
-        paths, notes = _draw(results, own, style)
+        paths, notes = _draw(results, own, style=style, width=width)
         contents = {path.name: path.read_bytes() for path in paths}
     for name, content in contents.items():
         write_bytes(Path(folder) / name, content)
@@ -68,14 +72,14 @@ def draw_all(results: Results, folder: str | Path, style: str | Path | None = No
     return Drawn([Path(folder) / name for name in contents], notes, pages)
 
 
-def album(results: Results, style: str | Path | None = None) -> Album:
+def album(results: Results, style: str | Path | None = None, width: str | float = WIDTH) -> Album:
     """The same figures by name, as matplotlib has them; none is written."""
     found = Album()
-    _draw(results, found, style)
+    _draw(results, found, style=style, width=width)
     return found
 
 
-def _draw(results: Results, folder: str | Album, style: str | Path | None) -> tuple[list[Path], list[str]]:
+def _draw(results: Results, folder: str | Album, **look: Any) -> tuple[list[Path], list[str]]:
     """The paths of what was written, and sentences about what could not be drawn."""
     results = with_plain_texts(with_short_paths(results))
     images, of_images = pictured(results)
@@ -89,11 +93,11 @@ def _draw(results: Results, folder: str | Album, style: str | Path | None) -> tu
         draws += [synergy_map, critical_difference, performance_profiles, recovery_by_promise, agreement_and_score]
         draws += [phase_diagram] * (len(results.cells) > 1)
     kept, where = example(results)
-    paths = [path for draw in draws * has_scores for path in draw(results, folder, style=style)]
+    paths = [path for draw in draws * has_scores for path in draw(results, folder, **look)]
     for draw in (recovered_latents, recovered_support):
-        paths += draw(results, kept, where, folder, style=style)
-    paths += training(results, *curves(results), folder, style=style)
+        paths += draw(results, kept, where, folder, **look)
+    paths += training(results, *curves(results), folder, **look)
     for draw in (swap_grids, traversals, samples_per_domain):
-        paths += draw(results, images, of_images, folder, style=style)
+        paths += draw(results, images, of_images, folder, **look)
     note = "The figures of single trials are not drawn, since no latents of these trials are kept that can be read."
     return paths, [] if kept or images else [note]

@@ -108,7 +108,12 @@ def _standardised(values: np.ndarray) -> np.ndarray:
 def _draw_latents(points: pd.DataFrame, names: list[str]) -> Figure:
     n_latents, domains = int(points["latent"].max()), np.unique(points["domain"])
     side, n_blocks = max(
-        (min((page.WIDTH - 0.9) / (n * n_latents), (page.MAX_HEIGHT - 0.7) / math.ceil(len(names) / n) - 0.15, 1.1), n)
+        (
+            min(
+                (page.width() - 0.9) / (n * n_latents), (page.MAX_HEIGHT - 0.7) / math.ceil(len(names) / n) - 0.15, 1.1
+            ),
+            n,
+        )
         for n in range(1, len(names) + 1)
     )  # as many methods side by side as make the panels largest
     height = math.ceil(len(names) / n_blocks) * (side + 0.15) + 0.7
@@ -204,13 +209,13 @@ def _names(results: Results, shape: tuple[int, ...]) -> list[Sequence[str]]:
 def _draw_edges(edges: pd.DataFrame, names_of: Sequence[Sequence[str]]) -> Figure:
     names = list(edges["label"].unique())
     n_latents, n_observed = edges["latent"].max(), edges["observed"].max()
-    n_columns = min(len(names), max(1, int((page.WIDTH - 0.7) / max(0.75, MIN_CELL[0] * n_latents + 0.1))))
+    n_columns = min(len(names), max(1, int((page.width() - 0.7) / max(0.75, MIN_CELL[0] * n_latents + 0.1))))
     n_rows = math.ceil(len(names) / n_columns)
     n_columns = math.ceil(len(names) / n_rows)
     height = min(max(MIN_CELL[1] * n_observed, 0.9), (page.MAX_HEIGHT - 0.6) / n_rows - 0.25)
     figure, grid = page.panels(len(names), n_columns, n_rows * (height + 0.25) + 0.6)
     norm = Normalize(0, edges["strength"].max())
-    width = (page.WIDTH - 0.9) / n_columns - 0.1
+    width = (page.width() - 0.9) / n_columns - 0.1
     has_room = width / n_latents >= MIN_CELL[0] and height / n_observed >= MIN_CELL[1]
     for place, (axes, name) in enumerate(zip(grid, names, strict=True)):
         own = edges[edges["label"] == name]

@@ -18,6 +18,7 @@ from bench.report.texts import seeds_text
 
 STEP = 0.045  # inches between the intervals of two methods, where there is room for it
 PANEL = (1.6, 1.0)  # inches: the height of a panel, and the least where there are many
+NARROWEST = 1.1  # inches of a panel with its margin
 
 
 @page.printed
@@ -61,7 +62,7 @@ def _draw_lines(
     places = [(title, level) for title in groups for level in panel.levels]
     n_columns = _n_columns(len(groups), len(panel.levels), n_methods / x.gap)
     n_rows = math.ceil(len(places) / n_columns)
-    width = max(0.2, page.WIDTH / n_columns - 0.5)
+    width = max(0.2, page.width() / n_columns - 0.5)
     step = min(0.8 * x.gap / max(1, n_methods), STEP / width) * max(np.ptp(x.places), 1)
     room = legend_height(shown) + 0.3
     height = max(PANEL[1], min(PANEL[0], (page.MAX_HEIGHT - room) / n_rows - 0.25))
@@ -79,7 +80,7 @@ def _draw_lines(
         if place + n_columns < len(places):
             axes.tick_params(labelbottom=False)
         else:
-            axes.set_xlabel(page.word(x.field))
+            axes.set_xlabel(page.wrapped(page.word(x.field), width + 0.3))
     if results.scores[score].bounded:
         fit(grid[0], rows, score)
     figure.supylabel(results.scores[score].axis, fontsize=8)
@@ -89,10 +90,11 @@ def _draw_lines(
 
 def _n_columns(n_groups: int, n_levels: int, n_slots: float) -> int:
     """How many panels stand side by side: as many as have room for so many intervals, and no more rows than fit the page."""
-    roomy = int(page.WIDTH / (0.5 + STEP * n_slots))
+    roomy = int(page.width() / (0.5 + STEP * n_slots))
     rows_fitting = int((page.MAX_HEIGHT - 1) / (PANEL[1] + 0.25))
     least = math.ceil(n_groups * n_levels / rows_fitting)
-    return max(1, least, min(roomy, n_levels if n_groups > 1 else 3, n_groups * n_levels))
+    most = max(1, int(page.width() / NARROWEST))
+    return max(1, min(most, max(least, min(roomy, n_levels if n_groups > 1 else 3, n_groups * n_levels))))
 
 
 def _draw_line(axes: Axes, line: pd.DataFrame, look: Look, x: page.Axis, shift: float, score: str) -> None:

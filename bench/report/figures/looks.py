@@ -235,7 +235,7 @@ def legend_below(figure: Figure, shown: Mapping[str, Look]) -> None:
 
 def legend_columns(names: Collection[str]) -> int:
     """How many columns of a legend fit the page, its rows being as full as they can."""
-    fitting = max(1, int(page.WIDTH / (0.5 + page.CHARACTER * max(map(len, names)))))
+    fitting = max(1, int(page.width() / (0.5 + page.CHARACTER * max(map(len, names)))))
     return math.ceil(len(names) / math.ceil(len(names) / fitting))
 
 
@@ -249,7 +249,7 @@ def family_panels(groups: Collection[str], shown: Collection[str], **sharing: An
     n_columns = min(2, len(groups))
     n_rows = math.ceil(len(groups) / n_columns)
     room = legend_height(shown) + 0.4
-    height = 1.8 if n_rows == 1 else min(1.5, (page.MAX_HEIGHT - room) / n_rows)
+    height = 1.8 if n_rows == 1 else max(0.9, min(1.5, (page.MAX_HEIGHT - room) / n_rows))
     return *page.panels(len(groups), n_columns, n_rows * height + room, sharey=True, **sharing), n_columns
 
 

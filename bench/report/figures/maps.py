@@ -30,7 +30,7 @@ from bench.report.texts import number, seeds_text
 from bench.scores import HEADLINE
 
 MIN_CELL = (0.19, 0.15)  # inches: width and height of a cell that has room for its value
-MAX_HEIGHT = 0.2  # inches of a cell
+LEAST_HEIGHT, MAX_HEIGHT = 0.06, 0.2  # inches of a cell
 HATCH = "/////"
 ABOVE, BELOW, MARK = "^", "v", 2.3  # markers, and their size in points
 DASHES: Any = (0, (1.3, 2.4))  # to which their ends add the line's width
@@ -179,7 +179,8 @@ def _draw(
     """
     n_x, n_y = len(x.levels), len(y.levels)
     names_width = max(0.2, page.CHARACTER * max(map(len, y.levels)))
-    n_columns, *cell = map_shape(len(titles), n_x, n_y, names_width)
+    word = page.CHARACTER * max(len(part) for text in titles for part in text.replace("-", "- ").split())
+    n_columns, *cell = map_shape(len(titles), n_x, n_y, names_width, word)
     n_rows = math.ceil(len(titles) / n_columns)
     wrapped = [page.wrapped(text, cell[0] * n_x) for text in titles]
     title_height = 0.1 + 0.11 * max(text.count("\n") + 1 for text in wrapped)
@@ -204,18 +205,19 @@ def _draw(
     return figure
 
 
-def map_shape(n_maps: int, n_x: int, n_y: int, names_width: float = 0.2) -> tuple[int, float, float]:
+def map_shape(n_maps: int, n_x: int, n_y: int, names_width: float = 0.2, word: float = 0.0) -> tuple[int, float, float]:
     """How many maps of n_x by n_y cells stand side by side, and the width and height of a cell in inches.
 
-    `names_width` is that of the longest name on the vertical axis. As many as leave room for a cell's value; where no number of maps does, the one with the largest cells.
+    `names_width` is that of the longest name on the vertical axis, `word` that of the longest word of a title. As many as leave room for a cell's value; where no number of maps does, the one with the largest cells.
     """
     shapes = []
     for n_columns in range(1, min(n_maps, 5) + 1):
         n_rows = math.ceil(n_maps / n_columns)
-        width = (page.WIDTH - 0.7 - names_width - 0.1 * n_columns) / (n_columns * n_x)
-        height = min(MAX_HEIGHT, (page.MAX_HEIGHT - 0.6 - 0.25 * n_rows) / (n_rows * n_y))
+        width = (page.width() - 0.7 - names_width - 0.1 * n_columns) / (n_columns * n_x)
+        height = min(MAX_HEIGHT, max(LEAST_HEIGHT, (page.MAX_HEIGHT - 0.6 - 0.25 * n_rows) / (n_rows * n_y)))
         room = min(width / MIN_CELL[0], height / MIN_CELL[1], 1)
-        shapes.append((room, n_columns, width, height))
+        if n_columns == 1 or n_x * width >= word:
+            shapes.append((room, n_columns, width, height))
     return max(shapes)[1:]
 
 

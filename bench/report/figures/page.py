@@ -36,7 +36,12 @@ from bench.run.store import write_atomically, write_text
 from bench.scores.statistics import interval_name
 from bench.text import count, csv_text, one_line
 
-WIDTH = 5.5  # inches: the text width of ICLR, NeurIPS and JMLR
+WIDTH = 5.5  # inches
+WIDTHS = {  # inches, of a page's text or of one of its two columns, as the styles of these venues set them
+    "iclr": 5.5, "neurips": 5.5, "jmlr": 6.0, "tmlr": 6.5,
+    "icml": 6.75, "icml-column": 3.25, "aistats": 6.75, "aistats-column": 3.25, "uai": 6.75, "uai-column": 3.25,
+}  # fmt: skip
+NARROWEST, WIDEST = 3.0, 12.0  # inches for which figures are laid out
 MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
 MAX_HEIGHT = 7.0  # inches, which leaves room for a caption on the page
 SCREEN_DPI = 150  # in a notebook
@@ -84,17 +89,36 @@ WORDS = {  # fields whose names are not words enough
 
 
 @contextmanager
-def setting(style: str | Path | None = None) -> Iterator[None]:
+def setting(style: str | Path | None = None, width: str | float = WIDTH) -> Iterator[None]:
     """Figures drawn inside look as printed here, but for what `style` says: a matplotlib style, by name or file.
 
-    Raises UsageError for a style that matplotlib does not know.
+    They are as wide as `width` says: a name of `WIDTHS`, or inches. Raises UsageError for a style that matplotlib does not know, and for
+    a width that is neither or for which figures are not laid out.
     """
     with matplotlib.rc_context(PRINT):
         if style is not None:
             _check_style(str(style))
             matplotlib.style.use(str(style))
-        matplotlib.rcParams.update(ALWAYS)
+        matplotlib.rcParams.update(ALWAYS | {"figure.figsize": (inches(width), MIN_HEIGHT)})
         yield
+
+
+def width() -> float:
+    """How wide a figure is that is drawn now, in inches."""
+    return float(matplotlib.rcParams["figure.figsize"][0])
+
+
+def inches(width: str | float) -> float:
+    """The width in inches that a name of `WIDTHS` or a number stands for. Raises UsageError where it is neither."""
+    if width in WIDTHS:
+        return WIDTHS[str(width)]
+    try:
+        found = float(width)
+    except ValueError:
+        raise UsageError(f"there is no width {width!r}: say inches, or one of {', '.join(WIDTHS)}") from None
+    if not NARROWEST <= found <= WIDEST:
+        raise UsageError(f"figures are laid out for widths of {NARROWEST:g} to {WIDEST:g} inches, not {width}")
+    return found
 
 
 def _check_style(style: str) -> None:
@@ -112,11 +136,11 @@ def _check_style(style: str) -> None:
 
 
 def printed(draw: Callable[..., list[Path]]) -> Callable[..., list[Path]]:
-    """Gives a figure function the keyword `style`, and `setting`."""
+    """Gives a figure function the keywords of `setting`."""
 
     @functools.wraps(draw)
-    def drawn(*args: Any, style: str | Path | None = None, **options: Any) -> list[Path]:
-        with setting(style):
+    def drawn(*args: Any, style: str | Path | None = None, width: str | float = WIDTH, **options: Any) -> list[Path]:
+        with setting(style, width):
             return draw(*args, **options)
 
     return drawn
@@ -138,7 +162,7 @@ def lower(field: str) -> str:
 
 def wrapped(text: str, width: float) -> str:
     """`text` in lines that are so many inches long."""
-    return textwrap.fill(text, max(8, int(width / CHARACTER)))
+    return textwrap.fill(text, max(8, int(width / CHARACTER)), break_long_words=False)
 
 
 def signed(text: str) -> str:
@@ -254,7 +278,7 @@ def points(results: Results, fields: Sequence[str], score: str) -> pd.DataFrame:
 
 def panels(n: int, n_columns: int, height: float, **sharing: Any) -> tuple[Figure, list[Axes]]:
     """A figure so many inches high, and its `n` panels, row by row."""
-    figure = Figure(figsize=(WIDTH, max(height, MIN_HEIGHT)), layout="constrained")
+    figure = Figure(figsize=(width(), max(height, MIN_HEIGHT)), layout="constrained")
     grid = figure.subplots(math.ceil(n / n_columns), n_columns, squeeze=False, **sharing)
     for axes in grid.flat[n:]:
         axes.remove()

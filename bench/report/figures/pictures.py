@@ -96,7 +96,7 @@ def _draw(tiles: Mapping[str, np.ndarray], x: str, y: str, marks: Mapping[str, n
     """A panel of tiles for each method, (n_rows, n_columns, channels, height, width) each; `marks` says which rows are coloured."""
     n_columns = min(N_COLUMNS, len(tiles))
     n_rows = math.ceil(len(tiles) / n_columns)
-    width = (page.WIDTH - 0.5) / n_columns
+    width = (page.width() - 0.5) / n_columns
     first = next(iter(tiles.values()))
     ratio = max(own.shape[0] * own.shape[3] / (own.shape[1] * own.shape[4]) for own in tiles.values())
     height = min(width * ratio, (page.MAX_HEIGHT - 0.5) / n_rows - 0.25)

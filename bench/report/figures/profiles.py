@@ -76,7 +76,7 @@ def _draw(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], x_lab
         axes.set(title=title, ylim=(-0.02, 1.02))
         axes.margins(x=0.01)
     for axes in grid[-n_columns:]:
-        axes.set_xlabel(x_label)
+        axes.set_xlabel(page.wrapped(x_label, page.width() / n_columns - 0.3))
     figure.supylabel("Fraction of trials above", fontsize=8)
     legend_below(figure, shown)
     return figure

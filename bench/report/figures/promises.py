@@ -16,7 +16,8 @@ from bench.report.figures.looks import Look, draw_points, fit, looks_of
 from bench.report.results import Results
 from bench.report.texts import seeds_text
 
-ROW = 0.12  # inches for each method of a panel
+NARROWEST = 1.1  # inches of a panel
+ROW, LEAST_ROW = 0.12, 0.08  # inches for each method of a panel, and where there are many
 MEANINGS = {
     "gain": "Gain in the MCC of single latents over the best floor, by what theory promises of them",
     "score": "MCC of single latents, test, by what theory promises of them",
@@ -55,14 +56,16 @@ def _draw(rows: pd.DataFrame, shown: Mapping[str, Look], value: str) -> Figure:
     """A panel for each kind of data and promise of `rows`."""
     order = list(recovery.PROMISES)
     panels = sorted(rows.groupby(["data", "promise"]), key=lambda panel: (panel[0][0], order.index(panel[0][1])))
-    n_columns = min(3, len(panels))
+    names_width = page.CHARACTER * max(map(len, shown))
+    n_columns = max(1, min(3, len(panels), int((page.width() - names_width) / NARROWEST)))
     n_rows = math.ceil(len(panels) / n_columns)
     titles = []
     for (data, promise), own in panels:
-        lines = [*[data] * bool(data), f"{promise} (n = {own['n_latents'].max()})"]
-        titles.append("\n".join(page.wrapped(line, page.WIDTH / n_columns - 0.1) for line in lines))
+        lines = [*[data] * bool(data), f"{promise} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{own['n_latents'].max()})"]
+        titles.append("\n".join(page.wrapped(line, (page.width() - names_width) / n_columns - 0.1) for line in lines))
     title_height = 0.15 + 0.11 * max(title.count("\n") + 1 for title in titles)
-    height = min(ROW * len(shown) + title_height, (page.MAX_HEIGHT - 0.4) / n_rows)
+    fitting = (page.MAX_HEIGHT - 0.4) / n_rows - title_height
+    height = title_height + max(min(ROW * len(shown), fitting), LEAST_ROW * len(shown))
     figure, grid = page.panels(len(panels), n_columns, n_rows * height + 0.4, sharex=True, sharey=True)
     for axes, (_, own), title in zip(grid, panels, titles, strict=True):
         axes.axvline(
@@ -78,5 +81,5 @@ def _draw(rows: pd.DataFrame, shown: Mapping[str, Look], value: str) -> Figure:
     grid[0].set_yticks(range(len(shown)), list(shown))
     grid[0].set_ylim(len(shown) - 0.5, -0.5)
     fit(grid[0], rows, value, along="x")
-    figure.supxlabel(MEANINGS[value], fontsize=8)
+    figure.supxlabel(page.wrapped(MEANINGS[value], page.width() - 0.2), fontsize=8)
     return figure

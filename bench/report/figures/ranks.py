@@ -17,6 +17,8 @@ from bench.report.results import COUNTED, Results, is_resplit, score_array
 from bench.report.texts import seeds_text
 from bench.scores import HEADLINE, statistics
 
+SHORTEST = 1.5  # inches of the line of ranks between names on its two sides
+
 
 @page.printed
 def critical_difference(results: Results, folder: str | Path) -> list[Path]:
@@ -52,20 +54,22 @@ def _ranks(results: Results) -> pd.DataFrame:
 
 def _draw(rows: pd.DataFrame, shown: Mapping[str, Look]) -> Figure:
     n_methods, difference = len(rows), rows["critical_difference"].iloc[0]
-    half = math.ceil(n_methods / 2)
     bars = undecided(rows["rank"].to_numpy(), difference)
     names = [page.wrapped(label, 1.4) for label in rows["label"]]
     margin = 0.5 + page.CHARACTER * 1.15 * max(len(line) for name in names for line in name.split("\n"))
+    has_room = page.width() - 2 * margin >= SHORTEST  # for names on both sides
+    half = math.ceil(n_methods / 2) if has_room else n_methods
+    right = page.width() - (margin if has_room else 0.2)
     step = 0.05 + 0.11 * max(name.count("\n") + 1 for name in names)
     depth = 0.14 * len(bars) + 0.1
     height = 0.55 + depth + step * half
-    figure = Figure(figsize=(page.WIDTH, height))
+    figure = Figure(figsize=(page.width(), height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set(xlim=(0, page.WIDTH), ylim=(-height + 0.42, 0.42))  # in inches; the ranks run along 0
+    axes.set(xlim=(0, page.width()), ylim=(-height + 0.42, 0.42))  # in inches; the ranks run along 0
 
     def at(rank: float) -> float:
-        return margin + (page.WIDTH - 2 * margin) * (rank - 1) / (n_methods - 1)
+        return margin + (right - margin) * (rank - 1) / (n_methods - 1)
 
     axes.plot([at(1), at(n_methods)], [0, 0], color="black", linewidth=0.8)
     for rank in range(1, n_methods + 1):
@@ -75,7 +79,7 @@ def _draw(rows: pd.DataFrame, shown: Mapping[str, Look]) -> Figure:
     for place, (label, name, rank) in enumerate(zip(rows["label"], names, rows["rank"], strict=True)):
         is_left = place < half
         level = -depth - step * (place if is_left else n_methods - 1 - place)
-        side, sign = (margin - 0.12, -1) if is_left else (page.WIDTH - margin + 0.12, 1)
+        side, sign = (margin - 0.12, -1) if is_left else (right + 0.12, 1)
         axes.plot([at(rank), at(rank), side], [0, level, level], color="0.45", linewidth=0.6)
         axes.plot([at(rank)], [0], clip_on=False, zorder=3, **marker(shown[label]))
         anchor: Any = {"ha": "right" if is_left else "left", "va": "center_baseline", "fontsize": 7, "linespacing": 1.0}
@@ -86,7 +90,11 @@ def _draw(rows: pd.DataFrame, shown: Mapping[str, Look]) -> Figure:
         axes.plot(ends, [y, y], color="black", linewidth=2.2, solid_capstyle="butt", zorder=2)
     end = at(1 + min(difference, n_methods - 1))
     axes.plot([at(1), end], [0.26, 0.26], color="black", linewidth=0.8, marker="|", markersize=4)
-    axes.text(end + 0.06, 0.26, f"critical difference {difference:.2f}", ha="left", va="center", fontsize=7)
+    text = f"critical difference {difference:.2f}"
+    if end + page.CHARACTER * len(text) <= page.width():
+        axes.text(end + 0.06, 0.26, text, ha="left", va="center", fontsize=7)
+    else:
+        axes.text(at(1), 0.3, text, ha="left", va="bottom", fontsize=7)
     return figure
 
 
