@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,9 +87,8 @@ def run(
     allowed = math.inf if time_limit is None else time_limit * len(instances)
     of_pack = f"the {allowed:g} s of its pack of {len(instances)}"
     grace_s = max(LEAST_GRACE_S, GRACE * allowed)
-    with reporter.clock(
-        None if time_limit is None else allowed + grace_s, f"building its model did not end after {of_pack}"
-    ):
+    longest = None if time_limit is None else allowed + grace_s  # of what the stack cannot end itself
+    with reporter.clock(longest, f"building its model did not end after {of_pack}"):
         stack = Stack(method, shape, jobs, device)
     before_s = 0.0  # of training, in former processes
     if reporter.state is not None:
@@ -119,9 +118,12 @@ def run(
     train_s = time.perf_counter() - start
 
     start = time.perf_counter()
-    best, found = _ties(stack, pack.trials, instances)
-    stack.keep(best)
-    for index, outcome in zip(stack.owners, _scored(stack, pack.trials, instances, found, reporter, keep), strict=True):
+    with reporter.clock(longest, f"reading its models out did not end after {of_pack}"):
+        best, found = _ties(stack, pack.trials, instances)
+        stack.keep(best)
+        read = _read(stack, instances)
+    scores = _scored(stack, read, pack.trials, instances, found, reporter, keep)
+    for index, outcome in zip(stack.owners, scores, strict=True):
         outcomes[index] = outcome
     for index, own in atlases.items():
         outcomes[index].facts |= {} if own is None else own.facts
@@ -177,8 +179,28 @@ def _ties(
     return positions, found
 
 
+class Read(NamedTuple):
+    """What the models of a stack make of data, each as `encodings.encode`, `Stack.decode` and `Stack.jacobian_strength` give it."""
+
+    encoded: dict[str, np.ndarray]
+    decoded: np.ndarray | None
+    strength: np.ndarray | None
+
+
+def _read(stack: Stack, instances: dict[int, Instance]) -> Read | None:
+    """What is scored of the models that the stack holds; None where it holds none."""
+    if not stack.alive:
+        return None
+    encoded = encodings.encode(stack, [instances[index] for index in stack.owners], ["validation", "test"])
+    decoded = stack.decode(encoded["test"])
+    has_support = any(sparse_support(instances[index]) is not None for index in stack.owners)
+    is_wanted = has_support and not stack.method.has_readout
+    return Read(encoded, decoded, stack.jacobian_strength(encoded["test"]) if is_wanted else None)
+
+
 def _scored(
     stack: Stack,
+    read: Read | None,
     trials: Sequence[Trial],
     instances: dict[int, Instance],
     found: dict[int, dict[str, Any]],
@@ -186,13 +208,9 @@ def _scored(
     keep: Collection[str],
 ) -> list[Outcome]:
     """The outcome of each model that the stack holds, one of a trial."""
-    if not stack.alive:
+    if read is None:
         return []
-    method = stack.method
-    encoded = encodings.encode(stack, [instances[index] for index in stack.owners], ["validation", "test"])
-    decoded = stack.decode(encoded["test"])
-    is_wanted = not method.has_readout and any(sparse_support(instances[index]) is not None for index in stack.owners)
-    strength = stack.jacobian_strength(encoded["test"]) if is_wanted else None
+    method, (encoded, decoded, strength) = stack.method, read
     outcomes = []
     for slot, index in enumerate(stack.owners):
         instance = instances[index]

@@ -86,7 +86,7 @@ class Estimator:
 
     def fit(self, x, domains):
         if abs(float(x[0, 0]) - self.method.first) < 1e-6:
-            sabotage(self.method.how.removeprefix("building: "))
+            sabotage(self.method.how.partition(": ")[2] or self.method.how)
 
     def transform(self, x, domains):
         return x[:, : self.n]
@@ -111,6 +111,7 @@ class SaboteurTorch(TorchMethod):
         return (model.linear(batch.x) ** 2).mean()
 
     def encode(self, model, x, u):
+        sabotage(self.how.removeprefix("encoding: ") if self.how.startswith("encoding: ") else "")
         return model.linear(x)
 '''
 TIMING = {"train_s", "score_s", "chart_s", "finished_at", "time_limit"}
@@ -125,6 +126,7 @@ DIES = {  # what its row says
     "much memory": ("crashed", "half of what was free"),
     "an endless loop": ("timed-out", ""),
     "building: an endless loop": ("timed-out", ""),
+    "encoding: an endless loop": ("timed-out", ""),
 }
 OFTEN = {
     ("a crash in C", "serial"),
