@@ -178,6 +178,10 @@ class TorchMethod(Method):
         """What picks among restarts on validation data, lower is better: the loss, for all methods whose loss measures a fit."""
         return self.loss(model, batch, rng)
 
+    def terms(self, model: torch.nn.Module, batch: Batch, rng: Rng) -> dict[str, torch.Tensor]:
+        """The terms of the loss by name, each a scalar with its weight, for the learning curves: none by default. They add up to the loss."""
+        return {}
+
     def encode(self, model: torch.nn.Module, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Estimated latents (batch, n_estimated): the posterior mean where there is a posterior."""
         raise NotImplementedError

@@ -144,10 +144,14 @@ class Sparse(Backbone):
     )
 
     def loss(self, model, batch: Batch, rng):
+        terms = self.terms(model, batch, rng)
+        return terms["likelihood"] + terms["sparsity"]
+
+    def terms(self, model, batch: Batch, rng):
         log_likelihood, z, noise = self._log_likelihood(model, batch.x, batch.u)
         n_used = max(2, len(z) // PENALISED)
         penalty = self.penalty(model, batch.x[:n_used], torch.cat([z, noise], dim=-1)[:n_used], rng)
-        return -log_likelihood.mean() + self.alpha * penalty
+        return {"likelihood": -log_likelihood.mean(), "sparsity": self.alpha * penalty}
 
     def penalty(self, model, x, y, rng):
         if self.penalise == "mixing":

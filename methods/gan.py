@@ -100,6 +100,11 @@ class Backbone(AutoencoderMethod):
         return parts.own + parts.others
 
     def parts(self, model, batch: Batch, rng) -> Parts:
+        terms = self.terms(model, batch, rng)
+        others = terms["adversarial"] + terms["cycle"] + terms["mask"] + terms.get("sparsity", 0.0)
+        return Parts(terms["discriminator"] + terms["gradient penalty"], others)
+
+    def terms(self, model, batch: Batch, rng):
         x, u = batch.x, nets.as_seen(batch.u, model.n_u)
         z, log_slope = self.sample(model, u, rng)
         rendered, cost = self.generate(model, z, rng)
@@ -119,8 +124,13 @@ class Backbone(AutoencoderMethod):
         back = -self.log_likelihood(model, x, encoded)
         # Of the noise, not of z, whose scale is free and would shrink: q(e|x) = q(z|x) / f'(z).
         forth = (log_slope - nets.normal_log_density(z, mean_back, log_std_back)).sum(-1)
-        others = self.adversarial * adversarial.mean() + self.cycle * (back + forth).mean()
-        return Parts(own.mean() + 0.5 * self.gradient_penalty * penalty, others + model.flow.penalty() + cost)
+        return {
+            "discriminator": own.mean(),
+            "gradient penalty": 0.5 * self.gradient_penalty * penalty,
+            "adversarial": self.adversarial * adversarial.mean(),
+            "cycle": self.cycle * (back + forth).mean(),
+            "mask": model.flow.penalty(),
+        } | ({"sparsity": cost} if isinstance(self, Sparse) else {})
 
     def generate(self, model, z, rng):
         """The generator's output at the flow's sample `z`, and a cost of the generator there: none."""

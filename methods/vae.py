@@ -71,13 +71,22 @@ class Backbone(AutoencoderMethod):
 
     def negative_elbo(self, model, batch: Batch, rng):
         """The loss above, and what `generate` costs beside it, a scalar."""
+        log_likelihood, kl, cost = self.bound(model, batch, rng)
+        return (-log_likelihood + self.beta * kl).mean(), cost
+
+    def terms(self, model, batch: Batch, rng):
+        log_likelihood, kl, cost = self.bound(model, batch, rng)
+        found = {"reconstruction": -log_likelihood.mean(), "KL": self.beta * kl.mean()}
+        return found | ({"sparsity": cost} if isinstance(self, Sparse) else {})
+
+    def bound(self, model, batch: Batch, rng):
+        """log p(x|z) and the KL term, (batch,) each, and what `generate` costs beside them, a scalar."""
         mean, log_std = self.posterior(model, batch.x, batch.u)
         noise = rng.normal(*mean.shape)
         z = mean + torch.exp(log_std) * noise
         generated, cost = self.generate(model, z, rng)
         log_likelihood = self.log_likelihood(model, batch.x, generated)
-        kl = self.kl(model, mean, log_std, noise, z, batch.u)
-        return (-log_likelihood + self.beta * kl).mean(), cost
+        return log_likelihood, self.kl(model, mean, log_std, noise, z, batch.u), cost
 
     def posterior(self, model, x, u):
         """Mean and log standard deviation of q(z|x,u), (batch, n_latents) each."""
@@ -166,6 +175,10 @@ class Masked(Backbone):
 
     def mask_term(self, model):
         return model.prior.penalty() if self.mask else 0.0
+
+    def terms(self, model, batch: Batch, rng):
+        found = super().terms(model, batch, rng)
+        return found | ({"mask": self.mask_term(model)} if self.mask else {})
 
 
 # --- the four corners

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bench.report.results import Results
 from bench.run.store import with_arrays
-from bench.scores import LOOK
 from bench.text import one_line
 
 FOLDER = "tensorboard"  # of a run
@@ -22,13 +21,14 @@ def write(results: Results, folder: Path) -> int:
     n_written = 0
     for _, row in results.trials[results.trials["run"].isin(with_arrays(results.stores))].iterrows():
         curve = results.stores[row.run].curve(row)
-        if not len(curve):
+        steps = curve.pop("step").tolist()
+        if not steps:
             continue
         n_written += 1
         label = one_line(row.label).replace("/", "_")
         with SummaryWriter(str(folder / FOLDER / label / row.trial_id), write_to_disk=True) as writer:
-            for step, *values in curve.tolist():
-                for name, value in zip(LOOK[1:], values, strict=True):
+            for name, values in curve.items():
+                for step, value in zip(steps, values.tolist(), strict=True):
                     if math.isfinite(value):
-                        writer.add_scalar(name, value, int(step), walltime=row.finished_at)
+                        writer.add_scalar(one_line(name), value, int(step), walltime=row.finished_at)
     return n_written

@@ -45,6 +45,7 @@ TITLES = {  # of the figures, in the order in which a reader wants them
     "recovered_support": "True and recovered support of the mixing",
     "cost_score": "Cost and score",
     "training": "Learning curves",
+    "training_terms": "Terms of the loss in training",
     "halves": "Agreement with oneself, and with the known support",
     "agreement": "Agreement of equally good restarts, and score",
 }

@@ -576,7 +576,8 @@ def example(results: Results) -> tuple[dict[str, dict[str, np.ndarray]], str]:
 def curves(results: Results) -> tuple[pd.DataFrame, str]:
     """The learning curves of all data seeds of one cell, and in words of which: the one most methods finished, then the first.
 
-    Columns: label, trial_id, seed and those of `LOOK`, a row for each look at a model. What failed has a curve too, as far as it went.
+    Columns: label, trial_id, seed, those of `LOOK`, and the terms of losses, NaN of a method that has no such term; a row for each look at
+    a model. What failed has a curve too, as far as it went.
     """
     trials = results.trials
     kept = with_arrays(results.stores)
@@ -587,10 +588,16 @@ def curves(results: Results) -> tuple[pd.DataFrame, str]:
     cell = own.groupby(results.cells, dropna=False).ngroup() if results.cells else pd.Series(0, own.index)
     chosen = trials.loc[own.index[cell == own.groupby(cell)["label"].nunique().idxmax()]]
     looks = [results.stores[row.run].curve(row) for _, row in chosen.iterrows()]
-    of = np.repeat(np.arange(len(chosen)), [len(own) for own in looks])
+    n_looks = [len(own["step"]) for own in looks]
+    of = np.repeat(np.arange(len(chosen)), n_looks)
     of_trial = chosen[["label", "trial_id", "seed"]].iloc[of].reset_index(drop=True)
     where = ", ".join(f"{field}={value_text(chosen.iloc[0][field])}" for field in results.cells)
-    return pd.concat([of_trial, pd.DataFrame(np.concatenate(looks), columns=list(LOOK))], axis=1), where
+    names = [*LOOK, *sorted({name for own in looks for name in own} - set(LOOK))]
+    columns = {
+        name: np.concatenate([own.get(name, np.full(n, np.nan)) for own, n in zip(looks, n_looks, strict=True)])
+        for name in names
+    }
+    return pd.concat([of_trial, pd.DataFrame(columns)], axis=1), where
 
 
 def _example(results: Results, wanted: pd.Series) -> tuple[dict[str, dict[str, np.ndarray]], str]:

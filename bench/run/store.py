@@ -41,7 +41,7 @@ import orjson
 
 from bench.files import NoArrays, array_names, in_words, largest, open_file, read_arrays, read_bytes
 from bench.registry import ROLES, UsageError, nearest
-from bench.scores import CURVE, HEADLINE, LOOK
+from bench.scores import CURVE, HEADLINE, LOOK, TERM
 from bench.statuses import OK, STATUSES, TIMED_OUT
 from bench.text import cell, csv_pieces, of_cell, one_line
 from bench.train.kept import KINDS as KEPT
@@ -416,17 +416,25 @@ class Store:
         (n_observed, n_estimated). Where they cannot be read, nothing, which is then noted in `damages`.
         """
         path = self._representations(row)
-        found = self._own_arrays(path, row, lambda name: name != CURVE)
+        found = self._own_arrays(path, row, lambda name: name != CURVE and not name.startswith(TERM))
         if found is None or _are_latents(found):
             return found or {}
         self._note(path, f" does not hold the latents of {row.trial_id}")
         return {}
 
-    def curve(self, row: pd.Series) -> np.ndarray:
-        """The learning curve of one trial's model, (n_looks, len(LOOK)): no look where there is none, as of a method without steps."""
-        found = (self._own_arrays(self._representations(row), row, lambda name: name == CURVE) or {}).get(CURVE)
-        is_curve = found is not None and found.ndim == 2 and found.shape[1] == len(LOOK) and found.dtype.kind == "f"
-        return found if found is not None and is_curve else np.zeros((0, len(LOOK)))
+    def curve(self, row: pd.Series) -> dict[str, np.ndarray]:
+        """The learning curve of one trial's model: those of `LOOK` and the terms of its loss, (n_looks,) each.
+
+        No look where there is none, as of a method without steps.
+        """
+        found = self._own_arrays(self._representations(row), row, lambda name: name == CURVE or name.startswith(TERM))
+        curve = (found or {}).pop(CURVE, np.zeros(0))
+        if curve.ndim != 2 or curve.shape[1] != len(LOOK) or curve.dtype.kind != "f":
+            return dict.fromkeys(LOOK, np.zeros(0))
+        terms = {name.removeprefix(TERM): own for name, own in (found or {}).items()}
+        terms = {name: own for name, own in terms.items() if own.shape == (len(curve),) and own.dtype.kind == "f"}
+        own = dict(zip(LOOK, curve.T, strict=True))
+        return own | {name: values for name, values in terms.items() if name not in own}
 
     def _representations(self, row: pd.Series) -> Path:
         """Where the arrays of a trial's pack are: whatever the row says, a file of this folder."""

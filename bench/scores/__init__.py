@@ -21,6 +21,7 @@ OWN = (
 )  # the modules that declare this project's scores
 HEADLINE = "mcc_spearman"  # methods are ranked by it
 CURVE = "curve"  # the learning curve of a trial's model, among the arrays that are kept of it
+TERM = f"{CURVE}."  # before the name of a term of the loss, whose values are kept beside the curve
 LOOK = (
     "step",
     "loss",

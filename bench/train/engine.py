@@ -85,7 +85,7 @@ class Stack:
         size = min(map(len, watched), default=0)
         self._watched = torch.stack([points[:size] for points in watched]) if len(watched) == len(jobs) else None
         self._numbers_to_look: tuple[int, int] | None = None
-        self._looks = torch.zeros(0, len(jobs), len(LOOK))
+        self._looks = torch.zeros(0, len(jobs), len(LOOK) + len(self._terms))
 
     @property
     def owners(self) -> list[int]:
@@ -129,10 +129,38 @@ class Stack:
             values = [value.detach().reshape(len(value), -1) for value in self._state.values()]
             self.keep(torch.stack([value.isfinite().all(1) for value in values]).all(0).nonzero().flatten().tolist())
 
-    def curve(self, job: int) -> np.ndarray:
-        """The learning curve of a job, (n_looks, len(LOOK)), as long as its model was in the stack."""
+    def curve(self, job: int) -> dict[str, np.ndarray]:
+        """The learning curve of a job as long as its model was in the stack: those of `LOOK` and the terms of its loss, (n_looks,) each."""
         own = self._looks[:, job]
-        return own[own[:, 0] > 0].numpy()
+        return dict(zip((*LOOK, *self._terms), own[own[:, 0] > 0].numpy().T, strict=True))
+
+    @functools.cached_property
+    def _terms(self) -> dict[str, tuple[int, int]]:
+        """The names of the method's terms, and how many normal and uniform numbers they take together on the watched points.
+
+        None where they do not add up to the loss, as where a subclass has another loss than the class whose terms it inherits. Raises
+        BrokenContract for terms that are no scalars by name.
+        """
+        if self._watched is None:
+            return {}
+        found: list[str] = []
+        watched = self._watched[0].cpu()
+
+        def rest(model: torch.nn.Module, batch: Batch, rng: Any) -> Tensor:
+            batch = Batch(*self._batch(watched))  # of points that are all the same, the loss may be no number
+            torch.manual_seed(0)
+            terms = self.method.terms(model, batch, rng)
+            for name, value in terms.items():
+                if not isinstance(name, str) or name in LOOK or not isinstance(value, Tensor) or value.dim():
+                    raise BrokenContract(f"each of the terms must be a scalar tensor by its own name, unlike {name!r}")
+            total = sum(terms.values(), torch.zeros(()))
+            torch.manual_seed(0)  # the same numbers for both
+            loss = self.method.loss(model, batch, CountingRng()) if terms else total
+            found[:] = terms if torch.allclose(loss, total, rtol=1e-3, atol=1e-4) else []
+            return total
+
+        numbers = self.numbers_needed(self._watched.shape[1], rest)
+        return dict.fromkeys(found, numbers)
 
     @torch.no_grad()
     def _look(self, losses: Tensor) -> None:
@@ -142,10 +170,17 @@ class Stack:
         blocks = self._watched[self.alive][:, None]
         if self._numbers_to_look is None:
             self._numbers_to_look = self.numbers_needed(blocks.shape[2], self.method.objective)
-        objectives = self._objectives(blocks, self.method, 1, self._numbers_to_look)[:, 0]
+        objectives = self._objectives(blocks, self.method.objective, 1, self._numbers_to_look)[:, 0]
         look = torch.zeros(1, *self._looks.shape[1:])
         steps = torch.full(losses.shape, float(self._step), device=self.device)
-        look[0, self.alive] = torch.stack([steps, losses, objectives], dim=1).float().cpu()
+        found = [steps, losses, objectives]
+        if self._terms:
+
+            def terms(*arguments: Any) -> Tensor:
+                return torch.stack([value.detach() for value in self.method.terms(*arguments).values()])
+
+            found += self._objectives(blocks, terms, 1, next(iter(self._terms.values())))[:, 0].unbind(-1)
+        look[0, self.alive] = torch.stack(found, dim=1).float().cpu()
         self._looks = torch.cat([self._looks, look])
 
     def _minimise(self, columns: Tensor, normals: Tensor, uniforms: Tensor, progress: Tensor) -> Tensor:
@@ -253,18 +288,16 @@ class Stack:
         size = n_points // n_blocks
         blocks = data[:, : n_blocks * size].reshape(n_models, n_blocks, size, n_columns)
         needed = self.numbers_needed(size, judge.objective)
-        return self._objectives(blocks, judge, OBJECTIVE_DRAWS, needed).cpu().numpy()
+        return self._objectives(blocks, judge.objective, OBJECTIVE_DRAWS, needed).cpu().numpy()
 
-    def _objectives(self, blocks: Tensor, judge: TorchMethod, n_draws: int, needed: tuple[int, int]) -> Tensor:
-        """The objective of `judge` of each model on its own blocks, (n_models, n_blocks), the mean over draws of noise.
+    def _objectives(self, blocks: Tensor, judge: Callable, n_draws: int, needed: tuple[int, int]) -> Tensor:
+        """What `judge`, as an objective, says of each model on its own blocks, (n_models, n_blocks, ...), the mean over draws of noise.
 
         `blocks` (n_models, n_blocks, size, n_columns) are columns of points; `needed` are the numbers that one of them takes.
         """
         n_blocks = blocks.shape[1]
         loss = self._map(
-            over_blocks(
-                lambda model, batch, normal, uniform: judge.objective(model, Batch(*batch), Rng(normal, uniform))
-            ),
+            over_blocks(lambda model, batch, normal, uniform: judge(model, Batch(*batch), Rng(normal, uniform))),
             (0, 0, None, None),
         )
         generator = torch.Generator().manual_seed(0)

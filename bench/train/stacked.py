@@ -14,7 +14,7 @@ from bench import statuses
 from bench.plan.charts import budget, chart_of, starts_linear
 from bench.plan.packs import Pack
 from bench.plan.trials import Trial, model_shape
-from bench.scores import CURVE
+from bench.scores import CURVE, LOOK, TERM
 from bench.scores.training import agreement, reconstruction_error, ties
 from bench.train import chart, encodings, kept, models, race
 from bench.train.chart import Atlas
@@ -137,7 +137,9 @@ def _add_curves(stack: Stack, jobs: Sequence[Job], outcomes: Sequence[Outcome]) 
     for owner in {job.owner for job in jobs}:
         own = [place for place, job in enumerate(jobs) if job.owner == owner]
         curves = [stack.curve(place) for place in own if place in left] or [stack.curve(place) for place in own]
-        outcomes[owner].latents[CURVE] = max(curves, key=len)
+        curve = max(curves, key=lambda own: len(own["step"]))
+        arrays = {CURVE: np.stack([curve.pop(name) for name in LOOK], axis=1)}
+        outcomes[owner].latents |= arrays | {TERM + name: values for name, values in curve.items()}
 
 
 def _arrays(stack: Stack) -> dict[str, np.ndarray]:

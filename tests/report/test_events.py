@@ -29,7 +29,9 @@ def test_every_look_is_an_event_and_a_second_report_takes_the_place_of_the_first
     store = Store(tmp_path / "run")
     row = next(row for _, row in store.table().iterrows() if row.method == "vae")
     arrays = store.pack_latents(str(row.pack_id)) | {
-        f"{row.trial_id}.curve": np.array([[32, 2.5, np.nan], [64, 1.5, 3.5]])
+        f"{row.trial_id}.curve": np.array([[32, 2.5, np.nan], [64, 1.5, 3.5]]),
+        f"{row.trial_id}.curve.KL": np.array([0.5, 0.25]),
+        f"{row.trial_id}.curve.of_another_length": np.array([0.5]),
     }
     store.write_pack(str(row.pack_id), store.packs()[str(row.pack_id)][0], arrays)
     for _ in range(2):
@@ -37,4 +39,11 @@ def test_every_look_is_an_event_and_a_second_report_takes_the_place_of_the_first
     assert "learning curves of 1 trial" in capsys.readouterr().out
     (path,) = (tmp_path / "run" / events.FOLDER).rglob("events.*")
     assert path.parent.name == row.trial_id and path.parent.parent.name == "vae"
-    assert scalars(path) == [("loss", 32, 2.5), ("loss", 64, 1.5), ("objective", 64, pytest.approx(3.5))]
+    seen = [
+        ("loss", 32, 2.5),
+        ("loss", 64, 1.5),
+        ("objective", 64, pytest.approx(3.5)),
+        ("KL", 32, 0.5),
+        ("KL", 64, 0.25),
+    ]
+    assert scalars(path) == seen

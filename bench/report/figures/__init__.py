@@ -22,7 +22,7 @@ from bench.report.figures.pictures import samples_per_domain, swap_grids, traver
 from bench.report.figures.profiles import performance_profiles
 from bench.report.figures.promises import recovery_by_promise
 from bench.report.figures.ranks import critical_difference
-from bench.report.figures.training import training
+from bench.report.figures.training import training, training_terms
 from bench.report.results import Results, curves, example, pictured
 from bench.run.store import write_bytes
 from bench.scores import HEADLINE
@@ -30,7 +30,7 @@ from bench.scores import HEADLINE
 __all__ = [
     "WIDTH", "WIDTHS", "Album", "Drawn", "Page", "agreement_and_score", "agreement_of_halves", "album", "cost_and_score", "critical_difference", "draw_all", "performance_profiles", "phase_diagram",
     "promise_map", "recovered_latents", "recovered_support", "recovery_by_promise", "samples_per_domain", "score_lines", "setting", "swap_grids", "synergy_map", "training",
-    "traversals",
+    "training_terms", "traversals",
 ]  # fmt: skip
 
 
@@ -96,7 +96,9 @@ def _draw(results: Results, folder: str | Album, **look: Any) -> tuple[list[Path
     paths = [path for draw in draws * has_scores for path in draw(results, folder, **look)]
     for draw in (recovered_latents, recovered_support):
         paths += draw(results, kept, where, folder, **look)
-    paths += training(results, *curves(results), folder, **look)
+    looks = curves(results)
+    for draw in (training, training_terms):
+        paths += draw(results, *looks, folder, **look)
     for draw in (swap_grids, traversals, samples_per_domain):
         paths += draw(results, images, of_images, folder, **look)
     note = "The figures of single trials are not drawn, since no latents of these trials are kept that can be read."

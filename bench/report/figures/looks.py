@@ -250,7 +250,8 @@ def family_panels(groups: Collection[str], shown: Collection[str], **sharing: An
     n_rows = math.ceil(len(groups) / n_columns)
     room = legend_height(shown) + 0.4
     height = 1.8 if n_rows == 1 else max(0.9, min(1.5, (page.MAX_HEIGHT - room) / n_rows))
-    return *page.panels(len(groups), n_columns, n_rows * height + room, sharey=True, **sharing), n_columns
+    sharing = {"sharey": True} | sharing
+    return *page.panels(len(groups), n_columns, n_rows * height + room, **sharing), n_columns
 
 
 def families(results: Results, shown: Collection[str]) -> dict[str, list[str]]:

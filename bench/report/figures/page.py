@@ -181,12 +181,13 @@ def with_short_paths(results: Results) -> Results:
     return results.replaced(trials.assign(**found)) if found else results
 
 
+def plain(value: Any) -> Any:
+    """A text that matplotlib takes for no formula, and of which a font has every letter; any other value as it is."""
+    return one_line(value).replace("$", r"\$") if isinstance(value, str) else value
+
+
 def with_plain_texts(results: Results) -> Results:
     """The same results, of whose methods and fields no text is taken for a formula by matplotlib, or holds what no font has."""
-
-    def plain(value: Any) -> Any:
-        return one_line(value).replace("$", r"\$") if isinstance(value, str) else value
-
     trials = results.trials
     fields = ("method", "dataset", *results.dataset_fields, *results.method_fields)
     known = {field: coded(trials[field])[1] for field in fields if trials[field].dtype.kind not in "biuf"}

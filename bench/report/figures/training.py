@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from bench.report.figures import page
 from bench.report.figures.looks import Look, families, family_panels, legend_below, looks_of
-from bench.report.results import Results
+from bench.report.results import Results, by_value
+from bench.scores import LOOK
+from bench.text import count
 
 LEAST = 1e-3  # nats above the best look: what is below is drawn there, since its logarithm says nothing
 
@@ -37,6 +39,47 @@ def training(results: Results, curves: pd.DataFrame, where: str, folder: str | P
         "training.csv has every look, with the training loss."
     )
     return page.save(_draw(results, rows, shown), rows, caption, folder, "training")
+
+
+@page.printed
+def training_terms(results: Results, curves: pd.DataFrame, where: str, folder: str | Path) -> list[Path]:
+    """training_terms.*: each term of the loss, with its weight, on validation points by the steps done, a panel per term.
+
+    `curves` and `where` are of `bench.report.results.curves`. The line is the median over data seeds. Nothing where no method has terms.
+    """
+    fields = ["label", "trial_id", "seed", *LOOK]
+    rows = curves.melt(fields, var_name="term").dropna(subset="value").reset_index(drop=True)
+    rows["term"] = by_value(rows["term"], page.plain)
+    if rows["step"].nunique() < 2:
+        return []
+    shown = looks_of(results, rows["label"])
+    n_seeds = rows["seed"].nunique()
+    caption = (
+        "Terms of the loss, with their weights, on validation points against the steps of training. Median over "
+        f"{count(n_seeds, 'data seed')}{f', of one cell ({where})' if where else ''}. Each axis leaves out the first tenth of the steps where it "
+        "would press the rest together. Of restarts, the one that was kept."
+    )
+    return page.save(_draw_terms(rows, shown), rows, caption, folder, "training_terms")
+
+
+def _draw_terms(rows: pd.DataFrame, shown: Mapping[str, Look]) -> Figure:
+    terms = list(rows["term"].unique())
+    figure, grid, n_columns = family_panels(terms, shown, sharex=True, sharey=False)
+    for axes, term in zip(grid, terms, strict=True):
+        own = rows[rows["term"] == term]
+        for label, line in own.groupby("label", sort=False)["value"]:
+            look, middle = shown[label], line.groupby(own.loc[line.index, "step"]).median()
+            axes.plot(middle.index, middle, color=look.colour, linestyle=look.line, linewidth=look.width)
+        late = own.loc[own["step"] >= own["step"].max() / 10, "value"]
+        low, high = late.min(), late.max()
+        room = 0.1 * max(high - low, 1e-3)
+        axes.set(title=term[:1].upper() + term[1:], ylim=(low - room, high + room))
+        axes.margins(x=0.01)
+    for axes in grid[-n_columns:]:
+        axes.set_xlabel("Step of training")
+    figure.supylabel("Term of the loss, nats", fontsize=8)
+    legend_below(figure, shown)
+    return figure
 
 
 def _draw(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look]) -> Figure:
