@@ -87,7 +87,9 @@ def test_it_says_without_scripts_what_a_reader_needs(read, report):
         assert words in text
     assert all(trial in text for trial in trials.trial_id)
     assert "went <b>wrong</b> & stopped" in text  # as text, not as markup
-    assert len(re.findall("<svg ", report.read_text())) == len(list((report.parent / "figures").glob("*.svg")))
+    assert len(re.findall('<svg role="img"', report.read_text())) == len(
+        list((report.parent / "figures").glob("*.svg"))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +232,7 @@ def test_a_figure_that_is_exchanged_after_it_was_drawn_is_shown_as_it_was_drawn(
         path.unlink()
         path.write_text("<svg ><script>alert(1)</script></svg>")
     text = write(trials, tmp_path, drawn=drawn).read_text()
-    assert "alert(1)" not in text and len(re.findall("<svg ", text)) == len(drawn.pages) > 3
+    assert "alert(1)" not in text and len(re.findall('<svg role="img"', text)) == len(drawn.pages) > 3
 
 
 def test_figures_take_the_place_of_links_and_pipes_and_follow_none(tmp_path):
