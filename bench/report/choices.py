@@ -136,4 +136,4 @@ def _shape(marker: Marker) -> str:
 @functools.cache
 def script() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`; the making takes two seconds, once."""
-    return vl_convert.javascript_bundle(None)
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
