@@ -18,9 +18,9 @@ FOUND = {
 
 
 def sentences(results: Results, board: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """One or two paragraphs, from the leaderboard of all trials, the `table` of pairs, and the effects of synergy.
+    """One paragraph on the best method and one on both assumptions, where there is something to say of them.
 
-    None where no method has a score, or where there is no truth by which one could be best.
+    `board` is the leaderboard of all trials, `pairs` the `table` of `bench.report.pairs`. Every number is of these or of the effects of synergy.
     """
     if results.lacks_truth:
         return ["No method can be called the best, since the true latents of these data are not known."]

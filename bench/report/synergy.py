@@ -270,18 +270,19 @@ def in_short(results: Results) -> str:
 
     Of several ladders, the one whose method of both scores best; nothing where none can be judged.
     """
-    rows = table(results, by=[field for field in results.cells if field == "domains"])
+    rows = table(results)
     judged = rows[rows["scope"] == ALL]
     judged = judged[judged["n_seeds"] >= 2] if len(judged) else judged
     if judged.empty:
         return ""
     overall = judged.loc[judged["both"].astype(float).idxmax()]
     ladder = ladders(results)[overall["ladder"]]
+    rows = table(results, by=["domains"]) if "domains" in results.cells else rows[:0]
     own = rows[(rows["ladder"] == overall["ladder"]) & (rows["scope"] == CELL)]
     using = f"sing both assumptions, changes between domains and sparse mixing ({ladder['both']}),"
     single = f"the better single one ({ladder['changes']} or {ladder['sparsity']})"
     numbers = [value_text(value) for value in own.get("domains", [])]
-    several = len(numbers) > 1
+    several, span = len(numbers) > 1, f"{numbers[0]} to {numbers[-1]}" if numbers else ""
     at = own[own["claimed"]] if several else own[:0]
     where = ""
     if len(at):
@@ -289,14 +290,14 @@ def in_short(results: Results) -> str:
         most = f", most at {value_text(best['domains'])}" if len(at) > 1 else ""
         where = f"at {_and([value_text(value) for value in at['domains']])} domains{most}, by {_gain(best)}"
     if overall["claimed"]:
-        rest = f" on average; taken alone, {where or f'at none of {_and(numbers)} domains'}" if several else ""
+        rest = f" on average; taken alone, {where or f'at no number of domains ({span})'}" if several else ""
         return f"U{using} beats {single} by {_gain(overall)}{rest}."
     if where:
-        rest = f"on average over {_and(numbers)} domains there is no evidence of it: {_difference(overall)}"
+        rest = f"on average over {span} domains there is no evidence of it: {_difference(overall)}"
         return f"U{using} beats {single} {where}; {rest}."
     if overall["effect_high"] < 0:
         return f"U{using} scores below {single}: {_difference(overall)}{' on average' * several}."
-    rest = f" on average, and none at any of {_and(numbers)} domains" if several else ""
+    rest = f" on average, and none at any number of domains ({span})" if several else ""
     return f"There is no evidence that u{using} beats {single}: {_difference(overall)}{rest}."
 
 
