@@ -59,7 +59,7 @@ def offered(results: Results, board: pd.DataFrame) -> dict[str, Any] | None:
         means = summary(trials, ["label", *chosen], scores) if chosen else board
         rows += [_row(row, labels, dials, chosen, names) for row in means.to_dict("records")]
     best = board.loc[board["role"] == "method", "label"].head(MOST_TICKED)
-    ticked = {*best, *board.loc[board["role"] != "method", "label"]}
+    ticked = {*best, *board.loc[board["role"].isin(["floor", "ceiling"]), "label"]}
     numbers = {
         "scores": [_score(score, results) for score in scores],
         "first": names.index(results.headline.name) if results.headline.name in names else 0,

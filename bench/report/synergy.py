@@ -266,7 +266,7 @@ def verdicts(results: Results, rows: pd.DataFrame) -> list[str]:
 
 
 def in_short(results: Results) -> str:
-    """One sentence for who knows no ladder: do both assumptions beat the better single one, on average, and at which numbers of domains?
+    """For a reader who knows no ladder: do both assumptions beat the better single one, on average, and at which numbers of domains?
 
     Of several ladders, the one whose method of both scores best; nothing where none can be judged.
     """
@@ -284,24 +284,23 @@ def in_short(results: Results) -> str:
     numbers = [value_text(value) for value in own.get("domains", [])]
     several, span = len(numbers) > 1, f"{numbers[0]} to {numbers[-1]}" if numbers else ""
     at = own[own["claimed"]] if several else own[:0]
-    where = ""
-    if len(at):
-        best = at.loc[at["effect"].idxmax()]
-        most = f", most at {value_text(best['domains'])}" if len(at) > 1 else ""
-        where = f"at {_and([value_text(value) for value in at['domains']])} domains{most}, by {_gain(best)}"
+    gains = [f"{value_text(row['domains'])} (+{number(row['effect'])})" for row in at.to_dict("records")]
+    where = f"at {_and(gains)} domains" if gains else ""
+    compared = f" Of {len(judged)} such sets of methods, this is the one that scores best." if len(judged) > 1 else ""
     if overall["claimed"]:
         rest = f" on average; taken alone, {where or f'at no number of domains ({span})'}" if several else ""
-        return f"U{using} beats {single} by {_gain(overall)}{rest}."
+        return f"U{using} beats {single} by {_gain(overall)}{rest}.{compared}"
     if where:
         rest = f"on average over {span} domains there is no evidence of it: {_difference(overall)}"
-        return f"U{using} beats {single} {where}; {rest}."
+        return f"U{using} beats {single} {where}; {rest}.{compared}"
     if overall["effect_high"] < 0:
-        return f"U{using} scores below {single}: {_difference(overall)}{' on average' * several}."
+        return f"U{using} scores below {single}: {_difference(overall)}{' on average' * several}.{compared}"
     rest = f" on average, and none at any number of domains ({span})" if several else ""
-    return f"There is no evidence that u{using} beats {single}: {_difference(overall)}{rest}."
+    return f"There is no evidence that u{using} beats {single}: {_difference(overall)}{rest}.{compared}"
 
 
 def _and(words: Sequence[str]) -> str:
+    """Words as a list in a sentence: "2, 3 and 4"."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 

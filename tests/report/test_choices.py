@@ -113,9 +113,12 @@ def test_of_data_without_truth_a_score_says_what_it_cannot_tell():
     assert "compares no two methods" in about["objective"]
 
 
-def test_of_many_methods_the_best_are_ticked_and_so_are_floors_and_ceiling():
+def test_of_many_methods_the_best_are_ticked_and_so_are_floors_and_ceiling_but_no_oracle():
     level = {f"method-{n}": 0.4 + 0.02 * n for n in range(12)} | {"supervised": 0.99, "random": 0.3}
-    methods = offered(simulated_trials(level, domains=[2], violations=[0.0]))["numbers"]["methods"]
+    level |= {"synergy-vae": 0.95}
+    trials = simulated_trials(level, domains=[2], violations=[0.0])
+    trials.loc[trials.method == "synergy-vae", ["role", "start"]] = ["oracle", "truth"]
+    methods = offered(trials)["numbers"]["methods"]
     ticked = {method["label"] for method in methods if method["ticked"]}
     assert ticked == {*(f"method-{n}" for n in range(5, 12)), "supervised", "random"}
 

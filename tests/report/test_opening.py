@@ -67,9 +67,9 @@ def test_where_no_method_has_a_score_nothing_is_said_of_the_best():
 @pytest.mark.parametrize(
     ("both", "words"),
     [
-        ([0.1, 0.1, 0, 0, 0, 0], "on average; taken alone, at 2 and 3 domains, most at "),
+        ([0.1, 0.1, 0, 0, 0, 0], "on average; taken alone, at 2 (+.1"),
         ([0.05] * 6, "beats the better single one (flow-vae or sparse-vae) by .0"),
-        ([0.2, -0.05, -0.05, -0.05, -0.05, -0.05], "at 2 domains, by "),
+        ([0.2, -0.05, -0.05, -0.05, -0.05, -0.05], "at 2 (+.2"),
         ([-0.1] * 6, "scores below the better single one (flow-vae or sparse-vae): -."),
         ([0.0] * 6, "on average, and none at any number of domains (2 to 7)."),
     ],
@@ -93,3 +93,4 @@ def test_of_several_ladders_the_one_with_the_best_method_of_both_speaks():
     parts = [ladder_trials(both=level, names=LADDERS[name]) for name, level in (("VAE", 0.0), ("GAN", 0.1))]
     texts = sentences(pd.concat(parts))
     assert len(texts) == 2 and "synergy-gan" in texts[1] and "synergy-vae" not in texts[1]
+    assert texts[1].endswith("Of 2 such sets of methods, this is the one that scores best.")
