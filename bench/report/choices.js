@@ -25,7 +25,7 @@ if (form) {
     const flat = least === Math.max(...ends) ? { domain: [least - .05, least + .05] } : {};
     const own = name => ({ field: name, scale: null }), by = { op: "min" }, mean = dial ? "y" : "x";
     const value = name => ({ [mean]: { field: name, type: "quantitative", title: score.axis, scale: { zero: false, ...flat } } });
-    const seen = { stroke: own("colour"), description: { field: "text" }, tooltip: { field: "text" } };
+    const seen = { stroke: own("colour"), description: { field: "text" } };
     const place = {
       x: { field: "level", type: "ordinal", title: dial?.word, sort: { field: "place", ...by }, axis: { labelAngle: 0, labelExpr: "split(datum.label, ' ')" } },
       xOffset: { field: "method", type: "nominal", sort: { field: "order", ...by } },
@@ -61,11 +61,19 @@ if (form) {
     last = last.then(before => {
       before?.finalize();
       return values.length ? vegaEmbed(part("chart"), drawing(values, scores[score], dials[dial]), {
-        mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false,
-        tooltip: (_, event, item, text) => { if (text) part("readout").textContent = text; },
+        mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, tooltip: false,
       }) : undefined;
     });
   };
+
+  const read = ({ clientX, clientY }) => {  // the point nearest to the mouse or the finger
+    const distance = mark => { const { x, y, width, height } = mark.getBoundingClientRect(); return Math.hypot(x + width / 2 - clientX, y + height / 2 - clientY); };
+    const marks = [...part("chart").querySelectorAll(".mark-symbol path")].sort((a, b) => distance(a) - distance(b));
+    const text = marks[0]?.getAttribute("aria-label");
+    if (text && text !== part("readout").textContent) part("readout").textContent = text;
+  };
+  part("chart").addEventListener("pointermove", read);
+  part("chart").addEventListener("pointerdown", read);
 
   form.addEventListener("change", ({ target }) => {
     // The page may not hold the numbers of choices on all dials at once: then the others are left open again.

@@ -276,6 +276,19 @@ def test_of_one_method_in_one_cell_with_one_seed_a_point_is_drawn(browser, tmp_p
     assert page.get_by_label("Against").count() == 0 and complaints == []
 
 
+def test_a_touch_near_a_point_shows_its_numbers(browser, tmp_path):
+    trials = simulated_trials({"ivae": 0.8, "random": 0.4}, violations=[0.0])
+    context = browser.new_context(viewport=SCREENS["phone"], has_touch=True)
+    page, complaints = opened_in(context, write(trials, tmp_path))
+    last = drawn(page, 6)[-1]
+    page.locator(".readout").scroll_into_view_if_needed()
+    box = page.locator(".chart .mark-symbol path").last.bounding_box()
+    page.touchscreen.tap(box["x"] + 8, box["y"] + 8)
+    page.get_by_text(last).wait_for()
+    assert complaints == []
+    context.close()
+
+
 def test_a_hostile_name_is_shown_and_runs_nothing(browser, tmp_path):
     names = {"ivae": "</script><script>alert(1)</script>", "random": "<img src=x onerror=alert(2)>"}
     trials = simulated_trials().replace({"method": names}).assign(mixing="</script><script>alert(3)</script>")
