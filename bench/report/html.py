@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from bench.report import leaderboard
+from bench.report import choices, leaderboard, opening
 from bench.report import pairs as comparisons
 from bench.report.figures import Drawn, Page
 from bench.report.results import Results, is_resplit, summary
@@ -67,11 +67,14 @@ def write(
     with; `command` is the one that made the report, where those of the manifest do not.
     """
     commands = results.manifest["commands"]
+    overall = boards[""] if "" in boards else leaderboard.table(results)
     page = _environment().get_template(TEMPLATE.name)
     text = page.render(
         name=results.manifest["name"],
         extent=_extent(results),
+        opening=opening.sentences(results, overall, pairs),
         verdicts=list(verdicts),
+        choices=choices.offered(results, overall),
         notes=[*_notes(boards, results), leaderboard.ties(results), *drawn.notes, *results.damages],
         board=_board(pd.concat(boards.values(), ignore_index=True), results, by),
         pairs=comparisons.texts(pairs),
@@ -102,9 +105,11 @@ def _extent(results: Results) -> str:
     trials, varying = results.trials, results.cells
     n_cells = len(trials[varying].drop_duplicates()) if varying else 1
     seeds = count(trials["seed"].nunique(), "re-split" if is_resplit(trials) else "data seed")
+    n_labels = trials["label"].nunique()
+    methods = "1 method" if n_labels == 1 else f"{n_labels} methods, floors and ceilings"
     of_one = " of one data set" if is_resplit(trials) else ""
     return (
-        f"{count(len(trials), 'trial')} ({int(results.failed.sum())} failed): {trials['label'].nunique()} methods, floors and ceilings on "
+        f"{count(len(trials), 'trial')} ({int(results.failed.sum())} failed): {methods} on "
         f"{count(n_cells, 'cell')}, {seeds}{of_one}; last run {results.manifest['commands'][-1]['started_at'][:10]}."
     )
 

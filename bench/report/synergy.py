@@ -265,6 +265,45 @@ def verdicts(results: Results, rows: pd.DataFrame) -> list[str]:
     return found
 
 
+def in_short(results: Results) -> str:
+    """For a reader who knows no ladder: do both assumptions beat the better single one, on average, and at which numbers of domains?
+
+    Of several ladders, the one whose method of both scores best; nothing where none can be judged.
+    """
+    rows = table(results)
+    judged = rows[rows["scope"] == ALL]
+    judged = judged[judged["n_seeds"] >= 2] if len(judged) else judged
+    if judged.empty:
+        return ""
+    overall = judged.loc[judged["both"].astype(float).idxmax()]
+    ladder = ladders(results)[overall["ladder"]]
+    rows = table(results, by=["domains"]) if "domains" in results.cells else rows[:0]
+    own = rows[(rows["ladder"] == overall["ladder"]) & (rows["scope"] == CELL)]
+    using = f"sing both assumptions, changes between domains and sparse mixing ({ladder['both']}),"
+    single = f"the better single one ({ladder['changes']} or {ladder['sparsity']})"
+    numbers = [value_text(value) for value in own.get("domains", [])]
+    several, span = len(numbers) > 1, f"{numbers[0]} to {numbers[-1]}" if numbers else ""
+    at = own[own["claimed"]] if several else own[:0]
+    gains = [f"{value_text(row['domains'])} (+{number(row['effect'])})" for row in at.to_dict("records")]
+    where = f"at {_and(gains)} domains" if gains else ""
+    compared = f" Of {len(judged)} such sets of methods, this is the one that scores best." if len(judged) > 1 else ""
+    if overall["claimed"]:
+        rest = f" on average; taken alone, {where or f'at no number of domains ({span})'}" if several else ""
+        return f"U{using} beats {single} by {_gain(overall)}{rest}.{compared}"
+    if where:
+        rest = f"on average over {span} domains there is no evidence of it: {_difference(overall)}"
+        return f"U{using} beats {single} {where}; {rest}.{compared}"
+    if overall["effect_high"] < 0:
+        return f"U{using} scores below {single}: {_difference(overall)}{' on average' * several}.{compared}"
+    rest = f" on average, and none at any number of domains ({span})" if several else ""
+    return f"There is no evidence that u{using} beats {single}: {_difference(overall)}{rest}.{compared}"
+
+
+def _and(words: Sequence[str]) -> str:
+    """Words as a list in a sentence: "2, 3 and 4"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def _stratum_verdict(name: str, row: pd.Series) -> str:
     start = f"{name} ladder, {row[STRATUM]}:"
     if row["claimed"]:

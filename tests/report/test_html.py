@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from bench.report import figures, html, leaderboard, pairs
+from bench.report import choices, figures, html, leaderboard, pairs
 from bench.scores import SCORES
 from tests.conftest import long
 from tests.simulated import fail, results, simulated_trials
@@ -87,7 +87,9 @@ def test_it_says_without_scripts_what_a_reader_needs(read, report):
         assert words in text
     assert all(trial in text for trial in trials.trial_id)
     assert "went <b>wrong</b> & stopped" in text  # as text, not as markup
-    assert len(re.findall("<svg ", report.read_text())) == len(list((report.parent / "figures").glob("*.svg")))
+    assert len(re.findall('<svg role="img"', report.read_text())) == len(
+        list((report.parent / "figures").glob("*.svg"))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +157,14 @@ def test_what_a_column_means_is_said_on_its_heading_and_below_the_board(opened):
     assert opened.locator("dd", has_text=meaning).first.is_visible()
 
 
+def test_verdicts_are_folded_away_below_sentences_for_a_newcomer(opened):
+    assert opened.locator(".verdict").first.text_content().startswith("synergy-vae recovered the true latents best")
+    verdict = opened.get_by_text("VAE ladder: no evidence.")
+    assert not verdict.is_visible()
+    opened.get_by_text("1 verdict with its test").click()
+    assert verdict.is_visible()
+
+
 def test_the_filter_leaves_the_rows_with_its_words(opened):
     opened.get_by_label("Filter").fill("floor")
     assert set(shown(opened)) == {"random", "identity"}
@@ -192,7 +202,117 @@ def test_it_can_be_read_with_scripts_off(browser, report):
     page = context.new_page()
     page.goto(report.as_uri())
     assert page.locator("#board tbody tr").count() == 5 and not page.locator("#filter").is_visible()
+    assert page.locator(".verdict").first.is_visible() and page.locator("figure svg").last.is_visible()
+    assert not page.get_by_text("Compare", exact=True).first.is_visible() and not page.locator("#choices").is_visible()
     context.close()
+
+
+def drawn(page, n):
+    """What the `n` points say that are drawn, in the order in which they stand."""
+    points = page.locator(".chart .mark-symbol path")
+    page.wait_for_function("n => document.querySelectorAll('.chart .mark-symbol path').length === n", arg=n)
+    return [point.get_attribute("aria-label") for point in points.all()]
+
+
+def test_the_figure_follows_score_dial_cell_and_methods(browser, tmp_path):
+    """What is drawn is what the leaderboard says of the trials that are chosen, in each of the scores."""
+    trials = simulated_trials()
+    trials["mcc_pearson"] = trials["mcc_spearman"] - 0.125
+    page, complaints = opened_in(browser, write(trials, tmp_path))
+    means = trials.groupby(["method", "domains"])[["mcc_spearman", "mcc_pearson"]].mean()
+    assert len(drawn(page, 15)) == 15
+    page.get_by_label("random", exact=True).uncheck()
+    for name, score in (("MCC Spearman", "mcc_spearman"), ("MCC Pearson", "mcc_pearson")):
+        page.get_by_label("Score").select_option(name)
+        page.wait_for_function("name => document.querySelector('.chart').textContent.includes(name)", arg=f"{name[4:]}")
+        texts = drawn(page, 12)
+        for domains in (2, 3, 4):
+            value = f"{means.loc[('synergy-vae', domains), score]:.3f}"[1:]
+            assert any(text.startswith(f"synergy-vae, number of domains {domains}: {value} [") for text in texts)
+    page.get_by_label("Against").select_option("nothing: methods listed")
+    page.get_by_label("Number of domains", exact=True).select_option("3")
+    page.get_by_label("Violation of structural sparsity", exact=True).select_option("0.5")
+    own = trials[(trials.domains == 3) & (trials.violation == 0.5) & (trials.method != "random")]
+    board = leaderboard.table(results(own)).sort_values("mcc_pearson", ascending=False)
+    page.wait_for_function("!document.querySelector('.chart').textContent.includes('Number of domains')")
+    expected = [
+        f"{row['label']}: {html._interval(row, 'mcc_pearson')}, 3 of 3 trials" for row in board.to_dict("records")
+    ]
+    assert drawn(page, 4) == expected
+    page.locator(".chart .mark-symbol path").first.hover()
+    page.get_by_text(expected[0]).wait_for()
+    page.get_by_role("button", name="none").click()
+    page.get_by_text("No method that is ticked has this score there.").wait_for()
+    assert complaints == []
+
+
+def test_a_point_that_lacks_trials_is_white_inside(browser, tmp_path):
+    trials = fail(simulated_trials({"ivae": 0.8, "random": 0.4}, violations=[0.0]), method="ivae", domains=3, seed=0)
+    page, complaints = opened_in(browser, write(trials, tmp_path))
+    white = [text for text in drawn(page, 6) if "2 of 3 trials" in text]
+    assert len(white) == 1 and white[0].startswith("ivae, number of domains 3")
+    assert page.locator(".chart .mark-symbol path[fill=white]").get_attribute("aria-label") == white[0]
+    assert complaints == []
+
+
+def test_a_page_without_room_for_all_choices_leaves_the_other_dials_open(browser, tmp_path, monkeypatch):
+    trials = simulated_trials()
+    n_scores = len(choices.offered(results(trials), leaderboard.table(results(trials)))["numbers"]["scores"])
+    monkeypatch.setattr(choices, "MOST", n_scores * 5 * (1 + 3 + 2))
+    page, complaints = opened_in(browser, write(trials, tmp_path))
+    assert page.get_by_text("choices on 1 of the 2 dials at a time").is_visible()
+    drawn(page, 15)
+    page.get_by_label("Violation of structural sparsity", exact=True).select_option("0.5")
+    texts = drawn(page, 5)
+    assert page.get_by_label("Against").input_value() == "" and not any("domains" in text for text in texts)
+    assert complaints == []
+
+
+def test_of_one_method_in_one_cell_with_one_seed_a_point_is_drawn(browser, tmp_path):
+    trials = simulated_trials({"ivae": 0.8}, domains=[2], violations=[0.0], seeds=1)
+    page, complaints = opened_in(browser, write(trials, tmp_path))
+    (text,) = drawn(page, 1)
+    assert text == f"ivae: {trials.mcc_spearman[0]:.3f}, 1 of 1 trials".replace(" 0.", " .")
+    assert page.get_by_label("Against").count() == 0 and complaints == []
+
+
+def test_a_touch_near_a_point_shows_its_numbers(browser, tmp_path):
+    trials = simulated_trials({"ivae": 0.8, "random": 0.4}, violations=[0.0])
+    context = browser.new_context(viewport=SCREENS["phone"], has_touch=True)
+    page, complaints = opened_in(context, write(trials, tmp_path))
+    last = drawn(page, 6)[-1]
+    page.locator(".readout").scroll_into_view_if_needed()
+    box = page.locator(".chart .mark-symbol path").last.bounding_box()
+    page.touchscreen.tap(box["x"] + 8, box["y"] + 8)
+    page.get_by_text(last).wait_for()
+    assert complaints == []
+    context.close()
+
+
+def test_a_hostile_name_is_shown_and_runs_nothing(browser, tmp_path):
+    names = {"ivae": "</script><script>alert(1)</script>", "random": "<img src=x onerror=alert(2)>"}
+    trials = simulated_trials().replace({"method": names}).assign(mixing="</script><script>alert(3)</script>")
+    trials.loc[trials.domains == 2, "mixing"] = "'\"><script>alert(4)</script>"
+    text = write(trials, tmp_path)
+    assert not re.search("<script>alert|<img src=x", text.read_text())
+    page, complaints = opened_in(browser, text)
+    assert any(point.startswith(names["ivae"]) for point in drawn(page, 15))
+    page.get_by_label("Kind of mixing").select_option(index=1)
+    page.locator(".chart .mark-symbol path").first.hover()
+    assert page.evaluate("document.scripts.length") == 3  # the numbers, what draws, the page's own
+    assert complaints == []
+
+
+def opened_in(browser, path):
+    """A page, and what is wrong with it: messages, errors, requests, and dialogs of scripts that should not run."""
+    page, complaints = browser.new_page(), []
+    page.set_default_timeout(10_000)
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda asked: complaints.append(asked.url) if asked.url.startswith("http") else None)
+    page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+    page.goto(path.as_uri())
+    return page, complaints
 
 
 def test_a_run_of_one_cell_has_a_report(tmp_path):
@@ -230,7 +350,7 @@ def test_a_figure_that_is_exchanged_after_it_was_drawn_is_shown_as_it_was_drawn(
         path.unlink()
         path.write_text("<svg ><script>alert(1)</script></svg>")
     text = write(trials, tmp_path, drawn=drawn).read_text()
-    assert "alert(1)" not in text and len(re.findall("<svg ", text)) == len(drawn.pages) > 3
+    assert "alert(1)" not in text and len(re.findall('<svg role="img"', text)) == len(drawn.pages) > 3
 
 
 def test_figures_take_the_place_of_links_and_pipes_and_follow_none(tmp_path):

@@ -246,8 +246,8 @@ def test_a_declared_score_is_in_every_table_that_it_names_and_in_the_csv(runs, c
     assert found.mine["ivae"] == 0.125 and found.mine_best.tolist() == [False, True, False, False, False]
     page = (folder / "report.html").read_text()
     assert (
-        page.count(">my score<") == 2 + trials.groupby(["domains", "violation"]).ngroups
-    )  # the board, what its columns mean, each cell's trials
+        page.count(">my score<") == 3 + trials.groupby(["domains", "violation"]).ngroups
+    )  # the choice of a score, the board, what its columns mean, each cell's trials
 
 
 @pytest.mark.usefixtures("without_figures")
