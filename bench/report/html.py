@@ -66,7 +66,7 @@ def write(
     with; `command` is the one that made the report, where those of the manifest do not.
     """
     commands = results.manifest["commands"]
-    page = _environment().get_template(TEMPLATE.name)
+    page = environment().get_template(TEMPLATE.name)
     text = page.render(
         name=results.manifest["name"],
         extent=_extent(results),
@@ -118,7 +118,7 @@ def _entries(results: Results) -> dict[str, str]:
     }
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     loader = FileSystemLoader(TEMPLATE.parent)
     return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
