@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from bench.files import read_bytes
@@ -123,7 +124,7 @@ def _board(names: Mapping[str, Path], group: Sequence[tuple[str, Results]]) -> d
         rows.append(
             {
                 "role": row["role"],
-                "rank": "" if row["rank"] is None or row["rank"] != row["rank"] else str(row["rank"]),
+                "rank": "" if pd.isna(row["rank"]) else str(row["rank"]),
                 "label": row["label"],
                 "scores": [_score(row, name, results) for name in shown],
                 "ok": f"{row['n_ok']}/{row['n_trials']}",

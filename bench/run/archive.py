@@ -8,8 +8,9 @@ It is a zip file. The same run gives the same bytes: members, their order and th
     plugins/<hash>.py   sources of plug-ins, to be read: nothing executes them
     rows.jsonl          a row per trial
 
-Rows are JSON, not Parquet: what is read back has the very values that were written, by which identities are recomputed, and no more memory is
-taken than the text has. A Parquet file of some kilobytes can claim, truthfully, gigabytes of repeated text.
+Rows are JSON, not Parquet: what is read back has the very values that were written, from which identities are computed again, and takes no
+more memory than its text allows. A Parquet file can hold a long text once and claim it for every row: one of 283 bytes, whose own claim was
+1 MB, was read as 500 MB.
 
 Whoever reads an archive trusts nothing in it: see `bench.run.check`.
 """

@@ -34,9 +34,9 @@ from datasets import datasets
 from methods import methods
 
 # By how much a score may be another one when a trial is trained again. To the last bit it is the same only in the same pack on the same
-# machine: elsewhere rounding differs, and now and then decides in which of several equally good solutions training ends. Of 54 trials of nine
-# methods, trained alone instead of in their packs, MCC differed by .002 at most but for one of `vae`, by .091; in shards, by .11 once in 32.
-# What does not depend on the solution, R2 of all latents together, differed by .0005 at most.
+# machine: elsewhere rounding differs, and now and then decides in which of several equally good solutions training ends. Of 108 trials of nine
+# methods, trained alone instead of in their packs, MCC differed by .002 at most but for two of `vae`, by .03 and .09; in shards, by .11 once
+# in 32. What does not depend on the solution, R2 of all latents together, differed by .0006 at most. docs/sharing.md has the table.
 TOLERANCES = {
     "mcc_spearman": 0.15,
     "mcc_pearson": 0.15,
@@ -124,8 +124,8 @@ def _trial(row: Mapping[str, Any], fields: Mapping[str, Mapping[str, Sequence[st
             raise UsageError(f"{_name(row)}: nothing says what fields the {kind} {row[kind]!r} has")
         if row[kind] not in registry.names() and known_only:
             raise UsageError(
-                f"the {kind} {row[kind]!r} is not registered here: read the plug-in that has it, and name its file with --plugin, or leave "
-                "the archive unchecked with --check 0"
+                f"the {kind} {row[kind]!r} is not registered here: --plugin names the file of the plug-in that has it (its source is in the "
+                "archive, to be read first)"
             )
         # Before anything is made of the row: to make it would read the file that it names.
         if row[kind] in registry.names() and (paths := registry[row[kind]].paths(row)):
@@ -134,7 +134,7 @@ def _trial(row: Mapping[str, Any], fields: Mapping[str, Mapping[str, Sequence[st
     here = _code(row["dataset"], row["method"]) if is_known else row["code"]
     if row["code"] != here:
         raise UsageError(
-            f"{_name(row)} was trained by other code ({row['code']}) than is here ({here}): merge it where the commit that it names is checked out"
+            f"{_name(row)} was trained by other code ({row['code']}) than is here ({here}): check out the commit of the run"
         )
     trials = trials_of(row, fields["dataset"][row["dataset"]], fields["method"][row["method"]])
     trial = next((trial for trial in trials if trial.identity(row["code"]) == row["trial_id"]), None)
@@ -144,6 +144,16 @@ def _trial(row: Mapping[str, Any], fields: Mapping[str, Mapping[str, Sequence[st
             f"{_name(row)}: the identity of its settings is {computed}, not {row['trial_id']}: a setting was changed"
         )
     if is_known:
+        for registry, name, own in (
+            (datasets, trial.dataset, trial.dataset_fields),
+            (methods, trial.method, trial.method_fields),
+        ):
+            for (
+                field,
+                value,
+            ) in own.items():  # a text of a number has another identity than the number, and trains the same
+                if repr(registry[name].check(field, value)) != repr(value):
+                    raise UsageError(f"{_name(row)}: {field} is {value!r}, which is not how {name} has it")
         expected = _settled(trial)
         wrong = next((name for name in SETTLED if row.get(name) != expected[name]), None)
         if wrong:
