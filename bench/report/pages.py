@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
@@ -127,6 +127,7 @@ def _board(names: Mapping[str, Path], group: Sequence[tuple[str, Results]]) -> d
                 "rank": "" if pd.isna(row["rank"]) else str(row["rank"]),
                 "label": row["label"],
                 "scores": [_score(row, name, results) for name in shown],
+                "iqm": number(row["iqm"]) or "–",
                 "ok": f"{row['n_ok']}/{row['n_trials']}",
                 "train": seconds_text(row["train_s"]),
                 "runs": [pages[run] for run in own["run"].unique()],
@@ -135,6 +136,7 @@ def _board(names: Mapping[str, Path], group: Sequence[tuple[str, Results]]) -> d
         )
     return {
         "title": _title(results),
+        "is_ranked": not results.lacks_truth,
         "headings": [" ".join(results.scores[name].heading or (name,)).strip() for name in shown],
         "rows": rows,
         "notes": leaderboard.notes(table, results),
@@ -162,12 +164,12 @@ def _title(results: Results) -> str:
         own = trials[trials["dataset"] == entry.name]
         for field, usual in entry.defaults.items():
             if (
-                field in own
-                and field not in results.cells
-                and value_text(own[field].iloc[0]) != value_text(usual)
-                and usual is not None
-            ):
-                parts.append(f"{field} {value_text(own[field].iloc[0])}")
+                field not in own or field in results.cells or usual is None
+            ):  # a number that is the data's own is no setting
+                continue
+            value = value_text(own[field].iloc[0])
+            if value != value_text(usual):
+                parts.append(f"{field} {PurePath(value).name if entry.fields[field].metadata['is_path'] else value}")
     seeds = sorted({str(seed) for seed in trials["root_seed"].unique()})
     parts += [f"root seed {', '.join(seeds)}"]
     return f"{', '.join(sorted(trials['dataset'].unique()))}: {'; '.join(parts)}"

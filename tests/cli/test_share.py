@@ -7,6 +7,8 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from bench import cli
@@ -353,7 +355,21 @@ def test_a_site_has_a_board_for_each_data_and_a_page_for_each_run_and_links_with
         assert links and all((page.parent / link).resolve().is_relative_to(pages) for link in links)
         assert all((page.parent / link).exists() for link in links)
     assert "Ann &lt;b&gt;&amp;amp;&lt;/b&gt; =1+1: not trained again here" in index and "<b>" not in index
+    assert index.count("rank</th>") == 2
     assert all(method in index for method in ("vae", "pca", "identity"))
+
+
+def test_a_board_of_data_whose_truth_is_not_known_ranks_nobody_and_names_no_folder(pages, capsys):
+    rng = np.random.default_rng(0)
+    pd.DataFrame(rng.normal(size=(600, 3)), columns=["a", "b", "c"]).to_csv("own.csv", index=False)
+    words = ["--dataset", "file", "--set", f"file.path={Path('own.csv').absolute()}", "--set", "file.n_latents=2"]
+    words += ["--methods", "beta-vae", "--set", "beta-vae.steps=2", "--set", "beta-vae.start=random", "--seeds", "2"]
+    assert cli.main([*words, "--executor", "serial", "--name", "own"]) == 0
+    assert cli.main(["site", "own"]) == 0
+    index = (pages / "index.html").read_text()
+    assert "file: path own.csv" in index and "rank</th>" not in index and str(Path.cwd()) not in index
+    assert cli.main(["submit", "own"]) == 2
+    assert "is on a file of yours (file.path)" in capsys.readouterr().err
 
 
 def test_a_site_is_written_anew_and_nothing_else_is(pages, capsys):
