@@ -19,6 +19,7 @@ from bench.run.store import Store
 from bench.run.submissions import of
 from datasets import datasets
 from tests import archives
+from tests.conftest import long
 from tests.report.test_html import browser  # noqa: F401 - a fixture
 
 RUNS = Path("results/runs")
@@ -390,8 +391,10 @@ def test_a_site_is_written_anew_and_nothing_else_is(pages, capsys):
     assert everything(place / "results" / "runs" / "run") == run
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [(360, "dark"), (1280, "light"), pytest.param(360, "light", marks=long), pytest.param(1280, "dark", marks=long)],
+)
 def test_the_index_fits_a_phone_and_a_desktop_and_fetches_nothing(pages, browser, width, scheme):  # noqa: F811
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page, complaints = context.new_page(), []
