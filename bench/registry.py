@@ -184,6 +184,10 @@ class Entry:
         """The value of each field that has one at which the objective measures fit alone."""
         return {name: f.metadata["neutral"] for name, f in self.fields.items() if f.metadata["neutral"] is not None}
 
+    def paths(self, values: Mapping[str, Any]) -> list[str]:
+        """The fields that name files or folders in `values`."""
+        return [name for name, f in self.fields.items() if f.metadata["is_path"] and values.get(name)]
+
     @functools.cache  # noqa: B019 - entries live as long as the program
     def types(self) -> dict[str, Any]:
         """The annotation of each field, as `int` or `int | None`."""

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bench.cli import config, data, doctor, kept, merge, registered, report, run, scores, tune
+from bench.cli import config, data, doctor, kept, merge, registered, report, run, scores, share, tune
 from bench.cli.options import Parser
 from bench.cli.run import GOES_ON
 from bench.plan import plugins
@@ -68,7 +68,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.set_defaults(more_plugins=[])
     run.add_options(parser)
     commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
-    for module in (registered, data, scores, tune, merge, report, kept, doctor):
+    for module in (registered, data, scores, tune, merge, report, share, kept, doctor):
         module.add_commands(commands)
     parsers = [parser, *commands.choices.values()]
     options = {o for p in parsers for action in p._actions for o in action.option_strings if o.startswith("--")}

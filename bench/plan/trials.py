@@ -33,7 +33,12 @@ class Trial:
     @functools.cached_property
     def trial_id(self) -> str:
         """Hash of all that determines the result."""
-        return digest([dataclasses.asdict(self), self.code, fingerprint(self)])
+        return self.identity(self.code)
+
+    def identity(self, code: str) -> str:
+        """The `trial_id` that the trial has with the code of this hash, which need not be what is here, nor registered here."""
+        content = fingerprint(self) if self.dataset in datasets.names() else None
+        return digest([dataclasses.asdict(self), code, content])
 
     @property
     def code(self) -> str:

@@ -68,7 +68,7 @@ def write(
     """
     commands = results.manifest["commands"]
     overall = boards[""] if "" in boards else leaderboard.table(results)
-    page = _environment().get_template(TEMPLATE.name)
+    page = environment().get_template(TEMPLATE.name)
     text = page.render(
         name=results.manifest["name"],
         extent=_extent(results),
@@ -124,7 +124,7 @@ def _entries(results: Results) -> dict[str, str]:
     }
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     loader = FileSystemLoader(TEMPLATE.parent)
     return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 

@@ -20,7 +20,8 @@ from tabulate import MIN_PADDING, SEPARATING_LINE, tabulate
 from bench.registry import ROLES, UsageError, nearest
 from bench.report.results import COUNTED, SPREAD, Results, ScoreArray, is_resplit, score_arrays, summary
 from bench.report.texts import number, place_text, seconds_text, seeds_text, with_interval
-from bench.run.store import write_text
+from bench.run import submissions
+from bench.run.store import ARCHIVE, write_text
 from bench.scores import Score, is_own
 from bench.scores.statistics import interquartile_mean, interval_name, mean_along, mean_interval
 from bench.statuses import OK
@@ -227,7 +228,20 @@ def notes(table: pd.DataFrame, results: Results) -> list[str]:
             )
         if row["n_not_applicable"]:
             lines.append(f"{label}: not applicable to {row['n_not_applicable']} of {count(n_trials, 'trial')}.")
-    return [*lines, *filter(None, [results.missing_text])]
+    return [*lines, *filter(None, [results.missing_text]), *_submitted(results)]
+
+
+def _submitted(results: Results) -> list[str]:
+    """Which trials came in archives of others, and what was done to check them."""
+    if ARCHIVE not in results.trials:
+        return []
+    known = submissions.of(results.manifest)
+    said = []
+    for digest, n in results.trials[ARCHIVE].value_counts().items():
+        own = known.get(str(digest))
+        of = f"were submitted by {own.who} ({own.standing})" if own else "came in an archive of which nothing is known"
+        said.append(f"{count(n, 'trial')} {of}.")
+    return said
 
 
 def _levels(table: pd.DataFrame) -> list[str]:

@@ -20,6 +20,7 @@ from bench.report import lists
 from bench.report.halves import with_agreement
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
+from bench.run import submissions
 from bench.run.store import Store, flaw, last_rows, objects, settled, with_arrays
 from bench.scores import HEADLINE, LOOK, SCORES, Score, factors, metrics, training
 from bench.scores.statistics import Interval, mean_interval, spread
@@ -536,6 +537,7 @@ def merged(manifests: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "name": " + ".join(manifests),
         "commands": sorted(commands, key=lambda command: command["started_at"]),
         "definitions": {name: text for manifest in ordered for name, text in manifest["definitions"].items()},
+        **submissions.together(ordered),
     }
 
 

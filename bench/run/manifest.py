@@ -16,6 +16,7 @@ from bench.plan import plugins
 from bench.plan.identity import ENGINE_VERSION
 from bench.plan.trials import Trial
 from bench.run.store import Store
+from bench.run.submissions import together
 from bench.scores import SCORES, load_all
 from bench.statuses import STATUSES
 from datasets import DATA_VERSION, datasets
@@ -76,6 +77,7 @@ def record(
             "definitions": known.get("definitions", {}) | definitions,
             "splits": SPLITS,
             **facts,
+            **together([known]),
         }
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -259,17 +259,27 @@ def identities(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _trials_of(row: Mapping[str, Any]) -> list[Trial]:
-    """What trial a row may be of: a field that is none has the data's own number in the columns `SHAPE`. Nothing, if none can be made."""
+    """What trial a row may be of, by the fields that are registered here. Nothing, if none can be made."""
     if row["dataset"] not in datasets.names() or row["method"] not in methods.names():
         return []
     dataset, method = datasets[row["dataset"]], methods[row["method"]]
-    if hasattr(dataset.cls, "fingerprint") or not {*dataset.fields, *method.fields} <= row.keys():
+    if hasattr(dataset.cls, "fingerprint"):
         return []
-    fields = {name: row[name] for name in dataset.fields}
-    own = {name: row[name] for name in method.fields}
-    unsure = [name for name in SHAPE if name in fields and dataset.defaults[name] is None]
+    return trials_of(row, dataset.fields, method.fields)
+
+
+def trials_of(row: Mapping[str, Any], of_data: Collection[str], of_method: Collection[str]) -> list[Trial]:
+    """What trial a row may be of, by the names of the fields: one that is none has the data's own number in the columns `SHAPE`.
+
+    Nothing, if the row lacks a field.
+    """
+    if not {*of_data, *of_method} <= row.keys():
+        return []
+    fields, own = ({name: row[name] for name in names} for names in (of_data, of_method))
+    defaults = datasets[row["dataset"]].defaults if row["dataset"] in datasets.names() else {}
+    unsure = [name for name in SHAPE if name in fields and defaults.get(name) is None]
     return [
-        Trial(dataset.name, fields | dict.fromkeys(none), method.name, own, row["seed"], row["root_seed"])
+        Trial(row["dataset"], fields | dict.fromkeys(none), row["method"], own, row["seed"], row["root_seed"])
         for n in range(len(unsure) + 1)
         for none in itertools.combinations(unsure, n)
     ]

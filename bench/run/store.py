@@ -69,6 +69,7 @@ COMMAND = {
     "versions": dict,
 }
 MANIFEST = {"name": str, "commands": list, "definitions": dict, "splits": str}
+ARCHIVE = "archive"  # the column of a row that says which archive it came in (`bench.run.archive`)
 INDEX = ".finished"  # what of the parts says which trials are finished, so that not all of them are read again
 Stamps = list[tuple[str, list[int]]]  # of parts, by name
 COMPACTED = ".compacted"
@@ -446,7 +447,8 @@ class Store:
         try:
             arrays = read_arrays(path, lambda name: name.startswith(start) and is_wanted(name.removeprefix(start)))
         except FileNotFoundError:
-            self._note(path, " is missing")
+            if not isinstance(row.get(ARCHIVE), str):  # an archive has no arrays
+                self._note(path, " is missing")
             return None
         except (OSError, NoArrays) as error:
             self._note(path, f" cannot be read ({getattr(error, 'strerror', None) or error})")

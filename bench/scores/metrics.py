@@ -244,7 +244,7 @@ def mcc_within(e: Evaluation) -> float:
     return float(_matched(spearman_within_of, e.validation, e.test)[0].mean())
 
 
-@score("mcc_per_latent", per_latent=True, source="this project")
+@score("mcc_per_latent", per_latent=True, bounded=True, non_negative=True, source="this project")
 def mcc_per_latent(e: Evaluation) -> list[float]:
     """The matched absolute Spearman correlation on test of each true latent, in order; its mean is mcc_spearman."""
     return e.spearman.tolist()

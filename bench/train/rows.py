@@ -24,6 +24,7 @@ ADDED = frozenset(
     [
         "label",
         "run",
+        "archive",
         "data_seed",
         "ladder",
         "scope",
@@ -41,6 +42,24 @@ ADDED = frozenset(
     ]
 )
 SHAPE = ("n_observed", "n_latents", "domains")  # columns of every row, fields of the data set or not
+# Columns of every row, beside the fields of its data set and method and the scores of plug-ins.
+COLUMNS = frozenset(
+    [
+        "trial_id",
+        "method",
+        "role",
+        "dataset",
+        *SHAPE,
+        "has_truth",
+        "resplits",
+        "replicates",
+        "seed",
+        "root_seed",
+        "status",
+        "error",
+    ]
+    + [*oracle.DEFINITIONS, *FACTS, *SHARED, "pack_slot", "code", "finished_at"]
+)
 
 
 def row(trial: Trial, slot: int, outcome: Outcome, shared: dict[str, Any]) -> dict[str, Any]:

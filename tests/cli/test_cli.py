@@ -71,7 +71,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         (["--grid"], "expected one argument"),
         (
             ["lst"],
-            "choose from 'list', 'show', 'audit', 'export-data', 'score', 'metrics', 'tune', 'merge', 'report', 'compare', 'latents', 'export', 'doctor'",
+            "choose from 'list', 'show', 'audit', 'export-data', 'score', 'metrics', 'tune', 'merge', 'report', 'compare', 'submit', 'site', 'latents', 'export', 'doctor'",
         ),
         (["show"], "required: NAME"),
         (["show", "ivea"], "did you mean 'ivae'?"),

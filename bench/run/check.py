@@ -1,0 +1,321 @@
+"""What an archive must pass before its rows are merged: identities, ranges, the code, and a sample of its trials trained again here.
+
+Nothing in an archive is trusted, and nothing in it is executed: what trains a trial again is the code that is here, a plug-in's only where
+the user names its file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.plan.packs import make_packs
+from bench.plan.trials import Trial
+from bench.registry import Registry, UsageError
+from bench.run import executors
+from bench.run import manifest as manifests
+from bench.run.archive import Archive
+from bench.run.merge import trials_of
+from bench.run.placement import place
+from bench.run.store import ARCHIVE, COMMAND, Store, flaw
+from bench.run.submissions import SUBMISSIONS
+from bench.scores import HEADLINE, SCORES, Score, load_all
+from bench.statuses import OK, STATUSES, TIMED_OUT
+from bench.train import rows as full_rows
+from bench.train.outcomes import Outcome
+from datasets import datasets
+from methods import methods
+
+# By how much a score may be another one when a trial is trained again. To the last bit it is the same only in the same pack on the same
+# machine: elsewhere rounding differs, and now and then decides in which of several equally good solutions training ends. Of 108 trials of nine
+# methods, trained alone instead of in their packs, MCC differed by .002 at most but for two of `vae`, by .03 and .09; in shards, by .11 once
+# in 32. What does not depend on the solution, R2 of all latents together, differed by .0006 at most. docs/sharing.md has the table.
+TOLERANCES = {
+    "mcc_spearman": 0.15,
+    "mcc_pearson": 0.15,
+    "mcc_within": 0.15,
+    "r2_component": 0.2,
+    "r2_block": 0.02,
+    "r2_linear": 0.02,
+    "support_ap": 0.2,
+    "content_from_content": 0.15,
+}
+SETTLED = ("role", "has_truth", "resplits", "replicates", *full_rows.SHAPE)  # columns that follow from the settings
+ROUNDING = 1e-6  # by which a score may leave its range
+DRAW = random.SystemRandom()
+REGISTRIES: dict[str, Registry] = {"dataset": datasets, "method": methods}
+
+
+def rows(store: Store, known_only: bool = True) -> dict[str, tuple[dict[str, Any], Trial]]:
+    """The rows of a run by trial, each with its trial, whose identity and other settings were computed again from its fields.
+
+    Where `known_only`, each must be of the code that is here. Raises UsageError, naming the trial and what was found, for the first row that
+    is not as this project would have written it.
+    """
+    load_all()
+    fields = _fields(store.manifest())
+    scores = _scores(store.manifest())
+    found = {}
+    for row in store.rows():
+        trial = _trial(row, fields, known_only)
+        extra = sorted(
+            row.keys() - full_rows.COLUMNS - scores.keys() - trial.dataset_fields.keys() - trial.method_fields.keys()
+        )
+        if extra:
+            raise UsageError(f"{_name(row)}: no row has a column {extra[0]!r}")
+        _check_scores(row, scores)
+        found[row["trial_id"]] = row, trial
+    return found
+
+
+def plan(store: Store, checked: Mapping[str, tuple[Mapping[str, Any], Trial]]) -> None:
+    """Raises UsageError where the plan of a run has trials of other code than its rows, which would hide those of the run that it is added to."""
+    codes = {(row["method"], row["dataset"]): row["code"] for row, _ in checked.values()}
+    for method, dataset, code in (
+        store.planned()[["method", "dataset", "code"]].drop_duplicates().itertuples(index=False)
+    ):
+        here = _code(dataset, method) if dataset in datasets.names() and method in methods.names() else None
+        if code != codes.get((method, dataset), here):
+            raise UsageError(
+                f"the plan has trials of {method} on {dataset} with the code {code}, of which there are no rows"
+            )
+
+
+def _fields(manifest: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
+    """The names of the fields of data sets and methods: what is registered here, else as the manifest has them."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for kind, registry in REGISTRIES.items():
+        known = manifest.get(f"{kind}s") or {}
+        wrong = flaw(manifest, {f"{kind}s": dict}) or next(
+            filter(None, (flaw(f, {"fields": list}) for f in known.values())), ""
+        )
+        if wrong:
+            raise UsageError(f"the manifest cannot be read: {wrong}")
+        found[kind] = {name: list(map(str, facts["fields"])) for name, facts in known.items()}
+        found[kind] |= {name: list(registry[name].fields) for name in registry.names()}
+    return found
+
+
+def _scores(manifest: Mapping[str, Any]) -> dict[str, Score]:
+    """The scores that rows may have: those that are declared here, and as the manifest says others, of plug-ins."""
+    types = {"name": str, "bounded": bool, "non_negative": bool, "per_latent": bool}
+    known = manifest.get("scores", {})
+    if not isinstance(known, dict):
+        raise UsageError("the manifest cannot be read: 'scores' is not a table of names and values")
+    others = {name: facts for name, facts in known.items() if name not in SCORES}
+    for name, facts in others.items():
+        if wrong := flaw(facts, types):
+            raise UsageError(f"the manifest cannot be read: of the score {name!r}, {wrong}")
+    return SCORES | {
+        name: Score(definition="", source="", **{k: facts[k] for k in types}) for name, facts in others.items()
+    }
+
+
+def _trial(row: Mapping[str, Any], fields: Mapping[str, Mapping[str, Sequence[str]]], known_only: bool) -> Trial:
+    for kind, registry in REGISTRIES.items():
+        if row[kind] not in fields[kind]:
+            raise UsageError(f"{_name(row)}: nothing says what fields the {kind} {row[kind]!r} has")
+        if row[kind] not in registry.names() and known_only:
+            raise UsageError(
+                f"the {kind} {row[kind]!r} is not registered here: --plugin names the file of the plug-in that has it (its source is in the "
+                "archive, to be read first)"
+            )
+        # Before anything is made of the row: to make it would read the file that it names.
+        if row[kind] in registry.names() and (paths := registry[row[kind]].paths(row)):
+            raise UsageError(f"{_name(row)} is on a file ({row[kind]}.{paths[0]}), which nobody else has")
+    is_known = all(row[kind] in registry.names() for kind, registry in REGISTRIES.items())
+    here = _code(row["dataset"], row["method"]) if is_known else row["code"]
+    if row["code"] != here:
+        raise UsageError(
+            f"{_name(row)} was trained by other code ({row['code']}) than is here ({here}): check out the commit of the run"
+        )
+    trials = trials_of(row, fields["dataset"][row["dataset"]], fields["method"][row["method"]])
+    trial = next((trial for trial in trials if trial.identity(row["code"]) == row["trial_id"]), None)
+    if trial is None:
+        computed = trials[0].identity(row["code"]) if trials else "none, since it lacks a field"
+        raise UsageError(
+            f"{_name(row)}: the identity of its settings is {computed}, not {row['trial_id']}: a setting was changed"
+        )
+    if is_known:
+        for registry, name, own in (
+            (datasets, trial.dataset, trial.dataset_fields),
+            (methods, trial.method, trial.method_fields),
+        ):
+            for (
+                field,
+                value,
+            ) in own.items():  # a text of a number has another identity than the number, and trains the same
+                if repr(registry[name].check(field, value)) != repr(value):
+                    raise UsageError(f"{_name(row)}: {field} is {value!r}, which is not how {name} has it")
+        expected = _settled(trial)
+        wrong = next((name for name in SETTLED if row.get(name) != expected[name]), None)
+        if wrong:
+            raise UsageError(f"{_name(row)}: {wrong} is {row.get(wrong)!r}, and by its settings {expected[wrong]!r}")
+    return trial
+
+
+def _code(dataset: str, method: str) -> str:
+    return Trial(dataset, {}, method, {}, 0, 0).code
+
+
+def _settled(trial: Trial) -> dict[str, Any]:
+    row = full_rows.row(trial, 0, Outcome(OK), {})
+    return {name: row[name] for name in SETTLED}
+
+
+def _check_scores(row: Mapping[str, Any], scores: Mapping[str, Score]) -> None:
+    for name, score in scores.items():
+        value = row.get(name)
+        if value is None:
+            continue
+        if row["status"] != OK:
+            raise UsageError(
+                f"{_name(row)}: its status is {row['status']}, and it has a score, {name} = {_text(value)}"
+            )
+        values = value if score.per_latent and isinstance(value, list) else [value]
+        low, high = score.range
+        for each in values:
+            is_number = isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each)
+            if each is not None and not (is_number and low - ROUNDING <= each <= high + ROUNDING):
+                raise UsageError(f"{_name(row)}: {name} is {_text(each)}, which is no score in [{low:g}, {high:g}]")
+
+
+# --- the sample
+
+
+def sample(checked: Mapping[str, tuple[dict[str, Any], Trial]], n: int) -> list[tuple[dict[str, Any], Trial]]:
+    """`n` of the rows whose outcome is the method's alone, or all if there are fewer.
+
+    They are drawn here and now. A rule that follows from the archive could be followed by whoever makes it, who could change digits of some
+    score until the rule leaves out what was tampered with.
+    """
+    able = [
+        pair
+        for pair in checked.values()
+        if pair[0]["status"] != TIMED_OUT and not STATUSES[pair[0]["status"]].runs_again
+    ]
+    return DRAW.sample(able, min(n, len(able)))
+
+
+def retrain(
+    pairs: Sequence[tuple[Mapping[str, Any], Trial]], plugins: Sequence[str], console: Console
+) -> dict[str, Any]:
+    """Trains trials again, and returns what was found: by trial, the headline score in the archive and here.
+
+    Raises UsageError for the first whose status or score is another one, by more than `TOLERANCES` allow.
+    """
+    placement = place(executor="serial")
+    packs = make_packs([trial for _, trial in pairs], placement.device, plugins)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        executors.run(packs, store, placement, console)
+        again = {row["trial_id"]: row for row in store.rows()}
+    together = [(row, again[row["trial_id"]]) for row, _ in pairs]
+    for row, own in together:
+        _check_outcome(row, own)
+    for name, tolerance in TOLERANCES.items():
+        _check_score(name, tolerance, [(row, own) for row, own in together if _has(name, row, own)])
+    return {row["trial_id"]: [row.get(HEADLINE), own.get(HEADLINE)] for row, own in together}
+
+
+def _check_outcome(row: Mapping[str, Any], again: Mapping[str, Any]) -> None:
+    if STATUSES[again["status"]].runs_again:
+        raise UsageError(f"{_name(row)} could not be trained again here: {again['error']}")
+    if row["status"] != again["status"]:
+        raise UsageError(
+            f"{_name(row)}: its status is {row['status']} in the archive, and {again['status']} when it is trained again here"
+        )
+
+
+def _has(name: str, row: Mapping[str, Any], again: Mapping[str, Any]) -> bool:
+    """Whether a trial has a score. Raises UsageError where it has one only in the archive, or only here."""
+    if (row.get(name) is None) != (again.get(name) is None):
+        raise UsageError(_apart(name, row, again))
+    return row.get(name) is not None
+
+
+def _check_score(name: str, tolerance: float, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    """A score of each trial, and its mean over the trials: differences by chance have no common sign."""
+    differences = [row[name] - again[name] for row, again in pairs]
+    for (row, again), difference in zip(pairs, differences, strict=True):
+        if abs(difference) > tolerance:
+            raise UsageError(f"{_apart(name, row, again)}: more than {tolerance:g} apart")
+    most = tolerance / math.sqrt(max(len(pairs), 1))
+    mean = sum(differences) / max(len(pairs), 1)
+    if abs(mean) > most:
+        raise UsageError(
+            f"over {len(pairs)} trials that were trained again here, {name} of the archive is {mean:+.3g} from that on average, and may be {most:.3g}"
+        )
+
+
+def _apart(name: str, row: Mapping[str, Any], again: Mapping[str, Any]) -> str:
+    here = f"{_text(again.get(name))} when it is trained again here"
+    return f"{_name(row)}: {name} is {_text(row.get(name))} in the archive, and {here}"
+
+
+# --- what is merged
+
+
+def accepted(
+    archive: Archive, checked: Mapping[str, tuple[dict[str, Any], Trial]], retrained: Mapping[str, Any]
+) -> None:
+    """Makes a run of an archive that can be merged: rows that say where they came from, and of what is known here what is known here."""
+    store, said = archive.store, archive.store.manifest()
+    codes = {f"{row['method']} on {row['dataset']}": row["code"] for row, _ in checked.values()}
+    commands = [
+        {name: command[name] for name in COMMAND}
+        | {"code": {name: code for name, code in codes.items() if name in command["code"]}}
+        for command in said["commands"]
+    ]
+    own = {
+        f"{kind}s": {name: dataclasses.asdict(registry[name].facts) for name in registry.names()}
+        for kind, registry in REGISTRIES.items()
+    }
+    own |= {"scores": {name: score.facts for name, score in SCORES.items()}}
+    facts = {kind: {name: own[kind].get(name, known) for name, known in said.get(kind, {}).items()} for kind in own}
+    about = {"by": archive.by, "file": Path(archive.path).name, "n_trials": len(checked), "retrained": dict(retrained)}
+    store.write_manifest(
+        {
+            "name": said["name"],
+            "commands": commands,
+            "definitions": said["definitions"] | manifests.definitions(),
+            "splits": manifests.SPLITS,
+            **facts,
+            SUBMISSIONS: {archive.digest: about},
+        }
+    )
+    store.write_pack(archive.digest, [row | {ARCHIVE: archive.digest} for row, _ in checked.values()], {})
+
+
+def differences(archive: Archive) -> list[str]:
+    """Says of what commit an archive is, and which versions are others than here."""
+    said, git = archive.store.manifest()["commands"][-1], manifests.git_state()
+    here = manifests.versions()
+    others = [
+        f"{name} {found} (here {here.get(name)})"
+        for name, found in sorted(said["versions"].items())
+        if found != here.get(name)
+    ]
+    processor, own = said["machine"].get("processor"), manifests.machine()["processor"]
+    others += [f"processor {processor} (here {own})"] * (processor != own)
+    commit = said["git"].get("commit") or "unknown"
+    changed = ", with changes" * bool(said["git"].get("modified"))
+    return [
+        f"{archive.words}: commit {commit}{changed} (here {git['commit'] or 'unknown'}{', with changes' * bool(git['modified'])})",
+        *[f"{archive.words}: made with {', '.join(others)}"] * bool(others),
+    ]
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"the trial {row['trial_id']} ({row['method']} on {row['dataset']}, seed {row['seed']})"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)[:100]

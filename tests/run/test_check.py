@@ -1,0 +1,93 @@
+"""Rows that nobody trained, and differences that chance does not give: what is let through, and what is not."""
+
+import dataclasses
+
+import pytest
+
+from bench.plan.trials import Trial
+from bench.registry import UsageError
+from bench.run import check
+from bench.run.store import Store
+from bench.train.outcomes import Outcome
+from bench.train.rows import COLUMNS, row
+from datasets import datasets
+from methods import methods
+from tests.simulated import MANIFEST
+
+SHARED = {"pack_id": "p", "pack_size": 1, "train_s": 1.0, "score_s": 1.0, "device": "cpu", "time_limit": None}
+
+
+def trial_of(dataset="dictionary", method="pca", seed=0, **fields):
+    return Trial(dataset, datasets[dataset].defaults | fields, method, methods[method].defaults, seed, 0)
+
+
+def row_of(trial, status="ok", **scores):
+    return row(trial, 0, Outcome(status, scores=scores), SHARED)
+
+
+def store_of(folder, rows):
+    store = Store(folder)
+    kinds = {"datasets": datasets, "methods": methods}
+    facts = {kind: {name: dataclasses.asdict(own[name].facts) for name in own.names()} for kind, own in kinds.items()}
+    store.write_manifest(MANIFEST | facts | {"scores": {}})
+    store.write_pack("p", rows, {})
+    return store
+
+
+@pytest.mark.parametrize("dataset", sorted(set(datasets.names()) - {"file", "questionnaire"}))
+@pytest.mark.parametrize("method", ["pca", "synergy-vae", "random"])
+def test_a_row_of_every_data_set_has_the_trial_that_it_was_made_of(tmp_path, dataset, method):
+    trial = trial_of(dataset, method)
+    own = row_of(trial, mcc_spearman=0.5)
+    ((checked, found),) = check.rows(store_of(tmp_path, [own])).values()
+    assert checked["trial_id"] == trial.trial_id and (found, found.trial_id) == (trial, trial.trial_id)
+    fields = trial.dataset_fields.keys() | trial.method_fields.keys()
+    assert own.keys() - fields - check.SCORES.keys() == COLUMNS - fields - check.SCORES.keys()
+
+
+def test_a_number_that_the_data_have_where_a_field_is_none_cannot_be_another_one(tmp_path):
+    own = row_of(trial_of(n_observed=None))
+    assert own["n_observed"] == 2 * own["n_latents"] and len(check.rows(store_of(tmp_path / "a", [own]))) == 1
+    for name in check.SETTLED:
+        changed = own | {name: "method" if name == "role" else not own[name] if isinstance(own[name], bool) else 77}
+        with pytest.raises(UsageError, match=f"{own['trial_id']}.*(the identity of its settings is|{name} is)"):
+            check.rows(store_of(tmp_path / name, [changed]))
+
+
+def test_the_trials_that_may_be_drawn_are_those_whose_end_is_the_methods_own_doing():
+    states = ["ok", "timed-out", "crashed", "diverged", "failed", "not-applicable"]
+    rows = {status: ({"status": status}, None) for status in states}
+    drawn = {pair[0]["status"] for pair in check.sample(rows, 10)}
+    assert drawn == {"ok", "diverged", "failed", "not-applicable"}
+    assert len(check.sample(rows, 2)) == 2 and check.sample(rows, 0) == []
+
+
+def test_whoever_makes_an_archive_cannot_know_which_trials_are_drawn():
+    rows = {str(number): ({"status": "ok", "number": number}, None) for number in range(1000)}
+    assert len({check.sample(rows, 3)[0][0]["number"] for _ in range(20)}) > 10
+
+
+def pairs(*differences):
+    named = {"trial_id": "t", "method": "vae", "dataset": "d", "seed": 0, "status": "ok"}
+    return [(named | {"mcc_spearman": 0.5 + each}, named | {"mcc_spearman": 0.5}) for each in differences]
+
+
+@pytest.mark.parametrize("differences", [(), (0.1,), (0.1, 0.0, 0.0), (0.1, -0.1, 0.1, -0.1), (0.0,) * 50])
+def test_differences_of_single_trials_are_let_through_as_long_as_they_are_chance(differences):
+    check._check_score("mcc_spearman", 0.15, pairs(*differences))
+
+
+@pytest.mark.parametrize("differences", [(0.16,), (0.0, 0.0, -0.16), (0.1, 0.1, 0.1), (0.03,) * 30, (-0.03,) * 30])
+def test_a_great_difference_and_many_small_ones_of_one_sign_are_not(differences):
+    with pytest.raises(UsageError, match=r"mcc_spearman (is|of the archive is)"):
+        check._check_score("mcc_spearman", 0.15, pairs(*differences))
+
+
+def test_another_status_and_a_score_on_one_side_alone_are_not():
+    named = {"trial_id": "t", "method": "vae", "dataset": "d", "seed": 0}
+    with pytest.raises(UsageError, match="its status is diverged in the archive, and ok when"):
+        check._check_outcome(named | {"status": "diverged"}, named | {"status": "ok"})
+    with pytest.raises(UsageError, match="could not be trained again here: no memory"):
+        check._check_outcome(named | {"status": "ok"}, named | {"status": "crashed", "error": "no memory"})
+    with pytest.raises(UsageError, match="r2_block is None in the archive, and 0.5 when"):
+        check._has("r2_block", named, named | {"r2_block": 0.5})
