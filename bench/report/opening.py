@@ -9,6 +9,7 @@ from bench.report import synergy
 from bench.report.leaderboard import MARK, MARK_MEANING
 from bench.report.results import CONTENT, HEADLINE, SUPPORT, Results, is_resplit
 from bench.report.texts import number, with_interval
+from bench.scores.statistics import LEVEL
 
 FOUND = {
     HEADLINE: "recovered the true latents",
@@ -55,7 +56,7 @@ def _best(results: Results, board: pd.DataFrame, pairs: pd.DataFrame, methods: p
 
 
 def _lead(results: Results, pairs: pd.DataFrame, best: pd.Series, following: pd.Series) -> str:
-    """How far the best method is above the next, and whether that is more than chance, as the leaderboard marks it."""
+    """How far the best method is above the next, and whether that is more than chance, as in comparisons.md."""
     both = {best["label"], following["label"]}
     pair = next(row for row in pairs.to_dict("records") if {row["better"], row["worse"]} == both)
     ends = np.array([pair["difference"], pair["difference_low"], pair["difference_high"]])
@@ -64,7 +65,7 @@ def _lead(results: Results, pairs: pd.DataFrame, best: pd.Series, following: pd.
         sure = "; re-splits of one data set do not say whether it would be on new data"
     elif np.isnan(pair["p"]):
         sure = "; so few data seeds do not say whether that is chance"
-    elif following[f"{results.headline.name}_tied"]:
+    elif pair["p_holm"] >= 1 - LEVEL:
         sure = ", which is not significant (5 %)"
     else:
         sure = ", which is significant (5 %)"
