@@ -18,6 +18,8 @@ from bench.run.store import Store
 from bench.scores import SCORES
 from methods import methods
 
+pytestmark = pytest.mark.xdist_group("python")  # one process, for what its tests share
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"settings": {"sparse-mixing.n_samples": 300, "sparse-mixing.violation": 0}, "executor": "serial", "seeds": 2}
 IMPORTS = """

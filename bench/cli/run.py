@@ -220,7 +220,8 @@ def train(arguments: argparse.Namespace, request: Request, console: Console) -> 
                 f"finished without what --keep asks for: {count(n_again, 'trial')}, trained again in the place of their rows",
             )
         is_ray = executors.choose(placement, packs) == "ray"
-        pace = speed.pace(sum(pack.expected_s for pack in packs), options.n_workers(placement) if is_ray else 1)
+        expected_s, n_workers = sum(pack.expected_s for pack in packs), options.n_workers(placement) if is_ray else 1
+        pace = speed.pace(expected_s, n_workers, request.trials[0]) if packs else 1.0
         with stopping.listening(arguments.time_budget) as stop:
             if packs:
                 executors.run(packs, store, placement, console, request.trials, stop, pace)
@@ -324,7 +325,8 @@ def describe(request: Request, finished: Collection[str], packs: Sequence[Pack])
 
     workers = options.n_workers(request.placement)
     charts = pack_charts(charts_of(pack.trials[slot] for pack in packs for slot in pack.slots))
-    pace = speed.pace(sum(pack.expected_s for pack in packs) + sum(own.expected_s for own in charts), workers)
+    expected_s = sum(pack.expected_s for pack in packs) + sum(own.expected_s for own in charts)
+    pace = speed.pace(expected_s, workers, request.trials[0]) if packs else 1.0
     table = []
     for name in request.config["methods"]:
         own = [pack for pack in packs if pack.method == name]

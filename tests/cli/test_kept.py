@@ -19,7 +19,7 @@ SMALL = [*DATA, "--seeds", "2", "--executor", "serial", "--name", "run"]
 METHODS = ["--set", "vae.steps=30", "--set", "vae.restarts=1", "--methods", "vae,pca,random"]
 TIMING = ["train_s", "score_s", "finished_at"]
 
-pytestmark = pytest.mark.usefixtures("without_figures")
+pytestmark = [pytest.mark.usefixtures("without_figures"), pytest.mark.xdist_group("kept")]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ import pytest
 from bench import cli
 from bench.plan import plugins
 
+pytestmark = pytest.mark.xdist_group("plugins")  # one process, for what its tests share
+
 PLUGIN = '''
 from dataclasses import dataclass
 

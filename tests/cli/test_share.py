@@ -28,7 +28,7 @@ WORDS += ["--set", "sparse-mixing.n_samples=500"]
 METHODS = ["--methods", "identity,pca,vae", "--set", "vae.steps=2"]
 BY = "Ann <b>&amp;</b> =1+1"
 
-pytestmark = pytest.mark.usefixtures("without_figures")
+pytestmark = [pytest.mark.usefixtures("without_figures"), pytest.mark.xdist_group("share")]
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from tests.simulated import (
     strata_trials,
 )
 
+pytestmark = pytest.mark.xdist_group("figures")  # one process, for what its tests share
+
 DEFAULT = (
     *("vae", "sparse-vae", "ivae", "flow-vae", "synergy-vae"),
     *("supervised", "fastica", "pca", "identity", "random"),

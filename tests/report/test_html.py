@@ -11,6 +11,8 @@ from bench.scores import SCORES
 from tests.conftest import long
 from tests.simulated import fail, results, simulated_trials
 
+pytestmark = pytest.mark.xdist_group("html")  # one process, for what its tests share
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 

@@ -18,7 +18,7 @@ RUN = Path("results/runs/run")
 DATA = ["--set", "sparse-mixing.n_samples=300", "--grid", "domains=3", "--grid", "violation=0"]
 COMMAND = [*DATA, "--seeds", "2", "--executor", "serial", "--name", "run", "--methods", "pca,random"]
 
-pytestmark = pytest.mark.usefixtures("without_figures")
+pytestmark = [pytest.mark.usefixtures("without_figures"), pytest.mark.xdist_group("on-demand")]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from bench import cli
 from bench.scores import ON_DEMAND, SCORES, known, load_all
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.xdist_group("known")]
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
 load_all()
 RECORDS = SCORES | ON_DEMAND
