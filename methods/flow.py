@@ -144,10 +144,13 @@ class Sparse(Backbone):
     )
 
     def loss(self, model, batch: Batch, rng):
-        terms = self.terms(model, batch, rng)
+        terms = self._terms(model, batch, rng)
         return terms["likelihood"] + terms["sparsity"]
 
     def terms(self, model, batch: Batch, rng):
+        return self._terms(model, batch, rng)
+
+    def _terms(self, model, batch: Batch, rng):
         log_likelihood, z, noise = self._log_likelihood(model, batch.x, batch.u)
         n_used = max(2, len(z) // PENALISED)
         penalty = self.penalty(model, batch.x[:n_used], torch.cat([z, noise], dim=-1)[:n_used], rng)

@@ -100,11 +100,16 @@ class Backbone(AutoencoderMethod):
         return parts.own + parts.others
 
     def parts(self, model, batch: Batch, rng) -> Parts:
-        terms = self.terms(model, batch, rng)
-        others = terms["adversarial"] + terms["cycle"] + terms["mask"] + terms.get("sparsity", 0.0)
+        terms = self._terms(model, batch, rng)
+        others = terms["adversarial"] + terms["cycle"] + terms["mask"] + terms["sparsity"]
         return Parts(terms["discriminator"] + terms["gradient penalty"], others)
 
     def terms(self, model, batch: Batch, rng):
+        terms = self._terms(model, batch, rng)
+        return {name: value for name, value in terms.items() if isinstance(value, torch.Tensor)}
+
+    def _terms(self, model, batch: Batch, rng):
+        """The terms of the loss, whose sum it is; that of `generate`'s cost is a number where it costs nothing."""
         x, u = batch.x, nets.as_seen(batch.u, model.n_u)
         z, log_slope = self.sample(model, u, rng)
         rendered, cost = self.generate(model, z, rng)
@@ -130,7 +135,8 @@ class Backbone(AutoencoderMethod):
             "adversarial": self.adversarial * adversarial.mean(),
             "cycle": self.cycle * (back + forth).mean(),
             "mask": model.flow.penalty(),
-        } | ({"sparsity": cost} if isinstance(self, Sparse) else {})
+            "sparsity": cost,
+        }
 
     def generate(self, model, z, rng):
         """The generator's output at the flow's sample `z`, and a cost of the generator there: none."""

@@ -77,7 +77,7 @@ class Backbone(AutoencoderMethod):
     def terms(self, model, batch: Batch, rng):
         log_likelihood, kl, cost = self.bound(model, batch, rng)
         found = {"reconstruction": -log_likelihood.mean(), "KL": self.beta * kl.mean()}
-        return found | ({"sparsity": cost} if isinstance(self, Sparse) else {})
+        return found | ({"sparsity": cost} if isinstance(cost, torch.Tensor) else {})
 
     def bound(self, model, batch: Batch, rng):
         """log p(x|z) and the KL term, (batch,) each, and what `generate` costs beside them, a scalar."""

@@ -48,8 +48,9 @@ def offered(results: Results, board: pd.DataFrame) -> dict[str, Any] | None:
     for n_dials in range(len(fields) + 1):
         subsets = list(itertools.combinations(fields, n_dials))
         n_means += len(scores) * sum(len(places[["label", *chosen]].drop_duplicates()) for chosen in subsets)
-        if n_means <= MOST:
-            found.append(subsets)
+        if n_means > MOST:
+            break
+        found.append(subsets)
     if not found or not n_means:
         return None
     most_dials = len(found) - 1

@@ -41,7 +41,7 @@ WITHOUT_TRUTH = {  # what a score says of data whose latents are not known
 TIE = 0.01  # of a score: a difference that no paper would rest on
 TIES = (
     "Bold: the best mean of a method. Underlined: as good as that one within "
-    f"{number(TIE, 2)}, the farthest that the 95 % interval of their paired difference reaches. What differs significantly is in comparisons.md."
+    f"{number(TIE, 2)}, the farthest that the 95 % interval of their paired difference reaches; only of scores with bounds, where higher is better. What differs significantly is in comparisons.md."
 )
 NO_TIES = "Bold: the highest mean (or the lowest, where lower is better), which is no evidence that the method is better on new data."
 RESPLIT = (
@@ -133,9 +133,19 @@ def _best(rows: pd.DataFrame, score: Score) -> pd.Series:
 
 
 def _tied(rows: pd.DataFrame, results: Results, scores: Sequence[Score]) -> dict[str, pd.Series]:
-    """By score, which methods are as good as the best within `TIE`, by the paired difference on the data seeds and cells of both."""
+    """By score, which methods are as good as the best within `TIE`, by the paired difference on the data seeds and cells of both.
+
+    None for a score of which `TIE` is not known to be little: one without bounds, or one that is better the lower it is.
+    """
     is_method = rows["role"] == "method"
-    compared = [score for score in scores if score.heading and rows.loc[is_method, score.name].notna().any()]
+    compared = [
+        score
+        for score in scores
+        if score.heading
+        and score.bounded
+        and not score.lower_is_better
+        and rows.loc[is_method, score.name].notna().any()
+    ]
     none = {score.name: pd.Series(False, rows.index) for score in scores}
     own = results.trials["role"] == "method"
     if not compared or is_resplit(results.trials):
@@ -143,12 +153,12 @@ def _tied(rows: pd.DataFrame, results: Results, scores: Sequence[Score]) -> dict
     columns = [*results.cells, *(score.name for score in compared), "label", "seed", *COUNTED]
     trials = results.trials.loc[own, [*dict.fromkeys(columns)]]
     arrays = score_arrays(trials, results.cells, [score.name for score in compared])
-    return none | {score.name: _tied_by(rows, arrays[score.name], score) for score in compared}
+    return none | {score.name: _tied_by(rows, arrays[score.name], score.name) for score in compared}
 
 
-def _tied_by(rows: pd.DataFrame, found: ScoreArray, score: Score) -> pd.Series:
-    best = rows.set_index("label").loc[found.labels, score.name].to_numpy(float)
-    first = np.nanargmin(best) if score.lower_is_better else np.nanargmax(best)
+def _tied_by(rows: pd.DataFrame, found: ScoreArray, score: str) -> pd.Series:
+    best = rows.set_index("label").loc[found.labels, score].to_numpy(float)
+    first = np.nanargmax(best)
     difference = mean_along(found.values[first] - found.values, -1)
     _, low, high, _ = mean_interval(np.delete(difference, first, axis=0))
     is_tied = (low > -TIE) & (high < TIE)
@@ -322,8 +332,12 @@ def _rows(columns: Mapping[str, Column]) -> list[list[str]]:
 
 def check_columns(results: Results, chosen: Sequence[str]) -> None:
     """Raises UsageError for a name that no column of leaderboard.tex has."""
+    if not chosen:
+        return
     scores = [name for name in results.scores if name in results.trials and results.trials[name].notna().any()]
-    known = [*(name for name in scores if not results.scores[name].per_latent), *OTHER_COLUMNS]
+    wanted = [*(name for name in scores if not results.scores[name].per_latent), *OTHER_COLUMNS]
+    there = _columns(table(results), results, "paper", wanted)
+    known = [name for name in wanted if name in there]
     for name in chosen:
         if name not in known:
             raise UsageError(f"--columns: there is no column {name!r}; {nearest(name, known)}")
@@ -399,7 +413,7 @@ def _latex(rows: pd.DataFrame, results: Results, chosen: Sequence[str]) -> str:
     if chosen:
         columns = {name: columns[name] for name in ("method", *chosen)}
     else:  # nor what is the same for all rows, which the comment above the table says
-        is_same = {"seeds": rows["n_seeds"].nunique() == 1, "ok": (rows["n_ok"] == rows["n_trials"]).all()}
+        is_same = {"seeds": rows["n_seeds"].nunique() == 1, "ok": rows["comparable"].all()}
         unwanted = {"rank", "failed", *(name for name, same in is_same.items() if same)}
         columns = {name: column for name, column in columns.items() if name not in unwanted}
     lines = [f"% {one_line(note)}" for note in notes(rows, results)]
@@ -418,9 +432,8 @@ def _latex(rows: pd.DataFrame, results: Results, chosen: Sequence[str]) -> str:
         lines.append(" & ".join(row).replace("–", "--") + r" \\")
     lines.append(r"\bottomrule")
     if not rows["comparable"].all():
-        lines.append(
-            rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\scriptsize {escape(MARK)} {escape(MARK_MEANING)}}} \\"
-        )
+        meaning = MARK_MEANING if "ok" in columns else MARK_MEANING.replace(" (see ok)", "")
+        lines.append(rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\scriptsize {escape(MARK)} {escape(meaning)}}} \\")
     return "\n".join([*lines, r"\end{tabular}}", ""])
 
 

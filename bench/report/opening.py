@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -37,8 +39,11 @@ def _best(results: Results, board: pd.DataFrame, pairs: pd.DataFrame, methods: p
     value = with_interval(best[score], best[f"{score}_low"], best[f"{score}_high"])
     named, compared = [best], ""
     has = f"{results.headline_name} {value}, where 1 is perfect"
-    if len(methods) > 1:
+    ahead = _ahead(pairs, best, methods.iloc[1]) if len(methods) > 1 else None
+    if ahead is not None and ahead[0] > 0:
         text = f"{best['label']} {FOUND[score]} best: {has}"
+    elif ahead is not None:
+        text = f"{best['label']} has the highest mean, {has}"
     else:
         text = f"{best['label']}, the only method with a score, has {has}"
     if len(floors):
@@ -47,26 +52,38 @@ def _best(results: Results, board: pd.DataFrame, pairs: pd.DataFrame, methods: p
         side = "above" if difference > 0 else "below"
         text += f"; that is {number(abs(difference))} {side} the best floor, {floor['label']}"
         named.append(floor)
-    if len(methods) > 1:
-        compared = _lead(results, pairs, best, methods.iloc[1])
+    if ahead is not None:
+        compared = _lead(results, pairs, best, methods.iloc[1], ahead)
         named.append(methods.iloc[1])
     mark = f" {MARK} A {MARK_MEANING}." if not all(row["comparable"] for row in named) else ""
     ends = "the spread over re-splits" if is_resplit(results.trials) else "95 % intervals over data seeds"
     return f"{text}.{compared}{mark}" + (f" In brackets: {ends}." if "[" in value else "")
 
 
-def _lead(results: Results, pairs: pd.DataFrame, best: pd.Series, following: pd.Series) -> str:
-    """How far the best method is above the next, and whether that is more than chance, as in comparisons.md."""
+def _pair(pairs: pd.DataFrame, best: pd.Series, following: pd.Series) -> dict[str, Any]:
     both = {best["label"], following["label"]}
-    pair = next(row for row in pairs.to_dict("records") if {row["better"], row["worse"]} == both)
+    return next(row for row in pairs.to_dict("records") if {row["better"], row["worse"]} == both)
+
+
+def _ahead(pairs: pd.DataFrame, best: pd.Series, following: pd.Series) -> np.ndarray:
+    """How far the best method is above the next on the data that both have, with the ends of its interval; NaN without any."""
+    pair = _pair(pairs, best, following)
     ends = np.array([pair["difference"], pair["difference_low"], pair["difference_high"]])
-    ahead = ends if pair["better"] == best["label"] else -ends[[0, 2, 1]]
+    return ends if pair["better"] == best["label"] else -ends[[0, 2, 1]]
+
+
+def _lead(results: Results, pairs: pd.DataFrame, best: pd.Series, following: pd.Series, ahead: np.ndarray) -> str:
+    """How far the best method is above the next, and whether that is more than chance, as in comparisons.md."""
+    p, other = _pair(pairs, best, following)["p_holm"], following["label"]
+    if np.isnan(ahead[0]):
+        return f" With the next, {other}, it shares no data set, so that the two cannot be compared."
     if is_resplit(results.trials):
         sure = "; re-splits of one data set do not say whether it would be on new data"
-    elif np.isnan(pair["p"]):
+    elif np.isnan(p):
         sure = "; so few data seeds do not say whether that is chance"
-    elif pair["p_holm"] >= 1 - LEVEL:
-        sure = ", which is not significant (5 %)"
     else:
-        sure = ", which is significant (5 %)"
-    return f" It leads the next method, {following['label']}, by {with_interval(*ahead)}{sure}."
+        sure = f", which is {'not ' * bool(p >= 1 - LEVEL)}significant (5 %)"
+    if ahead[0] > 0:
+        return f" It leads the next method, {other}, by {with_interval(*ahead)}{sure}."
+    behind = with_interval(*-ahead[[0, 2, 1]])
+    return f" On the data sets that both have, the next method, {other}, is not behind but ahead by {behind}{sure}."

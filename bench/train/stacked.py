@@ -27,6 +27,7 @@ from datasets import Instance
 from datasets.points import PARTS
 
 TRAINED_S = "trained_s"  # beside the stack's own arrays in what a pack goes on from
+SECONDS_TO_SCORE = 60.0  # of a trial, ten times what the slowest of this project's data take
 LEAST_GRACE_S, GRACE = (
     5.0,
     0.1,
@@ -122,7 +123,10 @@ def run(
         best, found = _ties(stack, pack.trials, instances)
         stack.keep(best)
         read = _read(stack, instances)
-    scores = _scored(stack, read, pack.trials, instances, found, reporter, keep)
+    # What is a method's own there, as its read-out, is ended too; what is not takes its time.
+    to_score = None if longest is None else longest + SECONDS_TO_SCORE * len(instances)
+    with reporter.clock(to_score, f"scoring its models did not end after {to_score or 0:g} s"):
+        scores = _scored(stack, read, pack.trials, instances, found, reporter, keep)
     for index, outcome in zip(stack.owners, scores, strict=True):
         outcomes[index] = outcome
     for index, own in atlases.items():

@@ -1,5 +1,7 @@
 """The losses of the adversarial ladder against autograd and cases with a known answer."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,20 @@ def test_the_discriminators_part_gives_no_other_module_a_gradient(name):
     for part in (model.encoder, model.generator, model.flow):
         assert not any(g.any() for g in gradients(method.parts(model, data, numbers()).own, part))
         assert any(g.any() for g in gradients(method.parts(model, data, numbers()).others, part))
+
+
+def test_a_generator_that_costs_costs_in_any_class():
+    """As that of a plug-in that is no sparse corner: its cost is a part of the loss, and a term by name."""
+
+    @dataclass(frozen=True)
+    class Costly(gan.GAN):
+        def generate(self, model, z, rng):
+            return model.generator(z), z.sum() * 0 + 1000.0
+
+    plain, costly = methods["gan"].make({"width": 8}), Costly(width=8)
+    losses = [method.loss(bent_model(method), batch(), numbers()).item() for method in (plain, costly)]
+    assert losses[1] - losses[0] == pytest.approx(1000)
+    assert costly.terms(bent_model(costly), batch(), numbers())["sparsity"].item() == 1000
 
 
 def judge(n_domains):

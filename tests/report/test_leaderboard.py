@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bench.registry import UsageError
 from bench.report import leaderboard
 from bench.report.texts import number
 from bench.scores import SCORES as DECLARED
@@ -124,9 +125,27 @@ def test_the_columns_of_the_latex_table_are_chosen_by_name(tmp_path):
     leaderboard.write(results(trials), tmp_path)
     latex = (tmp_path / "leaderboard.tex").read_text()
     assert "seeds &" not in latex and "& ok" not in latex  # the same in all rows, and said above
-    uneven = fail(trials, method="ivae", domains=2)
-    leaderboard.write(results(uneven), tmp_path)
-    assert "& ok &" in (tmp_path / "leaderboard.tex").read_text()
+    for uneven in (fail(trials, method="ivae", domains=2), trials[(trials.method != "ivae") | (trials.domains != 2)]):
+        leaderboard.write(results(uneven), tmp_path)
+        latex = (tmp_path / "leaderboard.tex").read_text()
+        assert "& ok &" in latex and "(see ok)" in latex
+        leaderboard.write(results(uneven), tmp_path, chosen=["iqm"])
+        lines = (tmp_path / "leaderboard.tex").read_text().splitlines()
+        assert not any("(see ok)" in line for line in lines if not line.startswith("%"))
+
+
+@pytest.mark.parametrize("name", ["rank", "iqm", "pessimistic"])
+def test_a_column_that_data_without_truth_do_not_have_cannot_be_chosen(name):
+    trials = simulated_trials().assign(has_truth=False)
+    trials[[name for name in SCORES if name != "objective"]] = np.nan
+    with pytest.raises(UsageError, match=f"there is no column '{name}'"):
+        leaderboard.check_columns(results(trials), ["objective", name])
+
+
+def test_ties_are_of_scores_of_which_a_hundredth_is_known_to_be_little():
+    trials = simulated_trials({"vae": 0.8, "ivae": 0.8, "pca": 0.8}, seeds=10)
+    trials["recon_nmse"] = trials.method.map({"vae": 0.0044, "ivae": 0.0061, "pca": 0.0062})
+    assert not board(trials).recon_nmse_tied.any()
 
 
 def test_with_one_seed_nothing_is_called_a_tie():

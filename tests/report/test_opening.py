@@ -28,6 +28,21 @@ def test_a_lead_that_may_be_chance_is_said_to_be_not_significant():
     assert "not significant (5 %)" in text and "floor" not in text
 
 
+def test_a_method_that_is_behind_where_both_were_scored_is_not_called_the_best():
+    """Its mean is the highest since it failed where the data are hard."""
+    trials = simulated_trials({"ivae": 0.7, "synergy-vae": 0.8}, seeds=6)
+    easy = trials.domains == 2
+    trials.loc[easy, "mcc_spearman"] += 0.19
+    trials.loc[(trials.method == "ivae") & ~easy, "status"] = "not-applicable"
+    text = sentences(trials)[0]
+    assert text.startswith("ivae has the highest mean, MCC (Spearman) .8") and "best" not in text
+    assert "On the data sets that both have, the next method, synergy-vae, is not behind but ahead by .10" in text
+    trials.loc[(trials.method == "synergy-vae") & easy, "status"] = "not-applicable"
+    assert (
+        "With the next, synergy-vae, it shares no data set, so that the two cannot be compared." in sentences(trials)[0]
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

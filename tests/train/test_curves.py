@@ -96,6 +96,7 @@ def test_curves_of_a_run_are_drawn_and_one_without_has_no_such_figure(tmp_path):
             f"{trial}.curve": np.array([[32, 2.0, 3.0 + seed], [64, 1.0, 1.0 + seed]])
             for trial, seed in zip(rows["trial_id"], rows["seed"], strict=True)
         }
+        arrays |= {f"{trial}.curve.sparsity": np.array([np.inf, np.nan]) for trial in rows["trial_id"]}
         arrays |= {
             f"{trial}.curve.KL": np.array([4.0, 2.0]) for trial in rows.loc[rows["method"] == "ivae", "trial_id"]
         }

@@ -89,7 +89,10 @@ def _draw_lines(
 
 
 def _n_columns(n_groups: int, n_levels: int, n_slots: float) -> int:
-    """How many panels stand side by side: as many as have room for so many intervals, and no more rows than fit the page."""
+    """How many panels stand side by side: as many as have room for so many intervals, more where there would be more rows than fit the page.
+
+    No more than have room for their own numbers: then the figure is higher than a page.
+    """
     roomy = int(page.width() / (0.5 + STEP * n_slots))
     rows_fitting = int((page.MAX_HEIGHT - 1) / (PANEL[1] + 0.25))
     least = math.ceil(n_groups * n_levels / rows_fitting)

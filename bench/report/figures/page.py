@@ -335,6 +335,8 @@ def save(figure: Figure, data: pd.DataFrame, caption: str, folder: str | Path | 
         vars(figure)["_repr_png_"] = functools.partial(_png, figure)  # by which a notebook shows it
         folder[name], folder.captions[name] = figure, caption
         return []
+    if figure.get_figheight() > MAX_HEIGHT + 0.05:
+        caption += f" This figure is {figure.get_figheight():.0f} inches high, more than a page: --where draws fewer methods or cells."
     folder = Path(folder)
     paths = {suffix: folder / f"{name}.{suffix}" for suffix in FORMATS}
     # By the canvases themselves, since savefig draws each figure twice. A canvas leaves its own resolution behind.

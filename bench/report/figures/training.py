@@ -49,6 +49,7 @@ def training_terms(results: Results, curves: pd.DataFrame, where: str, folder: s
     """
     fields = ["label", "trial_id", "seed", *LOOK]
     rows = curves.melt(fields, var_name="term").dropna(subset="value").reset_index(drop=True)
+    rows = rows[np.isfinite(rows["value"])].reset_index(drop=True)  # a model that diverged has terms that no axis holds
     rows["term"] = by_value(rows["term"], page.plain)
     if rows["step"].nunique() < 2:
         return []
@@ -77,7 +78,7 @@ def _draw_terms(rows: pd.DataFrame, shown: Mapping[str, Look]) -> Figure:
         axes.margins(x=0.01)
     for axes in grid[-n_columns:]:
         axes.set_xlabel("Step of training")
-    figure.supylabel("Term of the loss, nats", fontsize=8)
+    figure.supylabel("Term of the loss, with its weight", fontsize=8)
     legend_below(figure, shown)
     return figure
 
