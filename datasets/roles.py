@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.registry import UsageError, nearest
+from bench.text import one_line
 from datasets import images
 from datasets.points import PARTS, Points, scaled
-from datasets.tables import Contents, labels, numbers, read
+from datasets.tables import Contents, labels, numbers, read, words_among_numbers
 
 FEWEST = 50  # points of the largest domain
 FEWEST_HELD_OUT = 10  # points of validation and of test, where the user says which they are
@@ -292,4 +293,14 @@ def _notes_of_roles(path: str, names: dict[str, list[str]], contents: Contents) 
     if unused:
         what = "columns" if contents.is_table else "arrays"
         notes.append(f"{path}: these {what} are ignored: {listed(unused)}")
-    return notes
+    return notes + [note for name in unused if contents.is_table for note in _note_of_words(path, name, contents)]
+
+
+def _note_of_words(path: str, name: str, contents: Contents) -> list[str]:
+    """A warning where a column that is ignored would be one of numbers but for a few words, as "<0.5"."""
+    found = words_among_numbers(contents.values[name]) if name in contents.values else None
+    if found is None:
+        return []
+    n_words, row, word = found
+    would = f"{name} would be a column of numbers, but {n_words} of its values are words"
+    return [f"{path}: {would}, the first {one_line(word)[:40]!r} in row {row}"]

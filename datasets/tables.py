@@ -23,6 +23,7 @@ parquet = lazy_module("pyarrow.parquet")
 TABLES = (".csv", ".parquet", ".pq")  # how the names of tables end; any other file is taken for an .npz file
 MOST_COLUMNS = 100_000
 NUMBER = 8  # bytes
+MOST_WORDS = 0.2  # part of a column that was meant to hold numbers
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def _arrays(path: str, is_wanted: Callable[[str], bool]) -> Contents:
 def _csv(content: bytes) -> tuple[Any, list[str]]:
     """The table in a CSV file, and the names of all its columns. Types are those of all rows: Arrow looks at the first block alone, so there is one."""
     header = re.match(rb"[^\r\n]*", content)
+    if header and b"," not in header[0] and b";" in header[0]:
+        raise ValueError("its columns are separated by ';': they must be by ',', and numbers be written as 1.5")
     _check_size(header[0].count(b",") + 1 if header else 0, content.count(b",") + content.count(b"\n"))
     options = csv.ReadOptions(use_threads=False, block_size=min(len(content) + 1, 2**31 - 1))
     table = csv.read_csv(pa.BufferReader(content), read_options=options)
@@ -179,3 +182,22 @@ def of_frame(frame: Any) -> bytes:
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise UsageError(f"the frame cannot be kept as a table: {error}") from None
     return content.getvalue()
+
+
+def words_among_numbers(value: Any) -> tuple[int, int, str] | None:
+    """How many entries of a column of texts are no numbers, and the first of them with its row; None unless most others are numbers."""
+    values = value.type.value_type if pa.types.is_dictionary(value.type) else value.type
+    if not (pa.types.is_string(values) or pa.types.is_large_string(values)):
+        return None
+    texts = value.to_pylist()
+    rows = [row for row, text in enumerate(texts) if text and not _is_number(text)]
+    n_texts = sum(map(bool, texts))
+    return (len(rows), rows[0], texts[rows[0]]) if 0 < len(rows) < MOST_WORDS * n_texts else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

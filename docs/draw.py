@@ -45,6 +45,20 @@ def overview() -> None:
     middle.set_yticks(np.arange(7) + 0.5, [])
     middle.tick_params(length=0)
     middle.grid(color="0.7", linewidth=0.4)
+    recovered(right)
+    save(figure, "overview")
+
+
+def few_domains() -> None:
+    """What is recovered, alone, for a slide."""
+    figure = Figure(figsize=(4.6, 2.6), layout="constrained")
+    recovered(figure.subplots())
+    save(figure, "few_domains")
+    figure.savefig(OUT / "few_domains.pdf", metadata={"CreationDate": None})
+
+
+def recovered(right: Axes) -> None:
+    """What the VAE ladder recovers in the reference results, against the number of domains."""
     results = gather([Store(ROOT / "results" / "reference")])
     for place, (method, what, corner) in enumerate(LADDER):
         domains, mean, low, high = without_violation(results, method)
@@ -58,7 +72,6 @@ def overview() -> None:
     right.set(title="What is recovered", xlabel="number of domains", ylabel="MCC (Spearman)", ylim=(0.68, 1.02))
     right.set_xticks([2, 3, 5, 9])
     right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, "overview")
 
 
 LADDER = (  # methods of one backbone by what they assume, the most first
@@ -206,6 +219,7 @@ def show(axes: Axes, x: np.ndarray, shape: tuple[int, int, int]) -> None:
 if __name__ == "__main__":
     with setting():
         overview()
+        few_domains()
         supports()
         changes()
         mixings()

@@ -244,6 +244,7 @@ def train(arguments: argparse.Namespace, request: Request, console: Console) -> 
         if request.shard:
             _say(console, f"shard {request.shard} is in {store.folder}; join it with the others by `merge`")
         else:
+            console.print("writing tables, figures and report.html", soft_wrap=True)
             write.write(found, store.folder, console)
     own = found.trials[found.trials.trial_id.isin([trial.trial_id for trial in request.trials])]
     n_crashed, n_absent = int((own.status == CRASHED).sum()), len(request.trials) - len(own)

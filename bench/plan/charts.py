@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.plan.identity import CHART, ENGINE_VERSION, digest, source_hash, stream_seed
-from bench.plan.packs import CHUNK, MODEL_STEPS_PER_SECOND
+from bench.plan.packs import CHUNK, MODEL_STEPS_PER_SECOND, stack_s
 from bench.plan.trials import Trial, fingerprint, image_of, model_shape
 from datasets import datasets
 from methods import AutoencoderMethod
@@ -72,13 +72,10 @@ class ChartPack:
     @property
     def expected_s(self) -> float:
         """A rough guess of its seconds on one core."""
-        return len(self.specs) * _expected_s(self.specs[0])
-
-
-def _expected_s(spec: ChartSpec) -> float:
-    starts = 1.0 if spec.sees_latents else model_starts()
-    step_s = spec.width * spec.batch_size / (64 * 128) / MODEL_STEPS_PER_SECOND
-    return starts * spec.steps * step_s + SECONDS_APART
+        spec, n = self.specs[0], len(self.specs)
+        starts = 1.0 if spec.sees_latents else model_starts()
+        step_s = spec.width * spec.batch_size / (64 * 128) / MODEL_STEPS_PER_SECOND
+        return stack_s(n * starts * spec.steps, spec.steps, step_s) + n * SECONDS_APART
 
 
 def model_starts() -> float:
@@ -137,6 +134,6 @@ def pack_charts(specs: Iterable[ChartSpec], plugins: Sequence[str] = ()) -> list
         groups.setdefault(digest(key), []).append(spec)
     packs = []
     for group in groups.values():
-        size = max(1, min(CHARTS_PER_PACK, int(MOST_SECONDS / _expected_s(group[0]))))
+        size = max(1, min(CHARTS_PER_PACK, int(MOST_SECONDS / ChartPack((group[0],)).expected_s)))
         packs += [ChartPack(tuple(group[at : at + size]), tuple(plugins)) for at in range(0, len(group), size)]
     return packs

@@ -20,6 +20,7 @@ RACE = 4  # after one part in so many of the steps, one restart in so many goes 
 
 # Measured on one of two busy cores: of `vae` at width 64 and batch 128 in a full pack, and of data and scores.
 MODEL_STEPS_PER_SECOND, SECONDS_PER_SCORE = 1200, 0.1
+PART_OF_STACK = 0.2  # of a step of a full pack that does not depend on the number of models
 
 Each = TypeVar("Each")
 
@@ -56,9 +57,14 @@ class Pack:
     @functools.cached_property
     def expected_s(self) -> float:
         """A rough guess of its seconds on one core, for estimates of the time left."""
-        method = self.trials[0].make_method()
-        training = model_steps(method) * step_s(method) if self.is_stacked else 0.0
-        return (training + SECONDS_PER_SCORE) * len(self.slots)
+        method, n = self.trials[0].make_method(), len(self.slots)
+        training = stack_s(n * model_steps(method), method.steps, step_s(method)) if self.is_stacked and n else 0.0
+        return training + SECONDS_PER_SCORE * n
+
+
+def stack_s(model_steps: float, steps: int, step_s: float) -> float:
+    """A rough guess of the seconds that a stack trains for, whose models take so many steps in sum; a step takes time even of one model."""
+    return step_s * ((1 - PART_OF_STACK) * model_steps + PART_OF_STACK * MODELS_PER_PACK["cpu"] * steps)
 
 
 def step_s(method: TorchMethod) -> float:

@@ -27,7 +27,7 @@ if (form) {
     const value = name => ({ [mean]: { field: name, type: "quantitative", title: score.axis, scale: { zero: false, ...flat } } });
     const seen = { stroke: own("colour"), description: { field: "text" } };
     const place = {
-      x: { field: "level", type: "ordinal", title: dial?.word, sort: { field: "place", ...by }, axis: { labelAngle: 0, labelExpr: "split(datum.label, ' ')" } },
+      x: { field: "level", type: "ordinal", title: dial?.word, sort: { field: "place", ...by }, scale: { paddingInner: .6 }, axis: { labelAngle: 0, labelExpr: "split(datum.label, ' ')" } },
       xOffset: { field: "method", type: "nominal", sort: { field: "order", ...by } },
     };
     const list = { y: { field: "method", type: "ordinal", title: null, sort: { field: "order", ...by } } };

@@ -85,12 +85,19 @@ def write(
         commands=[f"{entry['command']}  # commit {_commit(entry)}" for entry in commands] + [command] * bool(command),
         config=json.dumps(commands[-1]["config"], indent=2),
         made_with={**commands[-1]["versions"], **commands[-1]["machine"], **_versions(commands[-1])},
-        definitions=results.manifest["definitions"],
+        definitions=_definitions(results),
         splits=results.manifest["splits"],
         entries=_entries(results),
     )
     write_text(folder / "report.html", text)
     return folder / "report.html"
+
+
+def _definitions(results: Results) -> dict[str, str]:
+    """Those of the manifest, of scores that no trial here has left out."""
+    trials = results.trials
+    empty = {name for name in results.scores if name not in trials or trials[name].isna().all()}
+    return {name: text for name, text in results.manifest["definitions"].items() if name not in empty}
 
 
 class Heading(NamedTuple):
@@ -149,7 +156,11 @@ def _notes(boards: Mapping[str, pd.DataFrame], results: Results) -> list[str]:
 def _board(rows: pd.DataFrame, results: Results, by: Sequence[str]) -> dict[str, Any]:
     """Headings and rows of the leaderboard; a cell is what it shows, what it sorts by, and how it looks."""
     scores = {name: score for name, score in results.shown().items() if rows[name].notna().any()}
-    means = {"iqm": "IQM", "pessimistic": "pessimistic"} if results.headline.name in scores else {}
+    means = (
+        {"iqm": "IQM", "pessimistic": "pessimistic"}
+        if results.headline.name in scores and not results.lacks_truth
+        else {}
+    )
     ranks = [] if results.lacks_truth else ["rank"]
     headings = [Heading(field) for field in (*by, *ranks, "method", "role")]
     for score in scores.values():

@@ -94,19 +94,22 @@ def _table(results: Results, lowest: pd.Series) -> pd.DataFrame:
     ok = trials.loc[results.ok, ["label", headline, "train_s"]]
     others = [score for name, score in results.scores.items() if name not in shown and not score.per_latent]
     rows = summary(trials, ["label", "method", "role"], [*shown.values(), *others])
+    is_known = not results.lacks_truth  # else the headline score says nothing that methods could be ranked by
     rows["iqm"] = rows["label"].map(
         ok.groupby("label")[headline].agg(lambda own: interquartile_mean(own.to_numpy(), axis=0))
     )
     by_seed = lowest.set_axis(trials.index).groupby([trials["label"], trials["seed"]]).mean()
     rows["pessimistic"] = rows["label"].map(by_seed.groupby("label").mean())
+    if not is_known:
+        rows[["iqm", "pessimistic"]] = np.nan
     rows["train_s"] = rows["label"].map(ok.groupby("label")["train_s"].mean())
     rows["comparable"] = rows["n_ok"] == rows["n_trials"].max()
     reasons = {label: _reason(group) for label, group in trials[results.failed].groupby("label")}
     rows["reason"] = rows["label"].map(reasons)
-    best = {f"{score.name}_best": _best(rows, score) for score in shown.values()}
+    best = {f"{score.name}_best": _best(rows, score) & is_known for score in shown.values()}
     is_tied = _tied(rows, results, list(shown.values()))
     tied = {f"{name}_tied": is_tied[name] & ~best[f"{name}_best"] for name in shown}
-    ranked = rows[headline].where(rows["role"] == "method").rank(method="min", ascending=False)
+    ranked = rows[headline].where((rows["role"] == "method") & is_known).rank(method="min", ascending=False)
     flags = [pd.Series(flag, name=name) for name, flag in (best | tied).items()]
     order = rows["role"].map(ROLES.index).rename("order")
     rows = pd.concat([ranked.astype("Int64").rename("rank"), rows, *flags, order], axis=1)
@@ -227,7 +230,7 @@ def notes(table: pd.DataFrame, results: Results) -> list[str]:
     elif table[results.headline.name].notna().any():
         failed = "; pessimistic: its mean with a failed trial counted as the floor" if table["n_failed"].any() else ""
         lines.append(f"IQM: the interquartile mean of {results.headline_name} over all trials{failed}.")
-    lines += _levels(table)
+    lines += [*_levels(table), *_starts(results)]
     if not table["comparable"].all():
         lines.append(f"{MARK} {MARK_MEANING}.")
     for row in table.to_dict("records"):
@@ -252,6 +255,16 @@ def _submitted(results: Results) -> list[str]:
         of = f"were submitted by {own.who} ({own.standing})" if own else "came in an archive of which nothing is known"
         said.append(f"{count(n, 'trial')} {of}.")
     return said
+
+
+def _starts(results: Results) -> list[str]:
+    """Which methods start from random weights where others start from the chart of the data: that alone can be worth more than a prior."""
+    trials = results.trials[results.ok & (results.trials["role"] == "method")]
+    if "start" not in trials or "steps" not in trials or not (trials["start"] == "chart").any():
+        return []
+    random = sorted(trials.loc[trials["start"].isna() & trials["steps"].notna(), "label"].unique())
+    others = "others start from the chart of the data set, which by itself can move scores"
+    return [f"From random weights: {', '.join(random)}; {others} (--start random for all)."] if random else []
 
 
 def _levels(table: pd.DataFrame) -> list[str]:

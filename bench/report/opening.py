@@ -82,7 +82,9 @@ def _lead(results: Results, pairs: pd.DataFrame, best: pd.Series, following: pd.
     elif np.isnan(p):
         sure = "; so few data seeds do not say whether that is chance"
     else:
-        sure = f", which is {'not ' * bool(p >= 1 - LEVEL)}significant (5 %)"
+        corrected = f", corrected for {len(pairs)} pairs of methods" if len(pairs) > 1 else ""
+        sure = f", which is {'not ' * bool(p >= 1 - LEVEL)}significant (5 %{corrected})"
+        sure += f", though {best['n_seeds']} data seeds are too few to rest on" if best["n_seeds"] < synergy.FEW else ""
     if ahead[0] > 0:
         return f" It leads the next method, {other}, by {with_interval(*ahead)}{sure}."
     behind = with_interval(*-ahead[[0, 2, 1]])

@@ -20,6 +20,8 @@ from bench.text import csv_text, markdown
 def table(results: Results) -> pd.DataFrame:
     """One row per pair of methods, floors and ceiling left out; the better one, by its mean score, first; the best methods on top.
 
+    None where the truth is not known and nothing but errors of reconstruction is, which compare no two methods.
+
     Columns: better, worse, n_seeds that both have; difference (its mean over data seeds, each averaged over the cells first), with
     difference_low and difference_high, the ends of its 95 % interval, and p; p_wilcoxon, of the signed-rank test on the same
     differences; p_holm and p_wilcoxon_holm, corrected over all rows; improvement, the part of the data seeds on which `better` is better.
@@ -27,6 +29,10 @@ def table(results: Results) -> pd.DataFrame:
     every p and the improvement are NaN, and a column `resplits` says so.
     """
     trials, score = results.trials, results.headline.name
+    if (
+        results.headline.lower_is_better
+    ):  # of data without truth, an error of reconstruction: it says nothing of the latents
+        trials = trials[:0]
     columns = [*dict.fromkeys(["label", "seed", score, *results.cells, *COUNTED])]
     own = trials.loc[(trials["role"] == "method") & (trials["status"] != NOT_APPLICABLE), columns]
     order = own[is_ok(own)].groupby("label")[score].mean().dropna().sort_values(ascending=False).index
@@ -78,9 +84,10 @@ def write(results: Results, folder: Path) -> pd.DataFrame:
     """comparisons.md and comparisons.csv in `folder`, unless no two methods can be compared, and the table."""
     rows = table(results)
     if len(rows):
+        names = {"better": "higher", "worse": "lower"} if RESPLITS in rows else {}
         texted = [{name: markdown(text) for name, text in row.items()} for row in texts(rows)]
         lines = tabulate(texted, "keys", tablefmt="pipe", disable_numparse=True)
-        write_text(folder / "comparisons.csv", csv_text(rows))
+        write_text(folder / "comparisons.csv", csv_text(rows.rename(columns=names)))
         write_text(folder / "comparisons.md", f"# Paired comparisons\n\n{lines}\n\n{meaning(results)}\n")
     return rows
 

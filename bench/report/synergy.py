@@ -43,6 +43,7 @@ QUANTITIES = {
     "logit_effect": "synergy effect on the logit scale",
     "logit_interaction": "interaction on the logit scale",
 }
+FEW = 5  # data seeds: fewer show that something works, and no more
 CELL, ALL = "cell", "all"  # the scopes of rows, beside STRATUM
 POWERED = f"{POWER:.0%} power, two-sided {LEVEL:.0%}, paired t-test".replace("%", " %")
 NEEDED = ("changes", "sparsity", "both")  # the corners without which there is no effect
@@ -288,15 +289,24 @@ def in_short(results: Results) -> str:
     where = f"at {_and(gains)} domains" if gains else ""
     compared = f" Of {len(judged)} such sets of methods, this is the one that scores best." if len(judged) > 1 else ""
     if overall["claimed"]:
-        rest = f" on average; taken alone, {where or f'at no number of domains ({span})'}" if several else ""
-        return f"U{using} beats {single} by {_gain(overall)}{rest}.{compared}"
+        alone = (
+            f"At each of the {len(numbers)} numbers of domains against the one that is better there, tested together: "
+        )
+        alone += f"{_and(gains)}." if gains else f"at none ({span})."
+        rest = f" on average. {alone}" if several else "."
+        return f"U{using} beats {single} by {_gain(overall)}{rest}{_hedge(overall)}{compared}"
     if where:
         rest = f"on average over {span} domains there is no evidence of it: {_difference(overall)}"
-        return f"U{using} beats {single} {where}; {rest}.{compared}"
+        return f"U{using} beats {single} {where}; {rest}.{_hedge(overall)}{compared}"
     if overall["effect_high"] < 0:
         return f"U{using} scores below {single}: {_difference(overall)}{' on average' * several}.{compared}"
     rest = f" on average, and none at any number of domains ({span})" if several else ""
     return f"There is no evidence that u{using} beats {single}: {_difference(overall)}{rest}.{compared}"
+
+
+def _hedge(row: pd.Series) -> str:
+    n_seeds = int(row["n_seeds"])
+    return f" {n_seeds} data seeds are a first impression, and too few to rest on." if n_seeds < FEW else ""
 
 
 def _and(words: Sequence[str]) -> str:
@@ -375,7 +385,7 @@ def _verdict(name: str, ladder: Mapping[str, str], rows: pd.DataFrame) -> str:
         compared += f"; interaction {difference_text(overall, 'interaction')}, on the logit scale {logit}"
     n_failed = overall["n_failed"]
     failed = f"; {n_failed} trial{'s that failed are' if n_failed > 1 else ' that failed is'} in no difference"
-    return f"{start}: {text}. {compared}; {n_seeds} data seeds{failed if n_failed else ''}.{needed}"
+    return f"{start}: {text}. {compared}; {n_seeds} data seeds{', too few to rest on' * (n_seeds < FEW)}{failed if n_failed else ''}.{needed}"
 
 
 def _rivals_verdict(results: Results, name: str, ladder: Mapping[str, str]) -> list[str]:

@@ -74,7 +74,7 @@ def charts(results: Results) -> list[str]:
     data = [*results.cells, "seed", "root_seed"]
     own = trials.loc[trials["chart_met"].notna(), [*data, "chart_met"]].drop_duplicates(data)
     n_met = int(own["chart_met"].astype(bool).sum())
-    text = f"charts: that of {n_met} of {count(len(own), 'data set')} met its certificate"
+    text = f"charts, the common starts of methods: that of {n_met} of {count(len(own), 'data set')} met its certificate"
     rest = "; on the others, reconstruction may limit every method (column chart_met)"
     return [text + (rest if n_met < len(own) else "")]
 

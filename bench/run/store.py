@@ -428,7 +428,10 @@ class Store:
 
         No look where there is none, as of a method without steps.
         """
-        found = self._own_arrays(self._representations(row), row, lambda name: name == CURVE or name.startswith(TERM))
+        path = self._representations(row)
+        if not path.exists():  # as of a pack of which nothing was trained
+            return dict.fromkeys(LOOK, np.zeros(0))
+        found = self._own_arrays(path, row, lambda name: name == CURVE or name.startswith(TERM))
         curve = (found or {}).pop(CURVE, np.zeros(0))
         if curve.ndim != 2 or curve.shape[1] != len(LOOK) or curve.dtype.kind != "f":
             return dict.fromkeys(LOOK, np.zeros(0))

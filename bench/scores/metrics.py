@@ -209,7 +209,9 @@ MCC_SOURCE = "choosing the assignment on validation is this project's"
     source=f"Khemakhem et al. 2020; {MCC_SOURCE}",
 )
 def mcc_spearman(e: Evaluation) -> float:
-    """As mcc_pearson with Spearman rank correlations (average ranks for ties), which also choose the assignment."""
+    """Mean over the true latents of the absolute Spearman correlation, that of ranks, with the estimate that each is matched to: a one-to-one
+    assignment of largest sum on validation, correlations on test. Ties have average ranks. An unmatched true latent, or one matched to a
+    constant, counts 0."""
     return float(e.spearman.mean())
 
 
@@ -238,8 +240,9 @@ def mcc_pearson(e: Evaluation) -> float:
     source="this project",
 )
 def mcc_within(e: Evaluation) -> float:
-    """As mcc_spearman with the absolute value of the equally weighted mean over domains of the signed Spearman correlation inside each,
-    which also chooses the assignment. In each split, domains with fewer than 3 points are skipped and a constant inside a domain
+    """What is recovered inside single domains, so that telling the domains apart counts nothing: mean over the true latents of the absolute
+    value of the signed Spearman correlation inside each domain, averaged over domains with equal weight, with the estimate that each is
+    matched to: a one-to-one assignment of largest sum on validation, correlations on test. In each split, domains with fewer than 3 points are skipped and a constant inside a domain
     correlates 0."""
     return float(_matched(spearman_within_of, e.validation, e.test)[0].mean())
 

@@ -56,6 +56,21 @@ class TestTables:
                         getattr(getattr(first, part), name), getattr(getattr(other, part), name)
                     )
 
+    def test_a_column_of_numbers_with_a_few_words_is_ignored_with_a_warning(self, tmp_path):
+        rows = [f"{k % 3},{k},{'<0.5' if k in (7, 90) else k},word{k}" for k in range(300)]
+        (tmp_path / "data.csv").write_text("domain,a,crp,comment\n" + "\n".join(rows))
+        made = datasets["file"].make({"path": str(tmp_path / "data.csv"), "n_latents": 1})
+        assert (
+            f"{tmp_path}/data.csv: crp would be a column of numbers, but 2 of its values are words, the first '<0.5' in row 7"
+            in made.notes
+        )
+        assert not any("comment would" in note for note in made.notes)
+
+    def test_another_separator_is_a_sentence(self, tmp_path):
+        (tmp_path / "data.csv").write_text("domain;a;b\n" + "0;1,5;2\n" * 60)
+        with pytest.raises(UsageError, match="its columns are separated by ';': they must be by ','"):
+            datasets["file"].make({"path": str(tmp_path / "data.csv"), "n_latents": 1})
+
     def test_columns_of_numbers_are_x_unless_they_are_something_else_and_what_is_ignored_is_named(self, tmp_path):
         made = file(written(tmp_path), domain="site", group="person")
         assert made.shape == (4, 2, 3) and made.n_known == 2

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from bench.registry import UsageError
-from bench.report import leaderboard
+from bench.report import leaderboard, pairs
 from bench.report.texts import number
 from bench.scores import SCORES as DECLARED
 from bench.scores.statistics import mean_interval
@@ -132,6 +132,25 @@ def test_the_columns_of_the_latex_table_are_chosen_by_name(tmp_path):
         leaderboard.write(results(uneven), tmp_path, chosen=["iqm"])
         lines = (tmp_path / "leaderboard.tex").read_text().splitlines()
         assert not any("(see ok)" in line for line in lines if not line.startswith("%"))
+
+
+def test_without_truth_there_is_no_rank_no_best_and_no_pair_of_errors_of_reconstruction():
+    trials = simulated_trials().assign(has_truth=False)
+    trials[[name for name in SCORES if name not in ("objective", "recon_nmse")]] = np.nan
+    own = results(trials)
+    rows = leaderboard.table(own)
+    assert own.headline.name == "recon_nmse" and rows[["rank", "iqm", "pessimistic"]].isna().all(axis=None)
+    assert not rows.filter(regex="_best$|_tied$").any(axis=None) and pairs.table(own).empty
+
+
+def test_methods_that_start_from_random_weights_beside_charts_are_named():
+    trials = simulated_trials({"vae": 0.8, "mine": 0.7, "pca": 0.5})
+    trials["start"] = np.where(trials.method == "vae", "chart", None)
+    trials.loc[trials.method == "pca", "steps"] = np.nan
+    (note,) = [note for note in leaderboard.notes(board(trials), results(trials)) if "random weights" in note]
+    assert note.startswith("From random weights: mine; others start from the chart")
+    trials["start"] = np.where(trials.method == "vae", "random", None)
+    assert not any("random weights" in note for note in leaderboard.notes(board(trials), results(trials)))
 
 
 @pytest.mark.parametrize("name", ["rank", "iqm", "pessimistic"])

@@ -82,7 +82,10 @@ def test_where_no_method_has_a_score_nothing_is_said_of_the_best():
 @pytest.mark.parametrize(
     ("both", "words"),
     [
-        ([0.1, 0.1, 0, 0, 0, 0], "on average; taken alone, at 2 (+.1"),
+        (
+            [0.1, 0.1, 0, 0, 0, 0],
+            "on average. At each of the 6 numbers of domains against the one that is better there, tested together: 2 (+.1",
+        ),
         ([0.05] * 6, "beats the better single one (flow-vae or sparse-vae) by .0"),
         ([0.2, -0.05, -0.05, -0.05, -0.05, -0.05], "at 2 (+.2"),
         ([-0.1] * 6, "scores below the better single one (flow-vae or sparse-vae): -."),
@@ -95,7 +98,19 @@ def test_whether_both_assumptions_beat_the_better_one_and_at_which_domains(both,
     assert "changes between domains and sparse mixing (synergy-vae)" in text and words in text
     rows = synergy.table(results(trials))
     claimed = bool(rows.loc[rows["scope"] == synergy.ALL, "claimed"].iloc[0])
-    assert ("on average; taken alone" in text) == claimed
+    assert ("on average. At each of" in text) == claimed
+    assert "too few" not in text
+
+
+def test_a_claim_of_three_data_seeds_is_called_a_first_impression():
+    trials = ladder_trials(both=0.2, seeds=3)
+    first, second = sentences(trials)
+    assert "significant (5 %, corrected for 6 pairs of methods), though 3 data seeds are too few to rest on" in first
+    assert "3 data seeds are a first impression, and too few to rest on." in second
+    assert any(
+        "3 data seeds, too few to rest on" in verdict
+        for verdict in synergy.verdicts(results(trials), synergy.table(results(trials)))
+    )
 
 
 def test_of_a_single_cell_no_numbers_of_domains_are_named():

@@ -87,7 +87,7 @@ def _draw(results: Results, folder: str | Album, **look: Any) -> tuple[list[Path
     if not has_scores and not images:
         known = "no trial has a score"
         unknown = "figures show how near estimates are to the true latents, which are not known"
-        return [], [f"No figure is drawn, since {unknown if results.lacks_truth else known}."]
+        return [], [f"No figure is drawn for print, since {unknown if results.lacks_truth else known}."]
     draws = [score_lines, cost_and_score, agreement_of_halves]
     if results.headline.name == HEADLINE:
         draws += [synergy_map, critical_difference, performance_profiles, recovery_by_promise, agreement_and_score]
