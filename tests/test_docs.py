@@ -333,10 +333,11 @@ def test_the_page_names_every_hook_and_attribute_that_a_method_may_define():
     assert hooks <= set(re.findall(r"^\| `(\w+)", PAGE, re.M))
 
 
-def test_the_readmes_example_method_works_as_pasted(tmp_path):
-    """The Python block of the README, as a plug-in: registered, trained and scored."""
-    (block,) = [each for each in BLOCKS if each.file == "mine.py"]
-    file = tmp_path / "mine.py"
+@pytest.mark.parametrize("name", ["mine.py", "my_laplace_vae.py"])
+def test_an_example_method_works_as_pasted(name, tmp_path):
+    """The block of a page, as a plug-in: registered, trained and scored."""
+    (block,) = [each for each in BLOCKS if each.file == name]
+    file = tmp_path / name
     file.write_text(block.text)
     before = set(methods.names())
     files = plugins.load([str(file)])
