@@ -54,7 +54,7 @@ def ladders(results: Results) -> dict[str, dict[str, str]]:
 
     Of two methods that say they are one corner, the one with trials is. None where no true latents are known, by which they are judged.
     """
-    if results.lacks_truth:
+    if results.lacks_truth or results.headline.name != HEADLINE:
         return {}
     found: dict[str, dict[str, str]] = {}
     present = set(results.settings["method"])
