@@ -278,7 +278,13 @@ def _members(content: bytes) -> dict[str, bytes]:
         size = sum(info.file_size for info in infos)
         if size > most:
             raise _Refused(f"its members take {in_words(size)}, more than the {in_words(most)} that may be read")
-        return {info.filename: archive.read(info) for info in infos}
+        return {info.filename: _content(archive, info) for info in infos}
+
+
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """What a member holds, of which no more is unpacked than it claims: `ZipFile.read` unpacks up to 2 GiB before it cuts that off."""
+    with archive.open(info) as member:
+        return member.read(info.file_size + 1)
 
 
 def _check_end(content: bytes) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -296,19 +297,26 @@ def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is_unpacked(pack
     members = archives.members_of(packed)
     archives.write(packed, archives.sealed(members | {archive.ROWS: b" " * 50_000_000}).items())
     assert packed.stat().st_size < 100_000
-    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was unpacked"))
     assert "its members take 47.7 MiB, more than the 1 MiB that may be read" in refusal(packed, tmp_path)
 
 
-def test_a_member_that_unpacks_to_more_than_it_claims_is_one_sentence(packed, tmp_path):
+@pytest.mark.parametrize("claimed", [0, 10, 10_000])
+def test_a_member_that_unpacks_to_more_than_it_claims_is_refused_without_being_unpacked(packed, tmp_path, claimed):
+    archives.write(packed, (archives.members_of(packed) | {archive.ROWS: bytes(100_000_000)}).items())
     text = bytearray(packed.read_bytes())
-    with zipfile.ZipFile(packed) as file:
-        size = file.getinfo(archive.ROWS).file_size
     place = text.index(archive.ROWS.encode(), text.index(b"PK\1\2")) - 46
-    assert text[place + 24 : place + 28] == struct.pack("<I", size)
-    text[place + 24 : place + 28] = struct.pack("<I", 10)
+    assert text[place + 24 : place + 28] == struct.pack("<I", 100_000_000)
+    text[place + 24 : place + 28] = struct.pack("<I", claimed)
     packed.write_bytes(text)
-    assert "it is damaged (Bad CRC-32" in refusal(packed, tmp_path)
+    tracemalloc.start()
+    try:
+        sentence = refusal(packed, tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "it is damaged (Bad CRC-32" in sentence
+    assert peak < 5_000_000, peak
 
 
 def test_a_directory_of_very_many_members_is_refused_before_it_is_read(packed, tmp_path, monkeypatch):
