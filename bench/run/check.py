@@ -10,6 +10,7 @@ import dataclasses
 import math
 import random
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -266,32 +267,43 @@ def _apart(name: str, row: Mapping[str, Any], again: Mapping[str, Any]) -> str:
 def accepted(
     archive: Archive, checked: Mapping[str, tuple[dict[str, Any], Trial]], retrained: Mapping[str, Any]
 ) -> None:
-    """Makes a run of an archive that can be merged: rows that say where they came from, and of what is known here what is known here."""
+    """Makes a run of an archive that can be merged: rows that say where they came from, and no more about names than is needed to read them.
+
+    What a name means that is known here, is known here; of other names the archive's word is kept, if its rows have them.
+    """
     store, said = archive.store, archive.store.manifest()
-    codes = {f"{row['method']} on {row['dataset']}": row["code"] for row, _ in checked.values()}
+    rows = [row for row, _ in checked.values()]
+    codes = {f"{row['method']} on {row['dataset']}": row["code"] for row in rows}
     commands = [
         {name: command[name] for name in COMMAND}
-        | {"code": {name: code for name, code in codes.items() if name in command["code"]}}
+        | {"code": {name: code for name, code in codes.items() if name in command["code"]}, ARCHIVE: archive.digest}
         for command in said["commands"]
     ]
-    own = {
-        f"{kind}s": {name: dataclasses.asdict(registry[name].facts) for name in registry.names()}
+    others = {name for row in rows for name in row if row[name] is not None and name not in SCORES}
+    scores = {name: record for name, record in said.get("scores", {}).items() if name in others}
+    facts = {
+        f"{kind}s": {
+            name: dataclasses.asdict(registry[name].facts) if name in registry.names() else said[f"{kind}s"][name]
+            for name in sorted({row[kind] for row in rows})
+        }
         for kind, registry in REGISTRIES.items()
     }
-    own |= {"scores": {name: score.facts for name, score in SCORES.items()}}
-    facts = {kind: {name: own[kind].get(name, known) for name, known in said.get(kind, {}).items()} for kind in own}
     about = {"by": archive.by, "file": Path(archive.path).name, "n_trials": len(checked), "retrained": dict(retrained)}
     store.write_manifest(
         {
             "name": said["name"],
             "commands": commands,
-            "definitions": said["definitions"] | manifests.definitions(),
+            "definitions": {name: str(text) for name, text in said["definitions"].items() if name in scores}
+            | manifests.definitions(),
             "splits": manifests.SPLITS,
             **facts,
+            "scores": scores | {name: score.facts for name, score in SCORES.items()},
             SUBMISSIONS: {archive.digest: about},
         }
     )
-    store.write_pack(archive.digest, [row | {ARCHIVE: archive.digest} for row, _ in checked.values()], {})
+    now = time.time()  # no trial can have been finished later
+    own = [row | {ARCHIVE: archive.digest, "finished_at": min(row["finished_at"], now)} for row in rows]
+    store.write_pack(archive.digest, own, {})
 
 
 def differences(archive: Archive) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -214,13 +215,43 @@ def test_facts_and_definitions_of_what_is_known_here_are_never_those_of_an_archi
     archives.tampered("run.zip", "changed.zip", manifest=change)
     assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
     ours, theirs = (Store(RUNS / name).manifest() for name in ("run", "both"))
-    for name in ("methods", "datasets", "scores", "splits"):
-        assert (
-            {k: theirs[name][k] for k in ours[name]} == ours[name]
-            if isinstance(ours[name], dict)
-            else theirs[name] == ours[name]
-        )
+    assert theirs["splits"] == ours["splits"] and theirs["scores"] == ours["scores"]
+    assert theirs["methods"] == {name: ours["methods"][name] for name in ("identity", "pca", "vae")}
+    assert theirs["datasets"] == {"sparse-mixing": ours["datasets"]["sparse-mixing"]}
     assert theirs["definitions"] == ours["definitions"] and theirs["commands"][0]["code"] == ours["commands"][0]["code"]
+
+
+def test_an_archive_says_nothing_of_names_that_its_rows_do_not_have(place):
+    """And of those that they have, not what the run that it is added to says already: whoever made it says when it was started."""
+
+    def change(manifest):
+        manifest["methods"]["mine"] = manifest["methods"]["pca"] | {"summary": "the worst"}
+        manifest["datasets"]["mine"] = manifest["datasets"]["sparse-mixing"]
+        manifest["scores"]["my_score"] = manifest["scores"]["mcc_spearman"] | {"name": "my_score"}
+        manifest["definitions"] |= {"my_score": "how bad it is", "anything": "else"}
+        manifest["commands"][-1]["started_at"] = "2999"
+        manifest["commands"][-1]["versions"]["torch"] = "theirs"
+
+    archives.tampered("run.zip", "changed.zip", manifest=change)
+    own = Store(RUNS / "run")
+    mine = own.manifest()["methods"]["pca"]
+    own.write_manifest(own.manifest() | {"methods": own.manifest()["methods"] | {"mine": mine}})
+    before = own.manifest()
+    assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
+    theirs = Store(RUNS / "both").manifest()
+    assert "mine" not in theirs["methods"] and "mine" not in theirs["datasets"] and "my_score" not in theirs["scores"]
+    assert theirs["definitions"] == before["definitions"]
+    assert cli.main(["merge", "changed.zip", "--out", "run", "--check", "0"]) == 0
+    after = Store(RUNS / "run").manifest()
+    names = ("methods", "datasets", "scores", "definitions", "splits")
+    assert {name: after[name] for name in names} == {name: before[name] for name in names}
+    assert after["commands"][-1] == before["commands"][-1]
+
+
+def test_no_row_of_an_archive_was_finished_later_than_it_was_merged(place):
+    archives.tampered("run.zip", "changed.zip", lambda row: row.update(finished_at=4e9), where=of_method("pca"))
+    assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
+    assert max(row["finished_at"] for row in Store(RUNS / "both").rows()) <= time.time()
 
 
 def test_other_versions_are_named_and_a_plan_of_other_code_is_refused(place, capsys):
