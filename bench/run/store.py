@@ -704,13 +704,29 @@ def with_arrays(stores: Mapping[str, Store]) -> list[str]:
     return [name for name, store in stores.items() if not store.is_kept_table()]
 
 
+def precedence(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """Orders rows of one trial, of which the last counts: oldest first, and before all those that came in an archive.
+
+    When one of an archive was finished, is the word of whoever made it: no such word can put it in the place of one's own.
+    """
+    return not row.get(ARCHIVE), row["finished_at"]
+
+
+def when(command: Mapping[str, Any]) -> tuple[bool, str]:
+    """Orders commands in the same way, of which the last says what counts."""
+    return not command.get(ARCHIVE), command["started_at"]
+
+
 def _last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last row of every trial, oldest first."""
-    return list({row["trial_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}.values())
+    """The last row of every trial, in the order of `precedence`."""
+    return list({row["trial_id"]: row for row in sorted(rows, key=precedence)}.values())
 
 
 def last_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The last row of every trial, oldest first; the table itself where it is that, since a copy of a million rows is large."""
+    """The last row of every trial, in the order of `precedence`; the table itself where it is that, since a copy of a million rows is large."""
+    if ARCHIVE in table and table[ARCHIVE].notna().any():
+        order = np.lexsort((table["finished_at"], table[ARCHIVE].isna()))
+        return table.iloc[order].drop_duplicates("trial_id", keep="last", ignore_index=True)
     if not table["finished_at"].is_monotonic_increasing:
         table = table.sort_values("finished_at", kind="stable", ignore_index=True)
     return table if table["trial_id"].is_unique else table.drop_duplicates("trial_id", keep="last", ignore_index=True)
