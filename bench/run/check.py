@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from bench.run.store import ARCHIVE, COMMAND, Store, flaw
 from bench.run.submissions import SUBMISSIONS
 from bench.scores import HEADLINE, SCORES, Score, load_all
 from bench.statuses import OK, STATUSES, TIMED_OUT
+from bench.text import one_line
 from bench.train import rows as full_rows
 from bench.train.outcomes import Outcome
 from datasets import datasets
@@ -49,6 +51,7 @@ TOLERANCES = {
     "content_from_content": 0.15,
 }
 SETTLED = ("role", "has_truth", "resplits", "replicates", *full_rows.SHAPE)  # columns that follow from the settings
+PROGRAM = "run_bench.py"  # the first word of every command
 ROUNDING = 1e-6  # by which a score may leave its range
 DRAW = random.SystemRandom()
 REGISTRIES: dict[str, Registry] = {"dataset": datasets, "method": methods}
@@ -61,6 +64,8 @@ def rows(store: Store, known_only: bool = True) -> dict[str, tuple[dict[str, Any
     is not as this project would have written it.
     """
     load_all()
+    for command in store.manifest()["commands"]:
+        command_text(command["command"])
     fields = _fields(store.manifest())
     scores = _scores(store.manifest())
     found = {}
@@ -74,6 +79,20 @@ def rows(store: Store, known_only: bool = True) -> dict[str, tuple[dict[str, Any
         _check_scores(row, scores)
         found[row["trial_id"]] = row, trial
     return found
+
+
+def command_text(command: str) -> str:
+    """A command as it may be shown to be given again: this project's own, every word of it quoted. Raises UsageError for anything else.
+
+    Reports tell their readers to run it, and a shell would run what stands behind a `;` too.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if words[:1] != [PROGRAM] or one_line(command) != command:
+        raise UsageError(f"a command of the run is {_text(command)}, and no command of {PROGRAM}")
+    return shlex.join(words)
 
 
 def plan(store: Store, checked: Mapping[str, tuple[Mapping[str, Any], Trial]]) -> None:
@@ -276,7 +295,11 @@ def accepted(
     codes = {f"{row['method']} on {row['dataset']}": row["code"] for row in rows}
     commands = [
         {name: command[name] for name in COMMAND}
-        | {"code": {name: code for name, code in codes.items() if name in command["code"]}, ARCHIVE: archive.digest}
+        | {
+            "command": command_text(command["command"]),
+            "code": {name: code for name, code in codes.items() if name in command["code"]},
+            ARCHIVE: archive.digest,
+        }
         for command in said["commands"]
     ]
     others = {name for row in rows for name in row if row[name] is not None and name not in SCORES}

