@@ -23,7 +23,7 @@ from bench.plan.trials import Trial
 from bench.registry import Registry, UsageError
 from bench.run import executors
 from bench.run import manifest as manifests
-from bench.run.archive import Archive
+from bench.run.archive import Archive, shared_error
 from bench.run.merge import trials_of
 from bench.run.placement import place
 from bench.run.store import ARCHIVE, COMMAND, Store, flaw
@@ -325,7 +325,9 @@ def accepted(
         }
     )
     now = time.time()  # no trial can have been finished later
-    own = [row | {ARCHIVE: archive.digest, "finished_at": min(row["finished_at"], now)} for row in rows]
+    own = [
+        row | shared_error(row) | {ARCHIVE: archive.digest, "finished_at": min(row["finished_at"], now)} for row in rows
+    ]
     store.write_pack(archive.digest, own, {})
 
 

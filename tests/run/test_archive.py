@@ -107,12 +107,39 @@ def test_no_path_no_host_and_no_user_of_the_machine_is_in_an_archive(store, tmp_
     ):
         assert word not in text, word
     assert socket.gethostname() not in text and (len(getpass.getuser()) < 6 or getpass.getuser() not in text)
+    (shared,) = (row for row in map(json.loads, members[archive.ROWS].splitlines()) if row["status"] == "failed")
+    assert (shared["error"], shared["traceback"]) == ("FileNotFoundError", None)
     (command,) = json.loads(members[archive.MANIFEST])["commands"]
     assert command["command"] == "run_bench.py --plugin mine.py --shard 1/2" and command["config"]["plugins"] == [
         "mine.py"
     ]
     assert command["config"]["settings"]["a"]["b"] == "x.csv,y.csv"
     assert command["machine"] == {"system": "Linux", "processor": "A CPU", "cores": 4}
+
+
+ERRORS = [
+    ("failed", "OSError: file:///home/ann/data.csv (mine.py, line 3, fit)", "OSError"),
+    ("failed", "FileNotFoundError: No such file:/home/ann/x", "FileNotFoundError"),
+    ("failed", "ParserError: '/home/ann lee/secret project/x.csv'", "ParserError"),
+    ("crashed", "KeyError: data/ann/x.csv", "KeyError"),
+    ("failed", "BrokenContract: C:\\Users\\ann\\x", "BrokenContract"),
+    ("failed", "StopIteration: ann", "StopIteration"),
+    ("failed", "home of ann: Error", None),
+    ("failed", "/home/ann/Error: Error", None),
+    ("failed", "ann: a word and no error", None),
+    ("failed", "ann", None),
+    ("failed", None, None),
+    ("diverged", "every restart of ann's became NaN", None),
+    ("not-applicable", "mine has no meaning without /home/ann/x", None),
+    ("ok", "ValueError: a score of ann's", None),
+]
+
+
+@pytest.mark.parametrize(("status", "error", "expected"), ERRORS)
+def test_of_an_error_its_type_alone_is_shared(status, error, expected):
+    row = {"status": status, "error": error, "traceback": "File '/home/ann/mine.py'"}
+    assert archive.shared_error(row) == {"error": expected, "traceback": None}
+    assert archive.shared_error(row | archive.shared_error(row))["error"] == expected  # as who merges it does again
 
 
 def test_sources_of_plug_ins_go_along_as_text_under_the_hash_of_what_they_do(store, tmp_path):
