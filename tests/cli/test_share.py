@@ -1,5 +1,6 @@
 """A run from its submission to the pages that show it, and archives in which something was changed."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -14,15 +15,17 @@ import pytest
 
 from bench import cli
 from bench.plan import plugins
+from bench.report import pages as pages_of
 from bench.report.figures import Drawn
 from bench.report.results import gather
 from bench.run import archive, check
 from bench.run.store import Store
 from bench.run.submissions import of
-from datasets import datasets
+from datasets import DATA_VERSION, datasets
 from tests import archives
 from tests.conftest import long
 from tests.report.test_html import browser  # noqa: F401 - a fixture
+from tests.run.test_check import row_of, store_of, trial_of
 
 RUNS = Path("results/runs")
 WORDS = ["--grid", "domains=2", "--grid", "violation=0", "--seeds", "2", "--executor", "serial"]
@@ -423,6 +426,49 @@ def test_a_site_has_a_board_for_each_data_and_a_page_for_each_run_and_links_with
     assert "Ann &lt;b&gt;&amp;amp;&lt;/b&gt; =1+1: not trained again here" in index and "<b>" not in index
     assert index.count("rank</th>") == 2
     assert all(method in index for method in ("vae", "pca", "identity"))
+
+
+def title(folder, name="sparse-mixing", facts=None, data_version=None, **fields):
+    """The title of the board of a run on data with these fields."""
+    words = {**datasets[name].defaults, **fields} if name in datasets.names() else fields
+    if name in datasets.names():
+        own = row_of(trial_of(name, "pca", **fields), mcc_spearman=0.5)
+    else:
+        own = row_of(trial_of("sparse-mixing", "pca"), mcc_spearman=0.5) | {"dataset": name} | words
+    store = store_of(folder, [own])
+    manifest = store.manifest()
+    command = manifest["commands"][0] | {"code": {f"pca on {name}": own["code"]}}
+    command |= {"data_version": DATA_VERSION if data_version is None else data_version}
+    store.write_manifest(manifest | {"commands": [command], "datasets": manifest["datasets"] | (facts or {})})
+    return pages_of._title(gather([Store(folder)]))
+
+
+OTHERS = {
+    "twins": 0.75,
+    "shadow_size": 2,
+    "rank": 1,
+    "drift": 100,
+    "n_observed": 12,
+    "n_latents": 5,
+    "domains": 4,
+    "noise": 0.1,
+}
+
+
+def test_the_title_of_a_board_names_every_field_that_is_not_as_usual_one_that_is_usually_none_too(tmp_path):
+    usual = title(tmp_path / "usual")
+    assert usual == "sparse-mixing: root seed 0"
+    for field, value in OTHERS.items():
+        more = {"violation": 0.75} if field in ("twins", "shadow_size") else {}
+        assert f"{field} {value}" in title(tmp_path / field, **more, **{field: value}), field
+    assert title(tmp_path / "same", n_observed=8) == usual  # the very number that it has where nobody sets it
+
+
+def test_boards_of_a_plug_ins_data_and_of_another_version_of_the_data_have_titles_of_their_own(tmp_path):
+    facts = {"mine": dataclasses.asdict(datasets["sparse-mixing"].facts) | {"fields": ["depth", "knob"]}}
+    first, second = (title(tmp_path / str(depth), "mine", facts, depth=depth, knob=None) for depth in (1, 2))
+    assert first == "mine: depth 1; knob none; root seed 0" and second == first.replace("1", "2")
+    assert title(tmp_path / "old", data_version=1) == "sparse-mixing: root seed 0; data version 1"
 
 
 def test_a_board_of_data_whose_truth_is_not_known_ranks_nobody_and_names_no_folder(pages, capsys):
