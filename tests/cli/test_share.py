@@ -22,6 +22,7 @@ from bench.run import archive, check
 from bench.run.store import Store
 from bench.run.submissions import of
 from datasets import DATA_VERSION, datasets
+from methods import methods
 from tests import archives
 from tests.conftest import long
 from tests.report.test_html import browser  # noqa: F401 - a fixture
@@ -84,7 +85,11 @@ def test_a_run_that_was_submitted_and_merged_after_a_check_is_the_run(place, cap
     assert theirs == {trial: {**row, "archive": digest} for trial, row in ours.items()}
     own = of(Store(RUNS / "both").manifest())[digest]
     assert own.by == BY and own.file == "run.zip" and set(own.retrained) == set(ours)
-    assert own.standing == "6 of 6 trials trained again here"
+    assert (
+        own.standing
+        == f"6 of 6 trials trained again here, with differences up to {own.largest[1]:.2g} in {own.largest[0]}"
+    )
+    assert own.largest[1] < 0.001
 
     content = everything(RUNS / "both" / "parts")
     assert cli.main(["merge", "run.zip", "--out", "both", "--check", "0"]) == 0
@@ -93,7 +98,10 @@ def test_a_run_that_was_submitted_and_merged_after_a_check_is_the_run(place, cap
 
     assert cli.main(["report", "both"]) == 0
     said = capsys.readouterr().out
-    assert f"6 trials were submitted by {BY} (6 of 6 trials trained again here)." in said and "is missing" not in said
+    assert (
+        f"6 trials were submitted by {BY} (6 of 6 trials trained again here, with differences up to " in said
+        and "is missing" not in said
+    )
     assert cli.main([*WORDS, *METHODS, "--name", "both"]) == 0
     assert "6 trials, 6 of them finished before" in capsys.readouterr().out
     assert of(Store(RUNS / "both").manifest())[digest] == own  # the next command keeps it
@@ -117,7 +125,7 @@ def test_the_commands_of_the_page_about_sharing_do_what_it_says(place, monkeypat
     for line in block.splitlines():
         words = shlex.split(line, comments=True)
         assert words[:2] == ["python", "run_bench.py"] and cli.main(words[2:]) == 0
-    assert "submitted by A. Name (3 of 6 trials trained again here)" in capsys.readouterr().out
+    assert "submitted by A. Name (3 of 6 trials trained again here, with differences up to " in capsys.readouterr().out
     assert "A. Name: 3 of 6 trials trained again here" in Path("pages/index.html").read_text()
 
 
@@ -131,22 +139,21 @@ def of_method(name):
     return lambda row: row["method"] == name and row["seed"] == 0
 
 
-@pytest.mark.parametrize(("score", "by"), [("mcc_spearman", -0.2), ("mcc_within", 0.16), ("r2_block", 0.03)])
+@pytest.mark.parametrize(
+    ("score", "by"),
+    [("mcc_spearman", -0.2), ("mcc_within", 0.16), ("r2_block", 0.03), ("support_f1", -0.21), ("r2_content", None)],
+)
 def test_a_score_that_was_changed_is_found_when_its_trial_is_in_the_sample(place, capsys, monkeypatch, score, by):
     row = next(row for row in Store(RUNS / "run").rows() if of_method("pca")(row))
-    archives.tampered(
-        "run.zip", "changed.zip", lambda own: own.update({score: row[score] + by}), where=of_method("pca")
-    )
+    value = 0.5 if by is None else row[score] + by
+    archives.tampered("run.zip", "changed.zip", lambda own: own.update({score: value}), where=of_method("pca"))
     draw = check.sample
     monkeypatch.setattr(
         check, "sample", lambda rows, n: draw({k: v for k, v in rows.items() if k == row["trial_id"]}, n)
     )
     err = refusal(capsys, place)
-    assert (
-        f"the trial {row['trial_id']} (pca on sparse-mixing, seed 0): {score} is {row[score] + by:.6g} in the archive"
-        in err
-    )
-    assert f"{row[score]:.6g} when it is trained again here" in err
+    assert f"the trial {row['trial_id']} (pca on sparse-mixing, seed 0): {score} is {value:.6g} in the archive" in err
+    assert f"{check._text(row[score])} when it is trained again here" in err
 
 
 def test_a_score_that_was_changed_is_merged_when_its_trial_is_not_in_the_sample(place, monkeypatch):
@@ -207,6 +214,24 @@ def test_a_setting_that_was_changed_together_with_its_identity_is_of_another_typ
     ):
         archives.tampered("run.zip", "changed.zip", forged(value), where=of_method("pca"))
         assert message in refusal(capsys, place, "--check", "0")
+
+
+def test_an_archive_whose_trials_would_train_for_days_is_refused_in_time(place, capsys, monkeypatch):
+    def change(row):
+        row["steps"] = 10**9
+        found = check.trials_of(row, datasets["sparse-mixing"].fields, methods["vae"].fields)
+        row["trial_id"] = found[0].identity(row["code"])
+
+    is_vae = of_method("vae")
+    archives.tampered("run.zip", "changed.zip", change, where=is_vae)
+    draw = check.sample
+    monkeypatch.setattr(check, "sample", lambda rows, n: draw({k: v for k, v in rows.items() if is_vae(v[0])}, n))
+    monkeypatch.setattr(check, "PATIENCE_S", 1.0)
+    monkeypatch.setattr("bench.run.stopping.PATIENCE_S", 1.0)
+    start = time.monotonic()
+    err = refusal(capsys, place, "--time-limit", "2")
+    assert "could not be trained again here: " in err and "; --time-limit allows more" in err
+    assert time.monotonic() - start < 30
 
 
 def test_facts_and_definitions_of_what_is_known_here_are_never_those_of_an_archive(place):
