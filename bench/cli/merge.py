@@ -116,6 +116,7 @@ def checked(path: str, folder: Path, n: int, time_limit: float, plugins: Sequenc
     try:
         rows = check.rows(own.store, known_only=n > 0)
         check.plan(own.store, rows)
+        check.verdicts(rows, time_limit, plugins)
         pairs = check.sample(rows, n)
         if pairs:
             say(

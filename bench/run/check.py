@@ -6,19 +6,26 @@ the user names its file.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import multiprocessing
 import random
 import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from rich.console import Console
 
+from bench.machine import free_memory
+from bench.plan.identity import digest
 from bench.plan.packs import make_packs
+from bench.plan.plugins import load as load_plugins
 from bench.plan.trials import Trial
 from bench.registry import Registry, UsageError
 from bench.run import executors
@@ -26,12 +33,14 @@ from bench.run import manifest as manifests
 from bench.run.archive import Archive, shared_error
 from bench.run.merge import trials_of
 from bench.run.placement import place
+from bench.run.process import MEMORY_SHARE
 from bench.run.stopping import PATIENCE_S, listening
 from bench.run.store import ARCHIVE, COMMAND, Store, flaw
 from bench.run.submissions import SUBMISSIONS
 from bench.scores import SCORES, Score, load_all
 from bench.statuses import OK, STATUSES, TIMED_OUT
 from bench.text import one_line
+from bench.train import data
 from bench.train import rows as full_rows
 from bench.train.outcomes import Outcome
 from datasets import datasets, oracle
@@ -230,6 +239,50 @@ def _check_scores(row: Mapping[str, Any], scores: Mapping[str, Score]) -> None:
             is_number = isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each)
             if each is not None and not (is_number and low - ROUNDING <= each <= high + ROUNDING):
                 raise UsageError(f"{_name(row)}: {name} is {_text(each)}, which is no score in [{low:g}, {high:g}]")
+
+
+# --- what follows from the data alone
+
+
+def verdicts(checked: Mapping[str, tuple[Mapping[str, Any], Trial]], time_limit: float, plugins: Sequence[str]) -> None:
+    """Asks the oracle again of all data, each made once, and raises UsageError for the first row that has another verdict.
+
+    Nothing is trained. The data are made in a process of their own, which may take half of the memory that is free, and `time_limit` seconds
+    for each: how large they are, the archive says. A trial that has neither scores nor verdicts may have had no data, and a data set that is
+    not registered here is not asked.
+    """
+    asked: dict[str, list[tuple[Mapping[str, Any], Trial]]] = {}
+    for row, trial in checked.values():
+        has_any = row["status"] == OK or any(row.get(name) is not None for name in oracle.DEFINITIONS)
+        if has_any and trial.dataset in datasets.names():
+            key = digest([trial.dataset, trial.dataset_fields, trial.root_seed, trial.seed])
+            asked.setdefault(key, []).append((row, trial))
+    if not asked:
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with context.Pool(1, _begin, (tuple(plugins), MEMORY_SHARE * free_memory())) as pool:
+        for group in asked.values():
+            row, trial = group[0]
+            try:
+                found = pool.apply_async(data.verdicts, (trial,)).get(time_limit)
+            except multiprocessing.TimeoutError:
+                found = {}
+            if not found:
+                raise UsageError(
+                    f"{_name(row)}: its data cannot be made here within {time_limit:g} s and half of the memory that is free"
+                )
+            for row, _ in group:
+                _check_verdicts(row, found)
+
+
+def _begin(plugins: tuple[str, ...], memory: float) -> None:
+    """Prepares the process that makes data: no more than so many bytes beside what it has."""
+    load_plugins(plugins)
+    with contextlib.suppress(ImportError, ValueError, OSError):  # where there is no such limit
+        import resource
+
+        most = psutil.Process().memory_info().vms + int(memory)
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 # --- the sample

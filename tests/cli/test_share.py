@@ -183,6 +183,7 @@ CHANGES = {
     "not finite": ({"r2_block": float("inf")}, "r2_block is inf, which is no score"),
     "of a latent": ({"mcc_per_latent": [0.5, 2.0]}, "mcc_per_latent is 2, which is no score"),
     "of what failed": ({"status": "failed"}, "its status is failed, and it has a score"),
+    "verdict": ({"shadow_sizes": [3, 3, 3, 3]}, "shadow_sizes is [3, 3, 3, 3] in the archive, and by its data [0"),
     "unknown column": ({"label": "best"}, "no row has a column 'label'"),
     "file": ({"dataset": "file", "path": "/etc/passwd"}, "is on a file (file.path), which nobody else has"),
 }

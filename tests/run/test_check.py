@@ -1,6 +1,7 @@
 """Rows that nobody trained, and differences that chance does not give: what is let through, and what is not."""
 
 import dataclasses
+import time
 
 import pytest
 
@@ -8,6 +9,7 @@ from bench.plan.trials import Trial
 from bench.registry import UsageError
 from bench.run import check
 from bench.run.store import Store
+from bench.train import data
 from bench.train.outcomes import Outcome
 from bench.train.rows import COLUMNS, row
 from datasets import datasets
@@ -173,3 +175,48 @@ def test_another_status_and_a_score_on_one_side_alone_are_not():
         check._check_outcome(named | {"status": "ok"}, named | {"status": "timed-out", "error": "it took too long"})
     with pytest.raises(UsageError, match="r2_block is None in the archive, and 0.5 when"):
         check.compare([(named, named | {"r2_block": 0.5})])
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """Two rows of the same data and one of others, with the oracle's verdicts."""
+    trials = [
+        trial_of(method=method, seed=seed, n_samples=300) for method, seed in (("pca", 0), ("random", 0), ("pca", 1))
+    ]
+    return {trial.trial_id: (row_of(trial, mcc_spearman=0.5) | data.verdicts(trial), trial) for trial in trials}
+
+
+def test_verdicts_of_all_rows_are_those_of_their_data_each_made_once(judged):
+    check.verdicts(judged, 60.0, ())
+    failed = {trial: (row_of(own, "failed"), own) for trial, (_, own) in judged.items()}
+    check.verdicts(failed, 60.0, ())  # it may have had no data
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("name", ["promised_both", "promised_changes", "shadow_sizes", "class_change_margin"])
+def test_a_verdict_that_was_changed_is_found_in_whatever_row_it_is(judged, place, name):
+    trial, (row, own) = list(judged.items())[place]
+    changed = judged | {
+        trial: (row | {name: ["not covered", *row[name][1:]] if name[0] == "p" else [7, *row[name][1:]]}, own)
+    }
+    with pytest.raises(UsageError, match=f"the trial {trial} .* {name} is .* in the archive, and by its data "):
+        check.verdicts(changed, 60.0, ())
+
+
+def test_data_that_take_too_long_are_refused_in_time(judged, monkeypatch):
+    start = time.monotonic()
+    monkeypatch.setattr(data, "verdicts", slowly)
+    with pytest.raises(UsageError, match="its data cannot be made here within 0.2 s"):
+        check.verdicts(judged, 0.2, ())
+    assert time.monotonic() - start < 10
+
+
+def slowly(trial):
+    time.sleep(60)
+
+
+def test_data_that_take_more_memory_than_is_free_are_refused_before_they_take_it(judged, monkeypatch):
+    monkeypatch.setattr(check, "free_memory", lambda: 2**26)
+    trial = trial_of(n_samples=10**7)
+    with pytest.raises(UsageError, match="and half of the memory that is free"):
+        check.verdicts({trial.trial_id: (row_of(trial, mcc_spearman=0.5), trial)}, 60.0, ())
