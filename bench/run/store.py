@@ -982,11 +982,38 @@ def _read_table(path: Path) -> pd.DataFrame:
 
     with open_file(path) as file:
         about = parquet.ParquetFile(file).metadata
-        groups = (about.row_group(number) for number in range(about.num_row_groups))
-        size = max(sum(group.total_byte_size for group in groups), 8 * about.num_rows * about.num_columns)
-        if size > largest():
-            raise OSError(errno.EFBIG, f"its {in_words(size)} are more than the {in_words(largest())} that may be read")
+        columns = [about.schema.column(place) for place in range(about.num_columns)]
+        groups = [about.row_group(number) for number in range(about.num_row_groups)]
+        claimed = sum(group.total_byte_size for group in groups)
+        numbers = sum(
+            group.column(place).num_values * max(8, column.length)
+            for group in groups
+            for place, column in enumerate(columns)
+        )
+        _check_size(max(claimed, numbers))
+        # A file may hold a long text once and claim it for every row: it is read once, and counted for each.
+        texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+        if texts:
+            once = parquet.ParquetFile(file, read_dictionary=texts).read(columns=texts)
+            _check_size(sum(_text_bytes(chunk) for column in once.columns for chunk in column.chunks))
         return pd.read_parquet(file)
+
+
+def _check_size(size: int) -> None:
+    if size > largest():
+        raise OSError(errno.EFBIG, f"its {in_words(size)} are more than the {in_words(largest())} that may be read")
+
+
+def _text_bytes(array: Any) -> int:
+    """How many bytes the texts of an array take, an Arrow one, each where it stands."""
+    import pyarrow as arrow
+    from pyarrow import compute
+
+    if isinstance(array, arrow.DictionaryArray):
+        return compute.sum(compute.take(compute.binary_length(array.dictionary), array.indices)).as_py() or 0
+    if arrow.types.is_struct(array.type):
+        return sum(map(_text_bytes, array.flatten()))
+    return _text_bytes(array.flatten()) if arrow.types.is_nested(array.type) else array.nbytes
 
 
 def _plain(value: Any) -> Any:
