@@ -118,6 +118,11 @@ def checked(path: str, folder: Path, n: int, time_limit: float, plugins: Sequenc
         check.plan(own.store, rows)
         check.verdicts(rows, time_limit, plugins)
         pairs = check.sample(rows, n)
+        n_never = len(rows) - len(check.drawn_from(rows))
+        if n_never:
+            say(
+                f"{own.words}: {count(n_never, 'trial')} of {len(rows)} timed out or crashed, which nothing here can check"
+            )
         if pairs:
             say(
                 f"{own.words}: training {count(len(pairs), 'trial')} of {len(rows)} again: {', '.join(trial.trial_id for _, trial in pairs)}"

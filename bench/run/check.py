@@ -294,12 +294,17 @@ def sample(checked: Mapping[str, tuple[dict[str, Any], Trial]], n: int) -> list[
     They are drawn here and now. A rule that follows from the archive could be followed by whoever makes it, who could change digits of some
     score until the rule leaves out what was tampered with.
     """
-    able = [
+    able = drawn_from(checked)
+    return DRAW.sample(able, min(n, len(able)))
+
+
+def drawn_from(checked: Mapping[str, tuple[dict[str, Any], Trial]]) -> list[tuple[dict[str, Any], Trial]]:
+    """The rows of which training again can say something: not of those that timed out or crashed, which another machine need not do."""
+    return [
         pair
         for pair in checked.values()
         if pair[0]["status"] != TIMED_OUT and not STATUSES[pair[0]["status"]].runs_again
     ]
-    return DRAW.sample(able, min(n, len(able)))
 
 
 def retrain(

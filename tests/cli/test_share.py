@@ -235,6 +235,16 @@ def test_an_archive_whose_trials_would_train_for_days_is_refused_in_time(place, 
     assert time.monotonic() - start < 30
 
 
+def test_how_many_trials_nothing_can_check_is_said(place, capsys):
+    def change(row):
+        row.update(dict.fromkeys(check.SCORES), status="timed-out", error="it trained too long")
+
+    archives.tampered("run.zip", "changed.zip", change, where=of_method("pca"))
+    assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "1 trial of 6 timed out or crashed, which nothing here can check" in out
+
+
 def test_facts_and_definitions_of_what_is_known_here_are_never_those_of_an_archive(place):
     def change(manifest):
         manifest["methods"]["pca"] |= {"role": "method", "summary": "the best"}
