@@ -184,7 +184,7 @@ def test_a_run_of_which_others_could_check_nothing_is_one_sentence(store, change
             "archive": {"archive": "a"},
             "file": {"dataset": "file", "path": "/x.csv"},
         }[change]
-        store.add_rows("run-vae", [rows[0] | more], {})
+        store.add_rows(f"run-{rows[0]['method']}", [rows[0] | more], {})
     with pytest.raises(UsageError, match=message):
         archive.pack(Store(store.folder))
     if change in ("missing", "crashed"):
