@@ -17,6 +17,7 @@ from rich.console import Console
 
 from bench.files import read_bytes
 from bench.plan.identity import digest
+from bench.plan.trials import SHAPE
 from bench.registry import Entry, UsageError
 from bench.report import html, leaderboard
 from bench.report import write as report
@@ -25,7 +26,6 @@ from bench.report.texts import number, seconds_text, value_text, with_interval
 from bench.run import submissions
 from bench.run.store import ARCHIVE, Store, check_links, write_text
 from bench.text import count
-from bench.train.rows import SHAPE
 from datasets import DATA_VERSION
 
 TEMPLATE, INDEX = "pages.html.jinja", "index.html"

@@ -26,7 +26,7 @@ from bench.machine import free_memory
 from bench.plan.identity import digest
 from bench.plan.packs import make_packs
 from bench.plan.plugins import load as load_plugins
-from bench.plan.trials import Trial
+from bench.plan.trials import SHAPE, Trial
 from bench.registry import Registry, UsageError
 from bench.run import executors
 from bench.run import manifest as manifests
@@ -84,7 +84,7 @@ ONE_IN, ONE_IN_METHOD = (
     5,
 )  # of how many trials, of one method and of all, one may have ended in another solution; one in any case
 EXACT = 1e-4  # by which a number of the oracle may differ, in which nothing is trained
-SETTLED = ("role", "has_truth", "resplits", "replicates", *full_rows.SHAPE)  # columns that follow from the settings
+SETTLED = ("role", "has_truth", "resplits", "replicates", *SHAPE)  # columns that follow from the settings
 PROGRAM = "run_bench.py"  # the first word of every command
 ROUNDING = 1e-6  # by which a score may leave its range
 DRAW = random.SystemRandom()

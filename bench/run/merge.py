@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.plan.shards import Shard, parse_shard
-from bench.plan.trials import Trial
+from bench.plan.trials import SHAPE, Trial
 from bench.registry import UsageError
 from bench.run.store import ARCHIVE, Store, precedence, when
 from bench.scores import HEADLINE, SCORES, load_all
 from bench.statuses import STATUSES, TIMED_OUT
 from bench.text import count
-from bench.train.rows import SHAPE
 from datasets import datasets
 from methods import methods
 
