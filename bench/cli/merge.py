@@ -13,13 +13,13 @@ from bench.cli import options, places
 from bench.cli.report import run_folder
 from bench.cli.run import RUNS
 from bench.registry import UsageError
-from bench.scores import HEADLINE
 from bench.text import count, say
 
 if TYPE_CHECKING:
     from bench.run.store import Store
 
 CHECKED = 3  # trials of each archive
+TIME_LIMIT = 600.0  # seconds for each
 
 
 def add_commands(commands: Any) -> None:
@@ -50,6 +50,13 @@ def add_commands(commands: Any) -> None:
         metavar="K",
         help="trials of each archive to train again here, drawn at random; 0 trains none, and the merged run says so (default: %(default)s)",
     )
+    command.add_argument(
+        "--time-limit",
+        type=options.seconds,
+        default=TIME_LIMIT,
+        metavar="SECONDS",
+        help="refuse an archive of which a trial has trained for this long again; an archive may ask for any number of steps (default: %(default)g)",
+    )
     options.add_plugin_option(command)
     command.set_defaults(run=merge)
 
@@ -74,7 +81,7 @@ def merge(arguments: argparse.Namespace) -> int:
         sources = [Store(folder) for folder in folders.values()]
         for number, name in enumerate(archives):
             place = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"archive-{number + 1}"
-            sources.append(checked(name, place, arguments.check, arguments.plugins))
+            sources.append(checked(name, place, arguments.check, arguments.time_limit, arguments.plugins))
         target = Store(out)
         merging.check(sources, target)
         results.merged(
@@ -89,8 +96,10 @@ def merge(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def checked(path: str, folder: Path, n: int, plugins: Sequence[str]) -> Store:
+def checked(path: str, folder: Path, n: int, time_limit: float, plugins: Sequence[str]) -> Store:
     """The run that an archive holds, in `folder`, once it has passed every check; `n` of its trials are trained again.
+
+    Each of them may take `time_limit` seconds.
 
     Raises UsageError for one that is refused, with the reason.
     """
@@ -107,19 +116,25 @@ def checked(path: str, folder: Path, n: int, plugins: Sequence[str]) -> Store:
     try:
         rows = check.rows(own.store, known_only=n > 0)
         check.plan(own.store, rows)
+        check.verdicts(rows, time_limit, plugins)
         pairs = check.sample(rows, n)
+        n_never = len(rows) - len(check.drawn_from(rows))
+        if n_never:
+            say(
+                f"{own.words}: {count(n_never, 'trial')} of {len(rows)} timed out or crashed, which nothing here can check"
+            )
         if pairs:
             say(
                 f"{own.words}: training {count(len(pairs), 'trial')} of {len(rows)} again: {', '.join(trial.trial_id for _, trial in pairs)}"
             )
-        retrained = check.retrain(pairs, plugins, Console(highlight=False)) if pairs else {}
+        retrained = check.retrain(pairs, plugins, Console(highlight=False), time_limit) if pairs else {}
         check.accepted(own, rows, retrained)
         results.gather([own.store])  # else no report could be made of what it is merged into
     except UsageError as error:
         raise UsageError(f"{own.words} is refused, and nothing is merged: {error}") from None
-    apart = max((abs(a - b) for a, b in retrained.values() if a is not None and b is not None), default=0.0)
+    name, apart = max(retrained.values(), key=lambda each: each[1], default=("", 0.0))
     done = (
-        f"{count(len(pairs), 'trial')} agreed when trained again, to {apart:.2g} in {HEADLINE}"
+        f"{count(len(pairs), 'trial')} agreed when trained again, to {apart:.2g} in {name}"
         if pairs
         else "NOT trained again here, which the merged run says"
     )

@@ -17,6 +17,7 @@ from methods import DataFacts, Shape, methods
 
 DOMAIN_STEP = 10  # models have room for a multiple of so many domains: part of what a trial's initialisation depends on
 MAX_TRIALS = 1_000_000
+SHAPE = ("n_observed", "n_latents", "domains")  # columns of every row, fields of the data set or not
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from bench.files import read_bytes
 from bench.plan.identity import digest
-from bench.registry import UsageError
+from bench.plan.trials import SHAPE
+from bench.registry import Entry, UsageError
 from bench.report import html, leaderboard
 from bench.report import write as report
 from bench.report.results import Results, gather, registered
@@ -25,6 +26,7 @@ from bench.report.texts import number, seconds_text, value_text, with_interval
 from bench.run import submissions
 from bench.run.store import ARCHIVE, Store, check_links, write_text
 from bench.text import count
+from datasets import DATA_VERSION
 
 TEMPLATE, INDEX = "pages.html.jinja", "index.html"
 MARK = "site.json"  # in a folder that `site` wrote: the runs that it has pages of
@@ -160,19 +162,41 @@ def _title(results: Results) -> str:
     parts = []
     for field in [field for field in results.cells if field != "dataset"]:
         parts.append(f"{field} {', '.join(map(value_text, sorted(trials[field].unique(), key=_order)))}")
-    for entry in registered(trials):
-        own = trials[trials["dataset"] == entry.name]
-        for field, usual in entry.defaults.items():
-            if (
-                field not in own or field in results.cells or usual is None
-            ):  # a number that is the data's own is no setting
-                continue
+    known = {entry.name: entry for entry in registered(trials)}
+    for name in sorted(trials["dataset"].unique()):
+        own, entry = trials[trials["dataset"] == name], known.get(name)
+        fields = entry.fields if entry else results.datasets[name].fields
+        for field in [field for field in fields if field in own and field not in results.cells]:
             value = value_text(own[field].iloc[0])
-            if value != value_text(usual):
+            if entry is None:  # of a plug-in: what is usual there, is not known
+                parts.append(f"{field} {value}")
+            elif value != value_text(_usual(entry, field, own.iloc[0])):
                 parts.append(f"{field} {PurePath(value).name if entry.fields[field].metadata['is_path'] else value}")
     seeds = sorted({str(seed) for seed in trials["root_seed"].unique()})
     parts += [f"root seed {', '.join(seeds)}"]
+    version = results.manifest["commands"][-1]["data_version"]
+    parts += [f"data version {version}"] * (version != DATA_VERSION)
     return f"{', '.join(sorted(trials['dataset'].unique()))}: {'; '.join(parts)}"
+
+
+def _usual(entry: Entry, field: str, row: pd.Series) -> Any:
+    """What a field of a data set is worth where nobody sets it: one of `SHAPE` that is none is then the data's own number.
+
+    That of a user's file would have to be read from it, and is no setting.
+    """
+    usual = entry.defaults[field]
+    if usual is not None or field not in SHAPE:
+        return usual
+    if hasattr(entry.cls, "fingerprint"):
+        return row[field]
+    set_ones = [
+        name for name in entry.fields if name in row and (name not in SHAPE or entry.defaults[name] is not None)
+    ]
+    try:
+        others = {name: entry.check(name, value_text(row[name])) for name in set_ones}
+        return dict(zip(SHAPE, entry.make(others).shape, strict=True))[field]
+    except UsageError:  # a damaged row
+        return usual
 
 
 def _order(value: Any) -> tuple[bool, float, str]:

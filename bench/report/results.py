@@ -21,7 +21,7 @@ from bench.report.halves import with_agreement
 from bench.report.texts import place_text, value_text
 from bench.report.where import select
 from bench.run import submissions
-from bench.run.store import Store, flaw, last_rows, objects, settled, with_arrays
+from bench.run.store import Store, flaw, last_rows, objects, settled, when, with_arrays
 from bench.scores import HEADLINE, LOOK, SCORES, Score, factors, metrics, training
 from bench.scores.statistics import Interval, mean_interval, spread
 from bench.statuses import FAILURES, NOT_APPLICABLE, OK
@@ -425,7 +425,7 @@ def gather(stores: Sequence[Store], where: str | None = None) -> Results:
 
 
 def _rows(runs: Mapping[str, Store], fields: Collection[str], scores: Mapping[str, Score]) -> pd.DataFrame:
-    """The last row of every trial of the runs, oldest first. A field is a number or a text, a score a number."""
+    """The last row of every trial of the runs, in the order of `precedence`. A field is a number or a text, a score a number."""
     rows = {name: store.table().assign(run=name) for name, store in runs.items()}
     for name, own in rows.items():
         if own.empty:
@@ -477,8 +477,8 @@ def _number(value: Any) -> float:
     return number if np.isfinite(number) else np.nan
 
 
-def _started(manifest: Mapping[str, Any]) -> str:
-    return manifest["commands"][-1]["started_at"]
+def _started(manifest: Mapping[str, Any]) -> tuple[bool, str]:
+    return when(manifest["commands"][-1])
 
 
 def _facts(manifest: Mapping[str, Any], kind: str, run: str) -> dict[str, Facts]:
@@ -535,7 +535,7 @@ def merged(manifests: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     commands = [command for manifest in manifests.values() for command in manifest["commands"]]
     return ordered[-1] | {
         "name": " + ".join(manifests),
-        "commands": sorted(commands, key=lambda command: command["started_at"]),
+        "commands": sorted(commands, key=when),
         "definitions": {name: text for manifest in ordered for name, text in manifest["definitions"].items()},
         **submissions.together(ordered),
     }

@@ -6,48 +6,86 @@ the user names its file.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import multiprocessing
 import random
+import shlex
+import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 from rich.console import Console
 
+from bench.machine import free_memory
+from bench.plan.identity import digest
 from bench.plan.packs import make_packs
-from bench.plan.trials import Trial
+from bench.plan.plugins import load as load_plugins
+from bench.plan.trials import SHAPE, Trial
 from bench.registry import Registry, UsageError
 from bench.run import executors
 from bench.run import manifest as manifests
-from bench.run.archive import Archive
+from bench.run.archive import Archive, shared_error
 from bench.run.merge import trials_of
 from bench.run.placement import place
+from bench.run.process import MEMORY_SHARE
+from bench.run.stopping import PATIENCE_S, listening
 from bench.run.store import ARCHIVE, COMMAND, Store, flaw
 from bench.run.submissions import SUBMISSIONS
-from bench.scores import HEADLINE, SCORES, Score, load_all
+from bench.scores import SCORES, Score, load_all
 from bench.statuses import OK, STATUSES, TIMED_OUT
+from bench.text import one_line
+from bench.train import data
 from bench.train import rows as full_rows
 from bench.train.outcomes import Outcome
-from datasets import datasets
+from datasets import datasets, oracle
 from methods import methods
 
-# By how much a score may be another one when a trial is trained again. To the last bit it is the same only in the same pack on the same
-# machine: elsewhere rounding differs, and now and then decides in which of several equally good solutions training ends. Of 108 trials of nine
-# methods, trained alone instead of in their packs, MCC differed by .002 at most but for two of `vae`, by .03 and .09; in shards, by .11 once
-# in 32. What does not depend on the solution, R2 of all latents together, differed by .0006 at most. docs/sharing.md has the table.
-TOLERANCES = {
-    "mcc_spearman": 0.15,
-    "mcc_pearson": 0.15,
-    "mcc_within": 0.15,
-    "r2_component": 0.2,
-    "r2_block": 0.02,
-    "r2_linear": 0.02,
-    "support_ap": 0.2,
-    "content_from_content": 0.15,
+
+class Limit(NamedTuple):
+    """By how much a score may be another one when a trial is trained again: of nearly all trials, and of the few others at most."""
+
+    close: float
+    most: float
+
+
+# To the last bit a score is the same only in the same pack on the same machine: elsewhere rounding differs, and now and then decides in which of
+# several equally good solutions training ends. Of 108 trials of nine methods, trained alone instead of in their packs, two of `vae` ended elsewhere,
+# with an MCC that differs by .03 and .09; of all others it differs by .002 at most. In shards one of 32, of `vae` too, differed by .11. What steps
+# from edge to edge, as F1 does, differs by more. docs/sharing.md has the table. Scores that have no bound are compared by their size, if that is above 1.
+USUAL = Limit(0.01, 0.2)
+SOLUTION = Limit(0.01, 0.15)
+LIMITS = {
+    "mcc_spearman": SOLUTION,
+    "mcc_pearson": SOLUTION,
+    "mcc_within": SOLUTION,
+    "mcc_per_latent": Limit(0.01, 0.4),
+    "mcc_style": Limit(0.01, 0.3),
+    "r2_block": Limit(0.01, 0.02),  # does not depend on the solution
+    "r2_linear": Limit(0.01, 0.02),
+    "support_f1": Limit(0.03, 0.2),
+    "support_f1_chance": Limit(0.02, 0.2),
+    "support_ap_gain": Limit(0.02, 0.5),
+    "support_f1_gain": Limit(0.1, 0.5),
+    "objective": Limit(0.02, 0.1),
+    "recon_nmse": Limit(0.001, 0.01),
+    "content_from_content": SOLUTION,
+    "n_ties": Limit(0.0, math.inf),  # numbers that a small difference can change, or make to be none
+    "n_changing": Limit(0.0, math.inf),
+    "agreement": Limit(0.01, math.inf),
 }
-SETTLED = ("role", "has_truth", "resplits", "replicates", *full_rows.SHAPE)  # columns that follow from the settings
+ONE_IN, ONE_IN_METHOD = (
+    20,
+    5,
+)  # of how many trials, of one method and of all, one may have ended in another solution; one in any case
+EXACT = 1e-4  # by which a number of the oracle may differ, in which nothing is trained
+SETTLED = ("role", "has_truth", "resplits", "replicates", *SHAPE)  # columns that follow from the settings
+PROGRAM = "run_bench.py"  # the first word of every command
 ROUNDING = 1e-6  # by which a score may leave its range
 DRAW = random.SystemRandom()
 REGISTRIES: dict[str, Registry] = {"dataset": datasets, "method": methods}
@@ -60,6 +98,8 @@ def rows(store: Store, known_only: bool = True) -> dict[str, tuple[dict[str, Any
     is not as this project would have written it.
     """
     load_all()
+    for command in store.manifest()["commands"]:
+        command_text(command["command"])
     fields = _fields(store.manifest())
     scores = _scores(store.manifest())
     found = {}
@@ -73,6 +113,20 @@ def rows(store: Store, known_only: bool = True) -> dict[str, tuple[dict[str, Any
         _check_scores(row, scores)
         found[row["trial_id"]] = row, trial
     return found
+
+
+def command_text(command: str) -> str:
+    """A command as it may be shown to be given again: this project's own, every word of it quoted. Raises UsageError for anything else.
+
+    Reports tell their readers to run it, and a shell would run what stands behind a `;` too.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if words[:1] != [PROGRAM] or one_line(command) != command:
+        raise UsageError(f"a command of the run is {_text(command)}, and no command of {PROGRAM}")
+    return shlex.join(words)
 
 
 def plan(store: Store, checked: Mapping[str, tuple[Mapping[str, Any], Trial]]) -> None:
@@ -187,6 +241,50 @@ def _check_scores(row: Mapping[str, Any], scores: Mapping[str, Score]) -> None:
                 raise UsageError(f"{_name(row)}: {name} is {_text(each)}, which is no score in [{low:g}, {high:g}]")
 
 
+# --- what follows from the data alone
+
+
+def verdicts(checked: Mapping[str, tuple[Mapping[str, Any], Trial]], time_limit: float, plugins: Sequence[str]) -> None:
+    """Asks the oracle again of all data, each made once, and raises UsageError for the first row that has another verdict.
+
+    Nothing is trained. The data are made in a process of their own, which may take half of the memory that is free, and `time_limit` seconds
+    for each: how large they are, the archive says. A trial that has neither scores nor verdicts may have had no data, and a data set that is
+    not registered here is not asked.
+    """
+    asked: dict[str, list[tuple[Mapping[str, Any], Trial]]] = {}
+    for row, trial in checked.values():
+        has_any = row["status"] == OK or any(row.get(name) is not None for name in oracle.DEFINITIONS)
+        if has_any and trial.dataset in datasets.names():
+            key = digest([trial.dataset, trial.dataset_fields, trial.root_seed, trial.seed])
+            asked.setdefault(key, []).append((row, trial))
+    if not asked:
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with context.Pool(1, _begin, (tuple(plugins), MEMORY_SHARE * free_memory())) as pool:
+        for group in asked.values():
+            row, trial = group[0]
+            try:
+                found = pool.apply_async(data.verdicts, (trial,)).get(time_limit)
+            except multiprocessing.TimeoutError:
+                found = {}
+            if not found:
+                raise UsageError(
+                    f"{_name(row)}: its data cannot be made here within {time_limit:g} s and half of the memory that is free"
+                )
+            for row, _ in group:
+                _check_verdicts(row, found)
+
+
+def _begin(plugins: tuple[str, ...], memory: float) -> None:
+    """Prepares the process that makes data: no more than so many bytes beside what it has."""
+    load_plugins(plugins)
+    with contextlib.suppress(ImportError, ValueError, OSError):  # where there is no such limit
+        import resource
+
+        most = psutil.Process().memory_info().vms + int(memory)
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
 # --- the sample
 
 
@@ -196,63 +294,131 @@ def sample(checked: Mapping[str, tuple[dict[str, Any], Trial]], n: int) -> list[
     They are drawn here and now. A rule that follows from the archive could be followed by whoever makes it, who could change digits of some
     score until the rule leaves out what was tampered with.
     """
-    able = [
+    able = drawn_from(checked)
+    return DRAW.sample(able, min(n, len(able)))
+
+
+def drawn_from(checked: Mapping[str, tuple[dict[str, Any], Trial]]) -> list[tuple[dict[str, Any], Trial]]:
+    """The rows of which training again can say something: not of those that timed out or crashed, which another machine need not do."""
+    return [
         pair
         for pair in checked.values()
         if pair[0]["status"] != TIMED_OUT and not STATUSES[pair[0]["status"]].runs_again
     ]
-    return DRAW.sample(able, min(n, len(able)))
 
 
 def retrain(
-    pairs: Sequence[tuple[Mapping[str, Any], Trial]], plugins: Sequence[str], console: Console
+    pairs: Sequence[tuple[Mapping[str, Any], Trial]], plugins: Sequence[str], console: Console, time_limit: float
 ) -> dict[str, Any]:
-    """Trains trials again, and returns what was found: by trial, the headline score in the archive and here.
+    """Trains trials again, and returns by trial the score that differs most from what the archive has, among bounded ones, and by how much.
 
-    Raises UsageError for the first whose status or score is another one, by more than `TOLERANCES` allow.
+    A trial may train for `time_limit` seconds; all of them, with their data and charts, take no more than twice as long. Raises UsageError
+    for the first whose status, score or verdict is another one, by more than `LIMITS` allow, and where too many differ by more than rounding.
     """
-    placement = place(executor="serial")
+    placement = place(executor="serial", time_limit=time_limit)
     packs = make_packs([trial for _, trial in pairs], placement.device, plugins)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, listening(2 * time_limit * len(pairs) + PATIENCE_S) as stop:
         store = Store(folder)
-        executors.run(packs, store, placement, console)
+        executors.run(packs, store, placement, console, stop=stop)
         again = {row["trial_id"]: row for row in store.rows()}
+    for row, _ in pairs:
+        if row["trial_id"] not in again:
+            raise UsageError(f"{_name(row)} could not be trained again here: {stop.reason}; --time-limit allows more")
     together = [(row, again[row["trial_id"]]) for row, _ in pairs]
     for row, own in together:
         _check_outcome(row, own)
-    for name, tolerance in TOLERANCES.items():
-        _check_score(name, tolerance, [(row, own) for row, own in together if _has(name, row, own)])
-    return {row["trial_id"]: [row.get(HEADLINE), own.get(HEADLINE)] for row, own in together}
+        _check_verdicts(row, own)
+    compare(together)
+    return {row["trial_id"]: list(_largest(row, own)) for row, own in together}
 
 
 def _check_outcome(row: Mapping[str, Any], again: Mapping[str, Any]) -> None:
     if STATUSES[again["status"]].runs_again:
         raise UsageError(f"{_name(row)} could not be trained again here: {again['error']}")
+    if again["status"] == TIMED_OUT:
+        raise UsageError(f"{_name(row)} could not be trained again here: {again['error']}; --time-limit allows more")
     if row["status"] != again["status"]:
         raise UsageError(
             f"{_name(row)}: its status is {row['status']} in the archive, and {again['status']} when it is trained again here"
         )
 
 
-def _has(name: str, row: Mapping[str, Any], again: Mapping[str, Any]) -> bool:
-    """Whether a trial has a score. Raises UsageError where it has one only in the archive, or only here."""
-    if (row.get(name) is None) != (again.get(name) is None):
-        raise UsageError(_apart(name, row, again))
-    return row.get(name) is not None
+def _check_verdicts(row: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Compares what the oracle says, which follows from the data alone."""
+    for name in oracle.DEFINITIONS:
+        if not _alike(row.get(name), found.get(name)):
+            raise UsageError(
+                f"{_name(row)}: {name} is {_text(row.get(name))} in the archive, and by its data {_text(found.get(name))}"
+            )
 
 
-def _check_score(name: str, tolerance: float, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
-    """A score of each trial, and its mean over the trials: differences by chance have no common sign."""
-    differences = [row[name] - again[name] for row, again in pairs]
-    for (row, again), difference in zip(pairs, differences, strict=True):
-        if abs(difference) > tolerance:
-            raise UsageError(f"{_apart(name, row, again)}: more than {tolerance:g} apart")
-    most = tolerance / math.sqrt(max(len(pairs), 1))
-    mean = sum(differences) / max(len(pairs), 1)
+def _alike(value: Any, other: Any) -> bool:
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(_alike, value, other))
+    if isinstance(value, (int, float)) and isinstance(other, (int, float)):
+        return math.isclose(value, other, rel_tol=EXACT, abs_tol=EXACT)
+    return value == other
+
+
+def compare(together: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    """Compares every score of rows with that of the same trials as they were trained again. Raises UsageError where they do not agree."""
+    apart: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {}
+    for name in SCORES:
+        limit = LIMITS.get(name, USUAL)
+        for row, again in together:
+            found = difference(name, row, again)
+            if found > limit.most:
+                raise UsageError(f"{_apart(name, row, again)}: more than {limit.most:g} apart")
+            if found > limit.close:
+                apart.setdefault(row["trial_id"], (name, row, again))
+    groups = {"": [row for row, _ in together]}
+    for row, _ in together:
+        groups.setdefault(row["method"], []).append(row)
+    for method, rows in groups.items():
+        allowed = math.ceil(len(rows) / (ONE_IN_METHOD if method else ONE_IN))
+        wrong = [apart[row["trial_id"]] for row in rows if row["trial_id"] in apart]
+        if len(wrong) > allowed:
+            of = f"{len(rows)} trials{' of ' * bool(method)}{method} that were trained again here"
+            raise UsageError(
+                f"of {of}, {len(wrong)} differ by more than rounding does, and {allowed} may; {_apart(*wrong[0])}"
+            )
+    close = [(row, again) for row, again in together if row["trial_id"] not in apart]
+    for name in SCORES:
+        _check_mean(name, [(row, again) for row, again in close if isinstance(row.get(name), (int, float))])
+
+
+def difference(name: str, row: Mapping[str, Any], again: Mapping[str, Any]) -> float:
+    """By how much a score of two rows differs, the largest of those of single latents; infinity where one of them has none, or more of them."""
+    own, other = _values(row.get(name)), _values(again.get(name))
+    if len(own) != len(other) or any((a is None) != (b is None) for a, b in zip(own, other, strict=True)):
+        return math.inf
+    bounded = SCORES[name].bounded
+    numbers = [(a, b) for a, b in zip(own, other, strict=True) if a is not None]
+    return max((abs(a - b) / (1 if bounded else max(1, abs(a), abs(b))) for a, b in numbers), default=0.0)
+
+
+def _values(score: Any) -> list[Any]:
+    return score if isinstance(score, list) else [score]
+
+
+def _check_mean(name: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    """Differences by chance have no common sign: the more trials, the smaller is their mean."""
+    if not pairs:
+        return
+    size = [1 if SCORES[name].bounded else max(1, abs(row[name]), abs(again[name])) for row, again in pairs]
+    mean = sum((row[name] - again[name]) / n for (row, again), n in zip(pairs, size, strict=True)) / len(pairs)
+    most = LIMITS.get(name, USUAL).close / math.sqrt(len(pairs))
     if abs(mean) > most:
         raise UsageError(
             f"over {len(pairs)} trials that were trained again here, {name} of the archive is {mean:+.3g} from that on average, and may be {most:.3g}"
         )
+
+
+def _largest(row: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[str, float]:
+    """The bounded score that differs most, and by how much."""
+    found = {name: difference(name, row, again) for name, score in SCORES.items() if score.bounded}
+    name = max(found, key=lambda each: found[each] if math.isfinite(found[each]) else 0.0)
+    return name, found[name] if math.isfinite(found[name]) else 0.0
 
 
 def _apart(name: str, row: Mapping[str, Any], again: Mapping[str, Any]) -> str:
@@ -266,32 +432,49 @@ def _apart(name: str, row: Mapping[str, Any], again: Mapping[str, Any]) -> str:
 def accepted(
     archive: Archive, checked: Mapping[str, tuple[dict[str, Any], Trial]], retrained: Mapping[str, Any]
 ) -> None:
-    """Makes a run of an archive that can be merged: rows that say where they came from, and of what is known here what is known here."""
+    """Makes a run of an archive that can be merged: rows that say where they came from, and no more about names than is needed to read them.
+
+    What a name means that is known here, is known here; of other names the archive's word is kept, if its rows have them.
+    """
     store, said = archive.store, archive.store.manifest()
-    codes = {f"{row['method']} on {row['dataset']}": row["code"] for row, _ in checked.values()}
+    rows = [row for row, _ in checked.values()]
+    codes = {f"{row['method']} on {row['dataset']}": row["code"] for row in rows}
     commands = [
         {name: command[name] for name in COMMAND}
-        | {"code": {name: code for name, code in codes.items() if name in command["code"]}}
+        | {
+            "command": command_text(command["command"]),
+            "code": {name: code for name, code in codes.items() if name in command["code"]},
+            ARCHIVE: archive.digest,
+        }
         for command in said["commands"]
     ]
-    own = {
-        f"{kind}s": {name: dataclasses.asdict(registry[name].facts) for name in registry.names()}
+    others = {name for row in rows for name in row if row[name] is not None and name not in SCORES}
+    scores = {name: record for name, record in said.get("scores", {}).items() if name in others}
+    facts = {
+        f"{kind}s": {
+            name: dataclasses.asdict(registry[name].facts) if name in registry.names() else said[f"{kind}s"][name]
+            for name in sorted({row[kind] for row in rows})
+        }
         for kind, registry in REGISTRIES.items()
     }
-    own |= {"scores": {name: score.facts for name, score in SCORES.items()}}
-    facts = {kind: {name: own[kind].get(name, known) for name, known in said.get(kind, {}).items()} for kind in own}
     about = {"by": archive.by, "file": Path(archive.path).name, "n_trials": len(checked), "retrained": dict(retrained)}
     store.write_manifest(
         {
             "name": said["name"],
             "commands": commands,
-            "definitions": said["definitions"] | manifests.definitions(),
+            "definitions": {name: str(text) for name, text in said["definitions"].items() if name in scores}
+            | manifests.definitions(),
             "splits": manifests.SPLITS,
             **facts,
+            "scores": scores | {name: score.facts for name, score in SCORES.items()},
             SUBMISSIONS: {archive.digest: about},
         }
     )
-    store.write_pack(archive.digest, [row | {ARCHIVE: archive.digest} for row, _ in checked.values()], {})
+    now = time.time()  # no trial can have been finished later
+    own = [
+        row | shared_error(row) | {ARCHIVE: archive.digest, "finished_at": min(row["finished_at"], now)} for row in rows
+    ]
+    store.write_pack(archive.digest, own, {})
 
 
 def differences(archive: Archive) -> list[str]:

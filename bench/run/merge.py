@@ -1,7 +1,7 @@
 """Joins the folders of several runs, shards of one or runs of other machines, into one run's folder.
 
-Nothing that is finished in the run that is added to is replaced, the runs that are joined are only read, and joining them again changes
-nothing. What a folder holds is read as data, never executed.
+Nothing that is finished in the run that is added to is replaced, but for a row of somebody else's archive by one's own. The runs that are
+joined are only read, and joining them again changes nothing. What a folder holds is read as data, never executed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.plan.shards import Shard, parse_shard
-from bench.plan.trials import Trial
+from bench.plan.trials import SHAPE, Trial
 from bench.registry import UsageError
-from bench.run.store import Store
+from bench.run.store import ARCHIVE, Store, precedence, when
 from bench.scores import HEADLINE, SCORES, load_all
 from bench.statuses import STATUSES, TIMED_OUT
 from bench.text import count
-from bench.train.rows import SHAPE
 from datasets import datasets
 from methods import methods
 
@@ -60,7 +59,8 @@ def merge(sources: Sequence[Store], target: Store, manifest: Mapping[str, Any]) 
     """Adds what `sources` hold to `target`, which is locked; returns what there is to say about it, a sentence each.
 
     `manifest` has the commands and definitions of all. Of a trial that several runs hold, the row of `target` stays if it is finished; else
-    the first finished one is taken, whatever its scores, and the others stay in their runs.
+    the first finished one is taken, whatever its scores, and the others stay in their runs. A row of an archive makes way for one's own,
+    wherever each is.
     """
     own = target.packs()
     found = [Found(row, target, pack) for pack, (rows, _) in own.items() for row in rows]
@@ -71,7 +71,7 @@ def merge(sources: Sequence[Store], target: Store, manifest: Mapping[str, Any]) 
     for each in new:
         target.copy_latents(each.row["trial_id"], each.store)
     _write_packs(new, own, chosen, target)
-    runs = sorted([*[target] * target.has_manifest(), *sources], key=_started)
+    runs = sorted([*[target] * target.has_manifest(), *sources], key=lambda store: _last_says(store, target))
     facts = [store.manifest() for store in runs]
     for planned in [store.planned() for store in runs]:
         target.plan(planned.itertuples())
@@ -105,16 +105,22 @@ def choose(found: Iterable[Found], target: Store) -> dict[str, Found]:
     chosen: dict[str, Found] = {}
     for each in last(found).values():
         former = chosen.setdefault(each.row["trial_id"], each)
-        chosen[each.row["trial_id"]] = max(
-            former, each, key=lambda f: (standing(f.row), f.store is target, -f.row["finished_at"])
-        )
+        chosen[each.row["trial_id"]] = max(former, each, key=lambda own: _worth(own, target))
     return chosen
 
 
+def _worth(found: Found, target: Store) -> tuple[Any, ...]:
+    """Orders rows of one trial, of which the last is chosen. That one of an archive was finished first, only its maker says."""
+    is_own = not found.row.get(ARCHIVE)
+    return standing(found.row), is_own, found.store is target, -found.row["finished_at"] if is_own else 0.0
+
+
 def last(found: Iterable[Found]) -> dict[tuple[int, str], Found]:
-    """The last row of each trial in each run, which is the one that counts there, by run and trial."""
-    ordered = sorted(found, key=lambda each: each.row["finished_at"])
-    return {(id(each.store), each.row["trial_id"]): each for each in ordered}
+    """The last row of each trial in each run, which is the one that counts there, by run and trial, in the order of the runs."""
+    of_trial: dict[tuple[int, str], list[Found]] = {}
+    for each in found:
+        of_trial.setdefault((id(each.store), each.row["trial_id"]), []).append(each)
+    return {key: max(reversed(own), key=lambda each: precedence(each.row)) for key, own in of_trial.items()}
 
 
 def standing(row: Mapping[str, Any]) -> tuple[int, float]:
@@ -142,7 +148,7 @@ def repeated(found: Iterable[Found], target: Store) -> list[str]:
     if not several:
         return []
     differ = [own for own in several if len({repr([row.get(name) for name in ("status", *SCORES)]) for row in own}) > 1]
-    text = f"trained in several runs: {count(len(several), 'trial')}, of which what the run had stays, else what finished first"
+    text = f"trained in several runs: {count(len(several), 'trial')}, of which one's own counts before one of an archive, then what the run had, then what finished first"
     if not differ:
         return [f"{text}; their scores are the same"]
     heads = [[row[HEADLINE] for row in own if row.get(HEADLINE) is not None] for own in differ]
@@ -201,8 +207,10 @@ def _write_charts(sources: Sequence[Store], target: Store) -> None:
                     target.write_chart(path.stem, arrays)
 
 
-def _started(store: Store) -> str:
-    return store.manifest()["commands"][-1]["started_at"]
+def _last_says(store: Store, target: Store) -> tuple[bool, bool, str]:
+    """Orders runs, of which the last says what a name means: the newest of one's own; of archives, those that are there already."""
+    is_own, started = when(store.manifest()["commands"][-1])
+    return is_own, not is_own and store is target, started
 
 
 def _each_once(commands: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -707,13 +707,29 @@ def with_arrays(stores: Mapping[str, Store]) -> list[str]:
     return [name for name, store in stores.items() if not store.is_kept_table()]
 
 
+def precedence(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """Orders rows of one trial, of which the last counts: oldest first, and before all those that came in an archive.
+
+    When one of an archive was finished, is the word of whoever made it: no such word can put it in the place of one's own.
+    """
+    return not row.get(ARCHIVE), row["finished_at"]
+
+
+def when(command: Mapping[str, Any]) -> tuple[bool, str]:
+    """Orders commands in the same way, of which the last says what counts."""
+    return not command.get(ARCHIVE), command["started_at"]
+
+
 def _last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last row of every trial, oldest first."""
-    return list({row["trial_id"]: row for row in sorted(rows, key=lambda row: row["finished_at"])}.values())
+    """The last row of every trial, in the order of `precedence`."""
+    return list({row["trial_id"]: row for row in sorted(rows, key=precedence)}.values())
 
 
 def last_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The last row of every trial, oldest first; the table itself where it is that, since a copy of a million rows is large."""
+    """The last row of every trial, in the order of `precedence`; the table itself where it is that, since a copy of a million rows is large."""
+    if ARCHIVE in table and table[ARCHIVE].notna().any():
+        order = np.lexsort((table["finished_at"], table[ARCHIVE].isna()))
+        return table.iloc[order].drop_duplicates("trial_id", keep="last", ignore_index=True)
     if not table["finished_at"].is_monotonic_increasing:
         table = table.sort_values("finished_at", kind="stable", ignore_index=True)
     return table if table["trial_id"].is_unique else table.drop_duplicates("trial_id", keep="last", ignore_index=True)
@@ -969,11 +985,38 @@ def _read_table(path: Path) -> pd.DataFrame:
 
     with open_file(path) as file:
         about = parquet.ParquetFile(file).metadata
-        groups = (about.row_group(number) for number in range(about.num_row_groups))
-        size = max(sum(group.total_byte_size for group in groups), 8 * about.num_rows * about.num_columns)
-        if size > largest():
-            raise OSError(errno.EFBIG, f"its {in_words(size)} are more than the {in_words(largest())} that may be read")
+        columns = [about.schema.column(place) for place in range(about.num_columns)]
+        groups = [about.row_group(number) for number in range(about.num_row_groups)]
+        claimed = sum(group.total_byte_size for group in groups)
+        numbers = sum(
+            group.column(place).num_values * max(8, column.length)
+            for group in groups
+            for place, column in enumerate(columns)
+        )
+        _check_size(max(claimed, numbers))
+        # A file may hold a long text once and claim it for every row: it is read once, and counted for each.
+        texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+        if texts:
+            once = parquet.ParquetFile(file, read_dictionary=texts).read(columns=texts)
+            _check_size(sum(_text_bytes(chunk) for column in once.columns for chunk in column.chunks))
         return pd.read_parquet(file)
+
+
+def _check_size(size: int) -> None:
+    if size > largest():
+        raise OSError(errno.EFBIG, f"its {in_words(size)} are more than the {in_words(largest())} that may be read")
+
+
+def _text_bytes(array: Any) -> int:
+    """How many bytes the texts of an array take, an Arrow one, each where it stands."""
+    import pyarrow as arrow
+    from pyarrow import compute
+
+    if isinstance(array, arrow.DictionaryArray):
+        return compute.sum(compute.take(compute.binary_length(array.dictionary), array.indices)).as_py() or 0
+    if arrow.types.is_struct(array.type):
+        return sum(map(_text_bytes, array.flatten()))
+    return _text_bytes(array.flatten()) if arrow.types.is_nested(array.type) else array.nbytes
 
 
 def _plain(value: Any) -> Any:

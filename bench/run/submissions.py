@@ -15,7 +15,7 @@ TYPES = {"by": str, "file": str, "n_trials": int, "retrained": dict}
 
 @dataclass(frozen=True)
 class Submission:
-    """`retrained` has, by trial, the headline score in the archive and of the trial as it was trained again."""
+    """`retrained` has, by trial, the score that differed most when it was trained again, and by how much."""
 
     by: str
     file: str
@@ -30,7 +30,18 @@ class Submission:
     def standing(self) -> str:
         """What was done to check it."""
         n = len(self.retrained)
-        return f"{n} of {count(self.n_trials, 'trial')} trained again here" if n else "not trained again here"
+        if not n:
+            return "not trained again here"
+        done = f"{n} of {count(self.n_trials, 'trial')} trained again here"
+        return f"{done}, with differences up to {self.largest[1]:.2g} in {self.largest[0]}" if self.largest else done
+
+    @property
+    def largest(self) -> tuple[str, float] | None:
+        """The score that differed most in any trial that was trained again, and by how much; None where that was not kept."""
+        found = [
+            each for each in self.retrained.values() if isinstance(each, list) and list(map(type, each)) == [str, float]
+        ]
+        return max(map(tuple, found), key=lambda each: each[1], default=None)
 
 
 def of(manifest: Mapping[str, Any]) -> dict[str, Submission]:

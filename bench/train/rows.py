@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import statuses
 from bench.plan.packs import Pack
-from bench.plan.trials import Trial, data_facts
+from bench.plan.trials import SHAPE, Trial, data_facts
 from bench.registry import UsageError
 from bench.scores import SCORES
 from bench.train.outcomes import Outcome
@@ -41,7 +41,6 @@ ADDED = frozenset(
         "reason",
     ]
 )
-SHAPE = ("n_observed", "n_latents", "domains")  # columns of every row, fields of the data set or not
 # Columns of every row, beside the fields of its data set and method and the scores of plug-ins.
 COLUMNS = frozenset(
     [

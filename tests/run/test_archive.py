@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,12 +107,39 @@ def test_no_path_no_host_and_no_user_of_the_machine_is_in_an_archive(store, tmp_
     ):
         assert word not in text, word
     assert socket.gethostname() not in text and (len(getpass.getuser()) < 6 or getpass.getuser() not in text)
+    (shared,) = (row for row in map(json.loads, members[archive.ROWS].splitlines()) if row["status"] == "failed")
+    assert (shared["error"], shared["traceback"]) == ("FileNotFoundError", None)
     (command,) = json.loads(members[archive.MANIFEST])["commands"]
     assert command["command"] == "run_bench.py --plugin mine.py --shard 1/2" and command["config"]["plugins"] == [
         "mine.py"
     ]
     assert command["config"]["settings"]["a"]["b"] == "x.csv,y.csv"
     assert command["machine"] == {"system": "Linux", "processor": "A CPU", "cores": 4}
+
+
+ERRORS = [
+    ("failed", "OSError: file:///home/ann/data.csv (mine.py, line 3, fit)", "OSError"),
+    ("failed", "FileNotFoundError: No such file:/home/ann/x", "FileNotFoundError"),
+    ("failed", "ParserError: '/home/ann lee/secret project/x.csv'", "ParserError"),
+    ("crashed", "KeyError: data/ann/x.csv", "KeyError"),
+    ("failed", "BrokenContract: C:\\Users\\ann\\x", "BrokenContract"),
+    ("failed", "StopIteration: ann", "StopIteration"),
+    ("failed", "home of ann: Error", None),
+    ("failed", "/home/ann/Error: Error", None),
+    ("failed", "ann: a word and no error", None),
+    ("failed", "ann", None),
+    ("failed", None, None),
+    ("diverged", "every restart of ann's became NaN", None),
+    ("not-applicable", "mine has no meaning without /home/ann/x", None),
+    ("ok", "ValueError: a score of ann's", None),
+]
+
+
+@pytest.mark.parametrize(("status", "error", "expected"), ERRORS)
+def test_of_an_error_its_type_alone_is_shared(status, error, expected):
+    row = {"status": status, "error": error, "traceback": "File '/home/ann/mine.py'"}
+    assert archive.shared_error(row) == {"error": expected, "traceback": None}
+    assert archive.shared_error(row | archive.shared_error(row))["error"] == expected  # as who merges it does again
 
 
 def test_sources_of_plug_ins_go_along_as_text_under_the_hash_of_what_they_do(store, tmp_path):
@@ -156,7 +184,7 @@ def test_a_run_of_which_others_could_check_nothing_is_one_sentence(store, change
             "archive": {"archive": "a"},
             "file": {"dataset": "file", "path": "/x.csv"},
         }[change]
-        store.add_rows("run-vae", [rows[0] | more], {})
+        store.add_rows(f"run-{rows[0]['method']}", [rows[0] | more], {})
     with pytest.raises(UsageError, match=message):
         archive.pack(Store(store.folder))
     if change in ("missing", "crashed"):
@@ -296,19 +324,26 @@ def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is_unpacked(pack
     members = archives.members_of(packed)
     archives.write(packed, archives.sealed(members | {archive.ROWS: b" " * 50_000_000}).items())
     assert packed.stat().st_size < 100_000
-    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was unpacked"))
     assert "its members take 47.7 MiB, more than the 1 MiB that may be read" in refusal(packed, tmp_path)
 
 
-def test_a_member_that_unpacks_to_more_than_it_claims_is_one_sentence(packed, tmp_path):
+@pytest.mark.parametrize("claimed", [0, 10, 10_000])
+def test_a_member_that_unpacks_to_more_than_it_claims_is_refused_without_being_unpacked(packed, tmp_path, claimed):
+    archives.write(packed, (archives.members_of(packed) | {archive.ROWS: bytes(100_000_000)}).items())
     text = bytearray(packed.read_bytes())
-    with zipfile.ZipFile(packed) as file:
-        size = file.getinfo(archive.ROWS).file_size
     place = text.index(archive.ROWS.encode(), text.index(b"PK\1\2")) - 46
-    assert text[place + 24 : place + 28] == struct.pack("<I", size)
-    text[place + 24 : place + 28] = struct.pack("<I", 10)
+    assert text[place + 24 : place + 28] == struct.pack("<I", 100_000_000)
+    text[place + 24 : place + 28] = struct.pack("<I", claimed)
     packed.write_bytes(text)
-    assert "it is damaged (Bad CRC-32" in refusal(packed, tmp_path)
+    tracemalloc.start()
+    try:
+        sentence = refusal(packed, tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "it is damaged (Bad CRC-32" in sentence
+    assert peak < 5_000_000, peak
 
 
 def test_a_directory_of_very_many_members_is_refused_before_it_is_read(packed, tmp_path, monkeypatch):

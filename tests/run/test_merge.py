@@ -328,3 +328,46 @@ def test_rows_of_other_code_and_rows_that_were_edited_are_counted():
         "the fields of 1 trial do"
     )
     assert merge.identities([real_row(one) | {"method": "no-such"}, row("short", 1.0)]) == []
+
+
+# --- rows of archives, whose times are the word of whoever made them
+
+
+THEIRS = {"archive": "a" * 16}
+
+
+@pytest.mark.parametrize("finished_at", [0.0, 1.5, 4e9])
+@pytest.mark.parametrize("theirs_in_target", [False, True])
+def test_a_row_of_an_archive_makes_way_for_ones_own_whenever_it_says_that_it_was_finished(
+    tmp_path, finished_at, theirs_in_target
+):
+    own = run_of(tmp_path / "own", {"p": [row("1", 2.0, mcc_spearman=0.3)]})
+    theirs = run_of(tmp_path / "theirs", {"q": [row("1", finished_at, mcc_spearman=0.9, **THEIRS)]})
+    source, target = (own, theirs) if theirs_in_target else (theirs, own)
+    for _ in range(2):
+        joined([source], target)
+        assert scores(target) == {"1": ("ok", 0.3)} and target.table().mcc_spearman.tolist() == [0.3]
+
+
+@pytest.mark.parametrize("finished_at", [0.0, 1.5, 4e9])
+def test_a_report_of_several_runs_has_ones_own_row_and_not_that_of_an_archive(tmp_path, finished_at):
+    own = row("1", 2.0, mcc_spearman=0.3, domains=2)
+    theirs = own | {"finished_at": finished_at, "mcc_spearman": 0.9, **THEIRS}
+    runs = [run_of(tmp_path / "own", {"p": [own]}), run_of(tmp_path / "theirs", {"q": [theirs]}, "2099-01-01")]
+    codes = {"vae on sparse-mixing": "c"}
+    for store in runs:
+        manifest = store.manifest()
+        store.write_manifest(manifest | {"commands": [manifest["commands"][0] | {"code": codes}]})
+    for order in (runs, runs[::-1]):
+        assert results.gather([Store(store.folder) for store in order]).trials.mcc_spearman.tolist() == [0.3]
+    both = run_of(tmp_path / "both", {"p": [own], "q": [theirs]})
+    assert scores(both) == {"1": ("ok", 0.3)} and both.table().mcc_spearman.tolist() == [0.3]
+
+
+def test_of_two_archives_the_one_that_is_there_or_named_first_counts_whatever_their_times(tmp_path):
+    first = run_of(tmp_path / "first", {"p": [row("1", 9.0, mcc_spearman=0.3, **THEIRS)]})
+    second = run_of(tmp_path / "second", {"q": [row("1", 0.0, mcc_spearman=0.9, archive="b")]})
+    target = Store(tmp_path / "out")
+    for sources in ([first, second], [second]):
+        joined(sources, target)
+        assert scores(target) == {"1": ("ok", 0.3)}

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as arrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from bench.registry import UsageError
 from bench.run.store import COMPACTED, INDEX, ROW, TRIAL, Store, settled, write_text
@@ -417,3 +419,31 @@ class TestCompacted:
         order = found.set_index("trial_id").loc[whole.trial_id].reset_index()[list(whole)]
         assert csv_text(order) == csv_text(whole)
         assert found.finished_at.is_monotonic_increasing and found.mixed.dropna().tolist() == ["a", "1"]
+
+
+@pytest.mark.parametrize("kind", ["texts", "lists", "parts of lists"])
+def test_a_parquet_file_that_claims_one_long_text_for_every_row_is_not_read(tmp_path, monkeypatch, kind):
+    texts = arrow.DictionaryArray.from_arrays(arrow.array([0] * 500, arrow.int32()), arrow.array(["a" * 10**6]))
+    lists = arrow.ListArray.from_arrays(arrow.array(range(501), arrow.int32()), texts)
+    of_parts = arrow.ListArray.from_arrays(
+        arrow.array(range(501), arrow.int32()), arrow.StructArray.from_arrays([texts], ["a"])
+    )
+    column = {"texts": texts, "lists": lists, "parts of lists": of_parts}[kind]
+    path = tmp_path / "run" / "latents" / "t.parquet"
+    path.parent.mkdir(parents=True)
+    parquet.write_table(arrow.table({"z_hat_0": column}), path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 3000
+    monkeypatch.setattr("bench.run.store.largest", lambda: 10**8)
+    monkeypatch.setattr(pd, "read_parquet", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(UsageError, match="its 0.466 GiB are more than the 95.4 MiB that may be read"):
+        Store(tmp_path / "run").every_latent({"trial_id": "t", "method": "vae"})
+
+
+def test_the_latents_of_many_points_are_read_whose_labels_repeat(tmp_path, monkeypatch):
+    labels = pd.Categorical(["north", "south"] * 50_000)
+    table = pd.DataFrame({"domain": labels, "text": ["a", "b"] * 50_000, "z_hat_0": np.arange(100_000) / 7})
+    path = tmp_path / "run" / "latents" / "t.parquet"
+    path.parent.mkdir(parents=True)
+    table.to_parquet(path)
+    monkeypatch.setattr("bench.run.store.largest", lambda: 10**7)
+    pd.testing.assert_frame_equal(Store(tmp_path / "run").every_latent({"trial_id": "t", "method": "vae"}), table)
