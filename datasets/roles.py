@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.registry import UsageError, nearest
-from bench.text import one_line
 from datasets import images
 from datasets.points import PARTS, Points, scaled
 from datasets.tables import Contents, labels, numbers, read, words_among_numbers
@@ -303,4 +302,4 @@ def _note_of_words(path: str, name: str, contents: Contents) -> list[str]:
         return []
     n_words, row, word = found
     would = f"{name} would be a column of numbers, but {n_words} of its values are words"
-    return [f"{path}: {would}, the first {one_line(word)[:40]!r} in row {row}"]
+    return [f"{path}: {would}, the first {word[:40]!r} in row {row}"]
