@@ -33,6 +33,7 @@ from bench.plan.grid import parse_grid, parse_settings
 from datasets import datasets
 from methods import EstimatorMethod, TorchMethod, methods
 from tests.conftest import long
+from tests.datasets.test_coloured_digits import idx
 from tests.packs import pack, rows_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,6 +131,9 @@ def files(tmp_path_factory):
     for name in ("data.csv", "cells.csv", "people.csv"):
         table.to_csv(folder / name, index=False)
     np.savez(folder / "data.npz", x=table.iloc[:, 1:].to_numpy(), z=table.iloc[:, 1:3].to_numpy())
+    (folder / "FOLDER").mkdir()
+    for kind, array in (("images-idx3", rng.integers(0, 256, (500, 28, 28))), ("labels-idx1", np.arange(500) % 10)):
+        (folder / "FOLDER" / f"train-{kind}-ubyte").write_bytes(idx(array))
     (configuration,) = [block for block in BLOCKS if block.language == "toml" and block.place.startswith("python.md")]
     (folder / "my.toml").write_text(configuration.text)
     return folder
