@@ -166,11 +166,16 @@ def label_text(label: Any) -> str:
 
 
 def _number(text: str) -> float | None:
+    """A text as a finite number."""
+    number = _as_float(text)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _as_float(text: str) -> float | None:
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
 
 
 def of_frame(frame: Any) -> bytes:
@@ -190,14 +195,6 @@ def words_among_numbers(value: Any) -> tuple[int, int, str] | None:
     if not (pa.types.is_string(values) or pa.types.is_large_string(values)):
         return None
     texts = value.to_pylist()
-    rows = [row for row, text in enumerate(texts) if text and not _is_number(text)]
+    rows = [row for row, text in enumerate(texts) if text and _as_float(text) is None]
     n_texts = sum(map(bool, texts))
     return (len(rows), rows[0], texts[rows[0]]) if 0 < len(rows) < MOST_WORDS * n_texts else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -85,7 +85,7 @@ class Stack:
         size = min(map(len, watched), default=0)
         self._watched = torch.stack([points[:size] for points in watched]) if len(watched) == len(jobs) else None
         self._numbers_to_look: tuple[int, int] | None = None
-        self._looks = torch.zeros(0, len(jobs), len(LOOK) + len(self._terms))
+        self._looks = torch.zeros(0, len(jobs), len(LOOK) + len(self._terms[0]))
 
     @property
     def owners(self) -> list[int]:
@@ -132,35 +132,35 @@ class Stack:
     def curve(self, job: int) -> dict[str, np.ndarray]:
         """The learning curve of a job as long as its model was in the stack: those of `LOOK` and the terms of its loss, (n_looks,) each."""
         own = self._looks[:, job]
-        return dict(zip((*LOOK, *self._terms), own[own[:, 0] > 0].numpy().T, strict=True))
+        return dict(zip((*LOOK, *self._terms[0]), own[own[:, 0] > 0].numpy().T, strict=True))
 
     @functools.cached_property
-    def _terms(self) -> dict[str, tuple[int, int]]:
+    def _terms(self) -> tuple[list[str], tuple[int, int]]:
         """The names of the method's terms, and how many normal and uniform numbers they take together on the watched points.
 
-        None where they do not add up to the loss, as where a subclass has another loss than the class whose terms it inherits. Raises
+        No name where they do not add up to the loss, as where a subclass has another loss than the class whose terms it inherits. Raises
         BrokenContract for terms that are no scalars by name.
         """
         if self._watched is None:
-            return {}
+            return [], (0, 0)
         found: list[str] = []
         watched = self._watched[0].cpu()
 
-        def rest(model: torch.nn.Module, batch: Batch, rng: Any) -> Tensor:
+        def total(model: torch.nn.Module, batch: Batch, rng: Any) -> Tensor:
             batch = Batch(*self._batch(watched))  # of points that are all the same, the loss may be no number
             torch.manual_seed(0)
             terms = self.method.terms(model, batch, rng)
             for name, value in terms.items():
                 if not isinstance(name, str) or name in LOOK or not isinstance(value, Tensor) or value.dim():
                     raise BrokenContract(f"each of the terms must be a scalar tensor by its own name, unlike {name!r}")
-            total = sum(terms.values(), torch.zeros(()))
+            added = sum(terms.values(), torch.zeros(()))
             torch.manual_seed(0)  # the same numbers for both
-            loss = self.method.loss(model, batch, CountingRng()) if terms else total
-            found[:] = terms if torch.allclose(loss, total, rtol=1e-3, atol=1e-4) else []
-            return total
+            loss = self.method.loss(model, batch, CountingRng()) if terms else added
+            found[:] = terms if torch.allclose(loss, added, rtol=1e-3, atol=1e-4) else []
+            return added
 
-        numbers = self.numbers_needed(self._watched.shape[1], rest)
-        return dict.fromkeys(found, numbers)
+        numbers = self.numbers_needed(self._watched.shape[1], total)
+        return found, numbers
 
     @torch.no_grad()
     def _look(self, losses: Tensor) -> None:
@@ -174,12 +174,13 @@ class Stack:
         look = torch.zeros(1, *self._looks.shape[1:])
         steps = torch.full(losses.shape, float(self._step), device=self.device)
         found = [steps, losses, objectives]
-        if self._terms:
+        names, numbers = self._terms
+        if names:
 
             def terms(*arguments: Any) -> Tensor:
                 return torch.stack([value.detach() for value in self.method.terms(*arguments).values()])
 
-            found += self._objectives(blocks, terms, 1, next(iter(self._terms.values())))[:, 0].unbind(-1)
+            found += self._objectives(blocks, terms, 1, numbers)[:, 0].unbind(-1)
         look[0, self.alive] = torch.stack(found, dim=1).float().cpu()
         self._looks = torch.cat([self._looks, look])
 
