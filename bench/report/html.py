@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 from bench.report import choices, leaderboard, opening
 from bench.report import pairs as comparisons
 from bench.report.figures import Drawn, Page
-from bench.report.results import Results, is_resplit, summary
+from bench.report.results import Results, summary
 from bench.report.texts import number, place_text, seconds_text, value_text, with_interval
 from bench.run.store import write_text
 from bench.scores import Score
@@ -111,10 +111,10 @@ class Heading(NamedTuple):
 def _extent(results: Results) -> str:
     trials, varying = results.trials, results.cells
     n_cells = len(trials[varying].drop_duplicates()) if varying else 1
-    seeds = count(trials["seed"].nunique(), "re-split" if is_resplit(trials) else "data seed")
+    seeds = count(trials["seed"].nunique(), "re-split" if results.resplit else "data seed")
     n_labels = trials["label"].nunique()
     methods = "1 method" if n_labels == 1 else f"{n_labels} methods, floors and ceilings"
-    of_one = " of one data set" if is_resplit(trials) else ""
+    of_one = " of one data set" if results.resplit else ""
     return (
         f"{count(len(trials), 'trial')} ({int(results.failed.sum())} failed): {methods} on "
         f"{count(n_cells, 'cell')}, {seeds}{of_one}; last run {results.manifest['commands'][-1]['started_at'][:10]}."

@@ -18,7 +18,7 @@ import pandas as pd
 from tabulate import MIN_PADDING, SEPARATING_LINE, tabulate
 
 from bench.registry import ROLES, UsageError, nearest
-from bench.report.results import COUNTED, SPREAD, Results, ScoreArray, is_resplit, score_arrays, summary
+from bench.report.results import COUNTED, SPREAD, Results, ScoreArray, once, score_arrays, summary
 from bench.report.texts import number, place_text, seconds_text, seeds_text, with_interval
 from bench.run import submissions
 from bench.run.store import ARCHIVE, write_text
@@ -52,7 +52,7 @@ RESPLIT = (
 
 def ties(results: Results) -> str:
     """What bold and underlined scores mean."""
-    return NO_TIES if is_resplit(results.trials) else TIES
+    return NO_TIES if results.resplit else TIES
 
 
 def pessimistic(results: Results) -> pd.Series:
@@ -64,6 +64,7 @@ def pessimistic(results: Results) -> pd.Series:
     return own.mask(results.failed, place.map(floors).fillna(0.0))
 
 
+@once
 def boards(results: Results, by: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
     """The `table` of each combination of values of the columns `by`, named as "violation=0.5"; without `by` one, named ""."""
     lowest = pessimistic(results)
@@ -151,7 +152,7 @@ def _tied(rows: pd.DataFrame, results: Results, scores: Sequence[Score]) -> dict
     ]
     none = {score.name: pd.Series(False, rows.index) for score in scores}
     own = results.trials["role"] == "method"
-    if not compared or is_resplit(results.trials):
+    if not compared or results.resplit:
         return none
     columns = [*results.cells, *(score.name for score in compared), "label", "seed", *COUNTED]
     trials = results.trials.loc[own, [*dict.fromkeys(columns)]]
@@ -217,7 +218,7 @@ def _width(column: Column) -> int:
 def notes(table: pd.DataFrame, results: Results) -> list[str]:
     """What a reader must know beside the table: what the numbers are, which are not comparable, what failed, and what is missing."""
     n_seeds = int(table["n_seeds"].max()) if len(table) else 0
-    resplit = is_resplit(results.trials)
+    resplit = results.resplit
     interval = SPREAD if resplit else f"95 % {interval_name(n_seeds)} interval"
     interval = f" [{interval}]" if n_seeds > 1 else ""
     order = NO_RANKS if results.lacks_truth else f"ranked by {results.headline_name}"
@@ -257,10 +258,13 @@ def _submitted(results: Results) -> list[str]:
     return said
 
 
+@once
 def _starts(results: Results) -> list[str]:
     """Which methods start from random weights where others start from the chart of the data: that alone can be worth more than a prior."""
-    trials = results.trials[results.ok & (results.trials["role"] == "method")]
-    if "start" not in trials or "steps" not in trials or not (trials["start"] == "chart").any():
+    if not {"start", "steps"} <= set(results.trials):
+        return []
+    trials = results.trials.loc[results.ok & (results.trials["role"] == "method"), ["label", "start", "steps"]]
+    if not (trials["start"] == "chart").any():
         return []
     random = sorted(trials.loc[trials["start"].isna() & trials["steps"].notna(), "label"].unique())
     others = "others start from the chart of the data set, which by itself can move scores"
@@ -389,7 +393,7 @@ def _markdown(found: Mapping[str, pd.DataFrame], results: Results, per_cell: dic
             f"## {results.headline_name} by cell",
             tabulate(per_cell, "keys", tablefmt="pipe", disable_numparse=True),
         ]
-        ends = "spreads" if is_resplit(results.trials) else "intervals"
+        ends = "spreads" if results.resplit else "intervals"
         parts += [f"Means and {ends} as above. In brackets, where not all trials of a cell are ok: how many are."]
     return "\n\n".join(parts) + "\n"
 
@@ -431,7 +435,7 @@ def _latex(rows: pd.DataFrame, results: Results, chosen: Sequence[str]) -> str:
         columns = {name: column for name, column in columns.items() if name not in unwanted}
     lines = [f"% {one_line(note)}" for note in notes(rows, results)]
     lines += [
-        f"% {ties(results)} Sub- and superscripts: the ends of the {'spread' if is_resplit(results.trials) else 'interval'}."
+        f"% {ties(results)} Sub- and superscripts: the ends of the {'spread' if results.resplit else 'interval'}."
     ]
     lines += [
         r"{\footnotesize\setlength{\tabcolsep}{2pt}%",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.report import synergy
 from bench.report.leaderboard import MARK, MARK_MEANING
-from bench.report.results import CONTENT, HEADLINE, SUPPORT, Results, is_resplit
+from bench.report.results import CONTENT, HEADLINE, SUPPORT, Results
 from bench.report.texts import number, with_interval
 from bench.scores.statistics import LEVEL
 
@@ -56,7 +56,7 @@ def _best(results: Results, board: pd.DataFrame, pairs: pd.DataFrame, methods: p
         compared = _lead(results, pairs, best, methods.iloc[1], ahead)
         named.append(methods.iloc[1])
     mark = f" {MARK} A {MARK_MEANING}." if not all(row["comparable"] for row in named) else ""
-    ends = "the spread over re-splits" if is_resplit(results.trials) else "95 % intervals over data seeds"
+    ends = "the spread over re-splits" if results.resplit else "95 % intervals over data seeds"
     return f"{text}.{compared}{mark}" + (f" In brackets: {ends}." if "[" in value else "")
 
 
@@ -77,7 +77,7 @@ def _lead(results: Results, pairs: pd.DataFrame, best: pd.Series, following: pd.
     p, other = _pair(pairs, best, following)["p_holm"], following["label"]
     if np.isnan(ahead[0]):
         return f" With the next, {other}, it shares no data set, so that the two cannot be compared."
-    if is_resplit(results.trials):
+    if results.resplit:
         sure = "; re-splits of one data set do not say whether it would be on new data"
     elif np.isnan(p):
         sure = "; so few data seeds do not say whether that is chance"

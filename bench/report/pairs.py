@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from bench.report.results import COUNTED, RESPLITS, SPREAD, Results, is_ok, is_resplit, score_array
+from bench.report.results import COUNTED, RESPLITS, SPREAD, Results, is_ok, once, score_array
 from bench.report.texts import number, p_text, with_interval
 from bench.run.store import write_text
 from bench.scores import statistics
@@ -17,6 +17,7 @@ from bench.statuses import NOT_APPLICABLE
 from bench.text import csv_text, markdown
 
 
+@once
 def table(results: Results) -> pd.DataFrame:
     """One row per pair of methods, floors and ceiling left out; the better one, by its mean score, first; the best methods on top.
 
@@ -55,7 +56,7 @@ def table(results: Results) -> pd.DataFrame:
             "improvement": statistics.probability_of_improvement(difference, zero).ravel(),
         }
     )
-    if is_resplit(trials):
+    if results.resplit:
         rows = rows.assign(p_wilcoxon=np.nan, improvement=np.nan, **{RESPLITS: True})
     for name in ("p", "p_wilcoxon"):
         rows[f"{name}_holm"] = statistics.holm(rows[name].to_numpy(float))
@@ -77,7 +78,7 @@ RESPLIT_MEANING = (
 
 def meaning(results: Results) -> str:
     """What the columns of the table mean."""
-    return (RESPLIT_MEANING if is_resplit(results.trials) else MEANING).replace("{score}", results.headline_name)
+    return (RESPLIT_MEANING if results.resplit else MEANING).replace("{score}", results.headline_name)
 
 
 def write(results: Results, folder: Path) -> pd.DataFrame:

@@ -10,7 +10,6 @@ methods succeed without a promise: the conditions are sufficient, not necessary.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tabulate import tabulate
 
 from bench.registry import CHANGES, CORNERS, ROLES, Facts
 from bench.report import lists
-from bench.report.results import RESPLITS, SPREAD, STRATUM, Results, first_of, is_resplit, mean_in_places
+from bench.report.results import RESPLITS, SPREAD, STRATUM, Results, first_of, mean_in_places, once
 from bench.report.texts import difference_text, number, value_text, with_interval
 from bench.run.store import write_text
 from bench.text import csv_text, markdown
@@ -168,7 +167,7 @@ def _best_floor(rows: pd.DataFrame) -> np.ndarray:
     return mean_in_places(floors["score"][is_best], of_floors, shape).ravel()[at]
 
 
-@functools.lru_cache(maxsize=1)
+@once
 def table(results: Results) -> pd.DataFrame:
     """One row per label, kind of data and promise (in the order of `PROMISES`), methods before ceiling and floors.
 
@@ -192,7 +191,7 @@ def table(results: Results) -> pd.DataFrame:
         mean, low, high, _ = results.over_seeds(by_seed.reindex(found.index).to_numpy(float).T, bounds=bounds)
         found[[value, f"{value}_low", f"{value}_high"]] = np.stack([mean, low, high], axis=1)
     found = found.reset_index().astype(dict.fromkeys(by, object))
-    if is_resplit(results.trials):
+    if results.resplit:
         found[RESPLITS] = True
     known = {name: assumptions(facts) for name, facts in results.methods.items() if facts.role == "method"}
     found.insert(3, "assumes", found["method"].map(known).astype(object).fillna(""))

@@ -10,10 +10,12 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as arrow
+import pyarrow.compute
 
 from bench.registry import CORNERS, ROLES, Entry, Facts, UsageError
 from bench.report import lists
@@ -42,6 +44,8 @@ REPLICATES = (
 SPREAD = "spread over re-splits: least, greatest"  # what stands in the place of an interval there
 OTHERS = ("error", "train_s", "has_truth", RESPLITS)  # columns of every trial beside its scores; missing ones are NaN
 WITHOUT_TRUTH = ("agreement", "recon_nmse", "objective")  # scores that need nothing known, the most telling first
+P = ParamSpec("P")
+T = TypeVar("T")
 STRATUM = "stratum"  # the column that says in words where a trial's data lie on several dials, if its data set has words for it
 
 
@@ -131,7 +135,17 @@ class Results:
     @functools.cached_property
     def over_seeds(self) -> Callable[..., Interval]:
         """What gives a mean over data seeds its interval, or, of seeds that only split one data set anew, the range of its scores."""
-        return spread if is_resplit(self.trials) else mean_interval
+        return spread if self.resplit else mean_interval
+
+    @functools.cached_property
+    def resplit(self) -> bool:
+        """Whether data seeds only split one data set anew: see `is_resplit`."""
+        return is_resplit(self.trials)
+
+    @functools.cached_property
+    def labels(self) -> pd.DataFrame:
+        """One row per label, which is the index: its method and role."""
+        return self.trials[["label", "method", "role"]].drop_duplicates("label").set_index("label")
 
     @functools.cached_property
     def ok(self) -> pd.Series:
@@ -182,6 +196,27 @@ class Results:
             f"{sum(self.missing.values())} of {self.n_planned} planned trials have no result yet ({methods}); "
             f"{again or 'the command that asked for them'} goes on with them."
         )
+
+
+def once(make: Callable[Concatenate[Results, P], T]) -> Callable[Concatenate[Results, P], T]:
+    """What `make` makes of results and some names, made once and kept with the results, so that every table and figure shares it.
+
+    A million trials take seconds of each. What is made so is not to be changed.
+    """
+
+    @functools.wraps(make)
+    def kept(results: Results, *args: P.args, **named: P.kwargs) -> T:
+        made = vars(results).setdefault("_made", {})
+        key = (make, *map(_fixed, args), *((name, _fixed(value)) for name, value in sorted(named.items())))
+        if key not in made:
+            made[key] = make(results, *args, **named)
+        return made[key]
+
+    return kept
+
+
+def _fixed(names: Any) -> Any:
+    return tuple(names) if isinstance(names, list) else names
 
 
 def _lists(scores: Mapping[str, Score]) -> dict[str, Any]:
@@ -415,7 +450,10 @@ def gather(stores: Sequence[Store], where: str | None = None) -> Results:
     trials["seed"] = trials.groupby([of_root, "seed"]).ngroup() if of_root.nunique() > 1 else trials.seed
     planned = pd.concat([store.planned() for store in stores], ignore_index=True).drop_duplicates("trial_id")
     planned = planned[_is_of(planned, codes)]
-    missing = planned[~planned.trial_id.isin(everything.trial_id)].method.value_counts().to_dict()
+    # By Arrow itself: `isin` makes a Python object of each of a million texts.
+    ids = [arrow.array(rows.trial_id, arrow.large_string(), from_pandas=True) for rows in (planned, everything)]
+    is_done = arrow.compute.is_in(*ids)
+    missing = planned[~is_done.to_numpy(zero_copy_only=False)].method.value_counts().to_dict()
     halved = [entry.name for entry in registered(trials) if getattr(entry.cls, "has_halves", False)]
     trials = with_agreement(trials, halved, sorted(fields), runs)
     if where:

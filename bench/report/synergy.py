@@ -28,7 +28,7 @@ from bench.report.results import (
     Results,
     by_value,
     is_failed,
-    is_resplit,
+    once,
     score_array,
     varying,
 )
@@ -81,7 +81,7 @@ def obstacles(results: Results) -> dict[str, str]:
             if facts.ladder == name and method in present and ladder[facts.corner] != method
         ]
         settings = _settings(_ranked(results.settings, ladder.values()), results.method_fields)
-        if is_resplit(results.trials):
+        if results.resplit:
             found[name] = "all data seeds are re-splits of one data set, which are no evidence about new data"
         elif unknown:
             found[name] = f"no method of it assumes {' or '.join(unknown)}"
@@ -99,6 +99,7 @@ def _ranked(trials: pd.DataFrame, methods: Collection[str]) -> pd.DataFrame:
     return trials[trials["method"].isin(list(methods)) & (trials["role"] == "method")]
 
 
+@once
 def table(results: Results, by: Sequence[str] | None = None, score: str = HEADLINE) -> pd.DataFrame:
     """One row per ladder and cell (scope "cell"), one over each stratum (scope "stratum"), one over all cells (scope "all").
 

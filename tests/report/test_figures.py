@@ -11,7 +11,7 @@ from PIL import Image
 
 from bench.registry import CORNERS, Facts, UsageError
 from bench.report import figures, recovery
-from bench.report.figures import latents, looks, maps, page, ranks
+from bench.report.figures import latents, lines, looks, maps, page, ranks
 from bench.report.results import gather
 from datasets.oracle import NO, PROMISE_OF, PROMISES, YES
 from methods import methods
@@ -344,6 +344,28 @@ def test_the_bars_of_a_point_are_the_ends_of_its_interval(tmp_path, monkeypatch)
         ends = np.concatenate([segment[:, 1] for each in bars for segment in each.get_segments()])
         expected = rows.loc[name, ["mcc_spearman_low", "mcc_spearman_high"]].to_numpy().ravel()
         assert ends == pytest.approx(expected)
+
+
+def test_intervals_that_would_be_one_block_of_colour_are_bands_and_a_few_points_have_markers(tmp_path, monkeypatch):
+    numbers = tuple(range(2, 202))
+    trials = simulated_trials({"ivae": 0.8, "vae": 0.6}, violations=[0.0], domains=numbers)
+    own = results(fail(trials, domains=17, seed=0))
+    drawn = captured(monkeypatch)
+    figures.score_lines(own, tmp_path)
+    axes, colour = drawn[0].axes[0], to_rgb(looks.KNOWN["ivae"][0])
+    (band,) = [each for each in axes.collections if tuple(each.get_facecolor()[0][:3]) == colour]
+    rows = page.points(own, ["domains"], "mcc_spearman").set_index(["label", "domains"]).loc["ivae"]
+    rows = rows.reindex([str(number) for number in numbers])
+    ends = {(x, y) for path in band.get_paths() for x, y in path.vertices.tolist()}
+    for low_or_high in ("mcc_spearman_low", "mcc_spearman_high"):
+        assert set(zip(map(float, numbers), rows[low_or_high], strict=True)) <= ends
+    marked = sum(len(points) for points in markers_of(axes, looks.KNOWN["ivae"][0]).values())
+    assert marked == lines.N_MARKED and [x for x, _ in markers_of(axes, "white")[looks.KNOWN["ivae"][0]]] == [17]
+    assert len(axes.get_xticks()) == sum(text.get_text() != "" for text in axes.get_xticklabels())
+    monkeypatch.undo()
+    figures.score_lines(own, tmp_path)
+    caption = (tmp_path / "score_lines.txt").read_text()
+    assert "Bands: 95 %" in caption and "side by side" not in caption
 
 
 def test_methods_stand_side_by_side_and_ceiling_and_floors_at_the_value_itself(tmp_path, monkeypatch):

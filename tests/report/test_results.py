@@ -199,3 +199,18 @@ def test_a_manifest_that_says_nothing_readable_of_a_method_is_one_sentence(tmp_p
     store.write_manifest(store.manifest() | {kind: kept})
     with pytest.raises(UsageError, match=message):
         report.gather([store])
+
+
+def test_what_is_made_once_of_results_is_kept_with_these_and_no_others():
+    asked = []
+
+    @report.once
+    def made(own, by, *, of="all"):
+        asked.append((by, of))
+        return object()
+
+    first, second = results(simulated_trials()), results(simulated_trials())
+    assert made(first, ["a"]) is made(first, ["a"]) and len(asked) == 1
+    assert made(first, ["b"]) is not made(first, ["a"]) and made(first, ["a"], of="some") is not made(first, ["a"])
+    assert made(second, ["a"]) is not made(first, ["a"])
+    assert made(first.replaced(first.trials), ["a"]) is not made(first, ["a"])

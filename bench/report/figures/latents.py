@@ -38,7 +38,7 @@ def recovered_latents(results: Results, kept: Kept, where: str, folder: str | Pa
     the estimate of each latent or -1; where an early run kept none, by |Spearman| over all points given. The first 1000 points are drawn.
     Nothing where no such label has latents.
     """
-    roles = results.trials[["label", "role"]].drop_duplicates("label").set_index("label")["role"]
+    roles = results.labels["role"]
     wanted = [label for label in looks(results) if roles[label] != "floor"]
     names = [label for label in wanted if label in kept and kept[label]["z"].shape[1]]
     if not names:

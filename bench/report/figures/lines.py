@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from bench.report.texts import seeds_text
 STEP = 0.045  # inches between the intervals of two methods, where there is room for it
 PANEL = (1.6, 1.0)  # inches: the height of a panel, and the least where there are many
 NARROWEST = 1.1  # inches of a panel with its margin
+CROWDED = 0.013  # inches, the width of a bar: where methods stand nearer to each other, their intervals are bands
+N_MARKED = 5  # about so many points of a line with bands have a marker
 
 
 @page.printed
@@ -27,7 +30,7 @@ def score_lines(results: Results, folder: str | Path, score: str | None = None) 
 
     Where one of the two does not vary, another field of the data that does takes its place. Where none varies, the labels are listed.
     More methods than a panel has room for are drawn ladder by ladder. Bars are 95 % intervals over seeds; at each value of the dial they
-    stand side by side.
+    stand side by side. Where there are too many for that, they are bands.
     """
     score = score or results.headline.name
     dials = [page.axis(field, results.trials[field]) for field in page.choose(results)]
@@ -37,14 +40,16 @@ def score_lines(results: Results, folder: str | Path, score: str | None = None) 
     has_none = found[score].isna() & (found["n_ok"] > 0)  # a score of the support, say, of what has no decoder
     rows = rows[~rows["label"].map(has_none)].reset_index(drop=True)
     shown = looks_of(results, rows["label"])
-    figure = _draw_lines(results, rows, shown, dials, score) if dials else _draw_list(results, rows, shown, score)
+    panels = _Panels.of(results, rows, shown, dials) if dials else None
+    figure = _draw_lines(results, rows, shown, panels, score) if panels else _draw_list(results, rows, shown, score)
+    bars = "Bands" if panels and panels.has_bands else "Bars"
     against = f" against {page.lower(fields[0])}" if fields else ""
     each = f", for each value of {page.lower(fields[1])}" if len(fields) > 1 else ""
     caption = (
         f"{results.scores[score].axis}{against}{each}. Points: means over {seeds_text(rows)} on the test split. "
-        f"{page.interval(rows, 'Bars')}{page.averaged(results, fields)}{page.counts(results)}"
+        f"{page.interval(rows, bars)}{page.averaged(results, fields)}{page.counts(results)}"
     )
-    if dials:
+    if panels and not panels.has_bands:
         caption += " Points of one value stand side by side."
     if results.failed.any():
         caption += " Open marker: some trials of that point failed and are not in its mean"
@@ -52,18 +57,38 @@ def score_lines(results: Results, folder: str | Path, score: str | None = None) 
     return page.save(figure, rows, caption, folder, "score_lines")
 
 
-def _draw_lines(
-    results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], dials: list[page.Axis], score: str
-) -> Figure:
-    x, panel = (*dials, page.Axis("", [""], np.zeros(1), False))[:2]
-    groups = families(results, shown)
-    methods = set(rows.loc[rows["role"] == "method", "label"])
-    n_methods = max(len(methods & set(labels)) for labels in groups.values())
+class _Panels(NamedTuple):
+    """How the points of a figure are laid out: its axes, the labels of each group, and what stands side by side."""
+
+    x: page.Axis
+    panel: page.Axis
+    groups: dict[str, list[str]]
+    methods: set[str]
+    n_columns: int
+    width: float  # inches of a panel
+    gap: float  # inches between the intervals of two methods
+
+    @classmethod
+    def of(cls, results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], dials: Sequence[page.Axis]) -> _Panels:
+        x, panel = (*dials, page.Axis("", [""], np.zeros(1), False))[:2]
+        groups = families(results, shown)
+        methods = set(rows.loc[rows["role"] == "method", "label"])
+        n_methods = max(len(methods & set(labels)) for labels in groups.values())
+        n_columns = _n_columns(len(groups), len(panel.levels), n_methods / x.gap)
+        width = max(0.2, page.width() / n_columns - 0.5)
+        gap = min(0.8 * x.gap * width / max(1, n_methods), STEP)
+        return cls(x, panel, groups, methods, n_columns, width, gap)
+
+    @property
+    def has_bands(self) -> bool:
+        return self.x.is_numeric and self.gap < CROWDED
+
+
+def _draw_lines(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], panels: _Panels, score: str) -> Figure:
+    x, panel, groups, methods, n_columns, width, gap = panels
     places = [(title, level) for title in groups for level in panel.levels]
-    n_columns = _n_columns(len(groups), len(panel.levels), n_methods / x.gap)
     n_rows = math.ceil(len(places) / n_columns)
-    width = max(0.2, page.width() / n_columns - 0.5)
-    step = min(0.8 * x.gap / max(1, n_methods), STEP / width) * max(np.ptp(x.places), 1)
+    step = 0 if panels.has_bands else gap / width * max(np.ptp(x.places), 1)
     room = legend_height(shown) + 0.3
     height = max(PANEL[1], min(PANEL[0], (page.MAX_HEIGHT - room) / n_rows - 0.25))
     figure, grid = page.panels(len(places), n_columns, n_rows * (height + 0.25) + room, sharey=True)
@@ -72,7 +97,8 @@ def _draw_lines(
         side_by_side = [label for label in groups[title] if label in methods]
         for label in groups[title]:
             shift = side_by_side.index(label) - (len(side_by_side) - 1) / 2 if label in methods else 0
-            _draw_line(axes, own[own["label"] == label], shown[label], x, step * shift, score)
+            line = own[own["label"] == label].set_index(x.field).reindex(x.levels)  # a gap where there is no mean
+            _draw_line(axes, line, shown[label], x, step * shift, score, panels.has_bands)
         axes.set_title(page.wrapped(page.panel_title(title, panel.field, level), width + 0.2), linespacing=1.1)
         page.set_ticks(axes, x, width)
         if not x.is_numeric:
@@ -100,12 +126,19 @@ def _n_columns(n_groups: int, n_levels: int, n_slots: float) -> int:
     return max(1, min(most, max(least, min(roomy, n_levels if n_groups > 1 else 3, n_groups * n_levels))))
 
 
-def _draw_line(axes: Axes, line: pd.DataFrame, look: Look, x: page.Axis, shift: float, score: str) -> None:
-    line = line.set_index(x.field).reindex(x.levels)  # a gap where there is no mean
+def _draw_line(
+    axes: Axes, line: pd.DataFrame, look: Look, x: page.Axis, shift: float, score: str, has_bands: bool
+) -> None:
     at = pd.Series(x.places + shift, index=line.index)
     if x.is_numeric:
         axes.plot(at, line[score], color=look.colour, linestyle=look.line, linewidth=look.width)
-    draw_points(axes, at, line, score, look, line["n_failed"] > 0)
+    marked = np.full(len(line), True)
+    if has_bands:
+        ends = line[[f"{score}_low", f"{score}_high"]].to_numpy(float).T
+        axes.fill_between(at, *ends, color=look.colour, alpha=0.25, linewidth=0)
+        marked = (np.arange(len(line)) % math.ceil(len(line) / N_MARKED) == 0) | (line["n_failed"] > 0).to_numpy()
+    own = line[marked]
+    draw_points(axes, at[marked], own, score, look, own["n_failed"] > 0, has_bars=not has_bands)
     lost = at[line[score].isna() & (line["n_failed"] > 0)]
     axes.plot(lost, [0.02] * len(lost), "x", color=look.colour, markersize=4, transform=axes.get_xaxis_transform())
 

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from bench.registry import ROLES, Facts
 from bench.report.figures import page
-from bench.report.results import Results
+from bench.report.results import Results, once
 
 Marker = str | tuple[int, int, float]  # the latter: points, 1 for a star, degrees
 
@@ -78,13 +78,14 @@ def facts(results: Results, method: str) -> Facts:
     return results.methods.get(method, Facts("", "", ()))
 
 
+@once
 def looks(results: Results) -> dict[str, Look]:
     """The look of each label of `results`, in the order of legends: methods, ceiling, floors; the known ones, then others by name.
 
     A known method looks the same in every run. A new one has a colour and a letter that follow from its name; where they are taken, by a
     known method or by an earlier one of these results, it takes others. The settings of one method go from light to dark.
     """
-    rows = results.trials[["role", "method", "label"]].drop_duplicates("label")
+    rows = results.labels.reset_index()[["role", "method", "label"]]
     known = list(KNOWN)
     places = [
         (ROLES.index(role), known.index(method) if method in known else len(known), method)
@@ -201,15 +202,24 @@ def marker(look: Look, face: str | None = None) -> dict[str, Any]:
 
 
 def draw_points(
-    axes: Axes, at: Any, rows: pd.DataFrame, value: str, look: Look, is_open: Any = False, along: str = "y"
+    axes: Axes,
+    at: Any,
+    rows: pd.DataFrame,
+    value: str,
+    look: Look,
+    is_open: Any = False,
+    along: str = "y",
+    has_bars: bool = True,
 ) -> None:
     """Markers at the column `value` of `rows` on the axis `along` and at `at` on the other, with their intervals, white inside if open."""
-    ends = rows[[f"{value}_low", f"{value}_high"]].sub(rows[value], axis=0).abs().to_numpy().T
     at, is_open = np.broadcast_to(at, len(rows)), np.broadcast_to(is_open, len(rows))
     x, y = (at, rows[value].to_numpy()) if along == "y" else (rows[value].to_numpy(), at)
-    axes.errorbar(x, y, **{f"{along}err": ends}, fmt="none", ecolor=look.colour, elinewidth=0.8 * look.width)
+    if has_bars:
+        ends = rows[[f"{value}_low", f"{value}_high"]].sub(rows[value], axis=0).abs().to_numpy().T
+        axes.errorbar(x, y, **{f"{along}err": ends}, fmt="none", ecolor=look.colour, elinewidth=0.8 * look.width)
     for chosen, face in ((~is_open, None), (is_open, "white")):
-        axes.plot(x[chosen], y[chosen], linestyle="", zorder=3, **marker(look, face))
+        if chosen.any():
+            axes.plot(x[chosen], y[chosen], linestyle="", zorder=3, **marker(look, face))
 
 
 def fit(axes: Axes, rows: pd.DataFrame, value: str, along: str = "y") -> None:
@@ -259,7 +269,7 @@ def families(results: Results, shown: Collection[str]) -> dict[str, list[str]]:
 
     Ceiling and floors are in every panel. Methods of no ladder share panels of their own, no more than `MOST` in each.
     """
-    rows = results.trials[["label", "role", "method"]].drop_duplicates("label").set_index("label")
+    rows = results.labels
     methods = [label for label in shown if rows.loc[label, "role"] == "method"]
     others = [label for label in shown if label not in methods]
     if len(methods) <= MOST:

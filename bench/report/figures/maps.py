@@ -54,7 +54,7 @@ def phase_diagram(results: Results, folder: str | Path, score: str = HEADLINE) -
     dials = _dials(results)
     fields = [dial.field for dial in dials]
     rows = page.points(results, fields, score)
-    rows["promised"] = _promised(results, rows, fields)
+    rows = rows.assign(promised=_promised(results, rows, fields))
     axis, is_mcc = results.scores[score].axis, score.startswith("mcc")
     low, high = float(rows[score].min()), float(rows[score].max())
     if results.scores[score].bounded:

@@ -30,7 +30,7 @@ from matplotlib.ticker import NullLocator
 
 from bench.files import read_bytes
 from bench.registry import UsageError
-from bench.report.results import STRATUM, Results, by_value, coded, summary
+from bench.report.results import STRATUM, Results, by_value, coded, once, summary
 from bench.report.texts import value_text
 from bench.run.store import write_atomically, write_text
 from bench.scores.statistics import interval_name
@@ -46,6 +46,7 @@ MIN_HEIGHT = 1.9  # inches, which has room for the label of a vertical axis
 MAX_HEIGHT = 7.0  # inches, which leaves room for a caption on the page
 SCREEN_DPI = 150  # in a notebook
 DPI = 300  # of the PNG, and of what is drawn as pixels in the PDF and SVG
+TICK = 0.04  # inches: the least between two ticks
 CHARACTER = 0.05  # inches: about the width of a character at 7 pt
 FORMATS = ("pdf", "png", "svg", "csv", "txt")  # for print, slides, the report, the numbers drawn, the caption
 PRINT: dict[Any, Any] = {
@@ -175,7 +176,8 @@ def with_short_paths(results: Results) -> Results:
     trials = results.trials
     found = {}
     for field in (*results.dataset_fields, *results.method_fields):
-        paths = {value for value in coded(trials[field])[1] if isinstance(value, str) and os.path.isabs(value)}
+        values = [] if trials[field].dtype.kind in "biuf" else coded(trials[field])[1]
+        paths = {value for value in values if isinstance(value, str) and os.path.isabs(value)}
         if paths:
             found[field] = trials[field].replace(_short(paths))
     return results.replaced(trials.assign(**found)) if found else results
@@ -241,13 +243,17 @@ def axis(field: str, values: pd.Series) -> Axis:
 
 
 def set_ticks(axes: Axes, x: Axis, width: float) -> None:
-    """A tick at each level of the horizontal axis, which is `width` inches long, and the names of those that have room."""
+    """A tick at each level of the horizontal axis, which is `width` inches long, and the names of those that have room.
+
+    Where ticks would be one black bar, only what has a name has one.
+    """
     names, free = [], -math.inf
     for place, level in zip((x.places - x.places[0]) * width / max(np.ptp(x.places), 1e-9), x.levels, strict=True):
         half = (len(level) + 1.5) * CHARACTER / 2
         names.append(level if place - half >= free else "")
         free = place + half if names[-1] else free
-    axes.set_xticks(x.places, names)
+    chosen = [place for place, name in enumerate(names) if name or x.gap * width >= TICK]
+    axes.set_xticks(x.places[chosen], [names[place] for place in chosen])
     axes.xaxis.set_minor_locator(NullLocator())
 
 
@@ -272,6 +278,7 @@ def with_texts(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
     return rows.assign(**{field: by_value(rows[field], value_text) for field in fields})
 
 
+@once
 def points(results: Results, fields: Sequence[str], score: str) -> pd.DataFrame:
     """The summary of `score` by label and `fields`, whose values are texts here."""
     return summary(with_texts(results.trials, fields), ["label", "method", "role", *fields], [results.scores[score]])

@@ -38,7 +38,7 @@ def performance_profiles(results: Results, folder: str | Path) -> list[Path]:
     rows = _shares(own, list(shown), thresholds)
     axis = results.scores[HEADLINE].axis
     figure = _draw(results, rows, shown, f"Threshold on {axis}")
-    seeds = "re-splits" if is_resplit(results.trials) else "data seeds"
+    seeds = "re-splits" if results.resplit else "data seeds"
     caption = (
         f"Performance profiles: the fraction of trials (cells by {seeds}) with {axis} above a threshold; higher is "
         f"better, and a failed trial is above none. {page.interval(rows, 'Bars at the markers')}{seeds_text(rows)}. {page.counts(results)}"

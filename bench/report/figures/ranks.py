@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from bench.report.figures import page
 from bench.report.figures.looks import Look, looks, marker
-from bench.report.results import COUNTED, Results, is_resplit, score_array
+from bench.report.results import COUNTED, Results, score_array
 from bench.report.texts import seeds_text
 from bench.scores import HEADLINE, statistics
 
@@ -45,7 +45,7 @@ def _ranks(results: Results) -> pd.DataFrame:
     own = score_array(results.trials.loc[scored, columns], results.cells)
     complete = ~np.isnan(own.values).any(axis=0)
     by_seed = statistics.mean_along(np.where(complete, own.values, np.nan), -1)[:, complete.any(axis=1), 0]
-    if len(by_seed) < 3 or by_seed.shape[1] < 2 or is_resplit(results.trials):
+    if len(by_seed) < 3 or by_seed.shape[1] < 2 or results.resplit:
         return pd.DataFrame()
     found = statistics.average_ranks(by_seed)
     rows = pd.DataFrame({"label": own.labels, "rank": found.ranks}).sort_values(["rank", "label"], ignore_index=True)
