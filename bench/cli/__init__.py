@@ -67,17 +67,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.set_defaults(more_plugins=[])
     run.add_options(parser)
-    commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="other commands", metavar="COMMAND", dest="command")
     for module in (registered, data, scores, tune, merge, report, share, kept, doctor):
         module.add_commands(commands)
     parsers = [parser, *commands.choices.values()]
     options = {o for p in parsers for action in p._actions for o in action.option_strings if o.startswith("--")}
     _check_words(argv, options)
     arguments = parser.parse_args(argv)
-    if arguments.config:
+    if getattr(arguments, "config", None):
         words = config.words_of(config.read(arguments.config), arguments)
         _check_words(words, options)
-        arguments = parser.parse_args([*words, *argv])
+        own = commands.choices.get(arguments.command, parser)
+        own.set_defaults(**vars(own.parse_args(words)))
+        arguments = parser.parse_args(argv)
     arguments.words = list(argv)
     return arguments
 

@@ -14,11 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from bench.files import read_bytes
+from bench.plan.grid import parse_grid, parse_settings
 from bench.registry import UsageError
+from datasets import datasets
+from methods import methods
 
 FILE = "config.toml"  # in the folder of a run
 TABLES = {"grid": "grid", "set": "settings"}  # options with a key of their own, and where their words are
 FEWEST_IN_RANGE = 3  # values that are written as 2..4
+RESOLVED = (
+    "dataset",
+    "methods",
+    "profile",
+    "seeds",
+    "root_seed",
+    "name",
+)  # what a command has, whether it was named or not
 START = "start"  # an option that names an axis of the grid
 
 
@@ -120,9 +131,23 @@ def _check_plugins(value: Any, typed: argparse.Namespace) -> None:
 # --- the file that a run leaves
 
 
-def text(parser: argparse.ArgumentParser, arguments: argparse.Namespace, resolved: Mapping[str, Any]) -> str:
-    """The TOML file that repeats a command: `resolved`, and every option of `parser` that `arguments` has not at its default."""
-    found = dict(resolved)
+def text(parser: argparse.ArgumentParser, arguments: argparse.Namespace, own: Mapping[str, Any]) -> str:
+    """The TOML file that repeats a command, whatever the defaults will be then.
+
+    It has what `own`, the configuration in the command's manifest, says of `RESOLVED`, of plug-ins and of the name of the folder; the values
+    of `--grid` and `--set`; and every other option of `parser` that `arguments` has not at its default.
+    """
+    entries = [datasets[own["dataset"]], *(methods[name] for name in own["methods"])]
+    grid = {}
+    for line in arguments.grid:
+        key, axes = line.partition("=")[0].strip(), parse_grid([line], entries[0], entries[1:])
+        grid[key] = next(iter(next(iter(axes.values())).values()))
+    settings = parse_settings(arguments.settings, entries[0], entries[1:])
+    found = {name.replace("_", "-"): own[name] for name in RESOLVED}
+    found |= {"plugin": own["plugins"]} if own["plugins"] else {}
+    found |= {"grid": grid} if grid else {}
+    named = {f"{owner}.{field}": value for owner, fields in settings.items() for field, value in fields.items()}
+    found |= {"set": named} if named else {}
     for action in parser._actions:
         names = [option[2:] for option in action.option_strings if option.startswith("--")]
         value = getattr(arguments, action.dest, None)
@@ -130,7 +155,8 @@ def text(parser: argparse.ArgumentParser, arguments: argparse.Namespace, resolve
         if is_own and value is not None and value != action.default:
             found[names[0]] = value
     tables = {name: found.pop(name) for name in TABLES if name in found}
-    lines = [f"# The command of this run: python run_bench.py --config {FILE}"]
+    command = " ".join(filter(None, ["python run_bench.py", arguments.command, f"--config {FILE}"]))
+    lines = [f"# The command of this run: {command}"]
     lines += [f"{name} = {_toml(value)}" for name, value in found.items()]
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{json.dumps(field)} = {_toml(value)}" for field, value in table.items())]

@@ -38,6 +38,11 @@ def add_data_options(parser: argparse.ArgumentParser, fields: str, n_seeds: str)
     )
     add("--seeds", type=positive, metavar="N", help=f"data seeds per cell (default: {n_seeds})")
     add_dataset_options(parser, fields)
+    add(
+        "--config",
+        metavar="FILE.toml",
+        help="options of this command from a file, as every run leaves one in its folder (config.toml); those of the command line count first",
+    )
 
 
 def add_dataset_options(parser: argparse.ArgumentParser, fields: str) -> None:

@@ -44,6 +44,11 @@ def add_commands(commands: Any) -> None:
         help="where to (default: the run's own folder; results/reports/NAMES for several runs, or with --where)",
     )
     add("--tensorboard", action="store_true", help="also write learning curves as event files for TensorBoard")
+    add(
+        "--wandb",
+        action="store_true",
+        help="also write each trial as an offline run of Weights & Biases, which `wandb sync` sends there; nothing is sent here",
+    )
     options.add_metrics_option(
         command, "all: also write metrics.csv and metrics.md, scores on demand from the latents that the runs kept"
     )
@@ -78,6 +83,8 @@ def report(arguments: argparse.Namespace) -> int:
 
     with setting(arguments.style, arguments.width):
         pass  # a style or a width that there is not is an error before anything is written
+    if arguments.wandb:
+        events.require_wandb()
     columns = [name.strip() for name in arguments.columns.split(",") if name.strip()]
     stores = {folder: Store(folder) for folder in folders}
     # A run's own report needs no more than the run; any other, this command too.
@@ -89,6 +96,9 @@ def report(arguments: argparse.Namespace) -> int:
         if arguments.tensorboard:
             n_curves = events.write(found, out)
             say(f"learning curves of {count(n_curves, 'trial')}: tensorboard --logdir {out / events.FOLDER}")
+        if arguments.wandb:
+            n_curves = events.write_wandb(found, out)
+            say(f"learning curves of {count(n_curves, 'trial')}: wandb sync {out / events.WANDB}/offline-run-*")
         if arguments.metrics == "all":
             said = set(found.damages)
             for path in on_demand.write(found, out):

@@ -89,11 +89,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     options.add_placement_options(parser)
     options.add_plugin_option(parser, "plugins")
-    add(
-        "--config",
-        metavar="FILE.toml",
-        help=f"options from a file, as every run leaves one in its folder ({config.FILE}); those of the command line count first",
-    )
 
 
 def usual_methods() -> list[str]:
@@ -262,23 +257,10 @@ def train(arguments: argparse.Namespace, request: Request, console: Console) -> 
 
 def repeating(arguments: argparse.Namespace, request: Request) -> str:
     """The configuration that repeats a request, whatever folder it is named in and whatever the defaults will be then."""
-    own = request.config
-    entries = [datasets[own["dataset"]], *(methods[name] for name in own["methods"])]
-    grid = {}
-    for text in arguments.grid:
-        key, axes = text.partition("=")[0].strip(), parse_grid([text], entries[0], entries[1:])
-        grid[key] = next(iter(next(iter(axes.values())).values()))
-    settings = parse_settings(arguments.settings, entries[0], entries[1:])
-    known = ("dataset", "methods", "profile", "seeds", "root_seed")
-    resolved = {name.replace("_", "-"): own[name] for name in known}
-    resolved["name"] = request.name.removesuffix(request.shard.suffix if request.shard else "")
-    resolved |= {"plugin": own["plugins"]} if own["plugins"] else {}
-    resolved |= {"grid": grid} if grid else {}
-    named = {f"{owner}.{field}": value for owner, fields in settings.items() for field, value in fields.items()}
-    resolved |= {"set": named} if named else {}
     parser = options.Parser()
     add_options(parser)
-    return config.text(parser, arguments, resolved)
+    name = request.name.removesuffix(request.shard.suffix if request.shard else "")
+    return config.text(parser, arguments, request.config | {"name": name})
 
 
 def next_step(found: Results, request: Request) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from bench.cli import config as configuration
 from bench.cli import options, places
 from bench.plan.grid import parse_grid, parse_settings
 from bench.plan.profiles import PROFILES
 from bench.plan.trials import check_size, plan_cells
+from bench.registry import UsageError
 from bench.statuses import OK
 from bench.text import say
 from datasets import datasets
@@ -25,6 +27,10 @@ def add_commands(commands: Any) -> None:
         allow_abbrev=False,
     )
     command.set_defaults(run=run)
+    add_options(command)
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
     options.add_data_options(command, "any field of the data set", str(TUNING_SEEDS))
     add = command.add_argument
     add(
@@ -36,9 +42,8 @@ def add_commands(commands: Any) -> None:
     add(
         "--budget",
         type=options.positive,
-        required=True,
         metavar="N",
-        help="model-steps for each method: steps times models",
+        help="model-steps for each method: steps times models (needed, here or by --config)",
     )
     options.add_profile_option(command, [f"{k}: {p.steps} steps of {p.batch_size} points" for k, p in PROFILES.items()])
     add(
@@ -54,6 +59,8 @@ def add_commands(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.budget is None:
+        raise UsageError("tune needs --budget N, the model-steps for each method: steps times models")
     from bench.tune import execution, rules, search, summary
 
     dataset = datasets[arguments.dataset]
@@ -74,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         names, settings, dataset.name, cells, n_seeds, arguments.root_seed, arguments.rungs, arguments.budget
     )
     placement = options.placement_of(arguments)
-    from bench.run.store import SEARCH, Store
+    from bench.run.store import SEARCH, Store, write_text
 
     store = Store(places.results(TUNING) / options.folder_name(arguments), needed=SEARCH)
     workers = options.n_workers(placement)
@@ -107,6 +114,14 @@ def run(arguments: argparse.Namespace) -> int:
         first = [each.trials(each.fields(0))[0] for each in searches]
         manifest.record(store, config, first, options.command_line(arguments), rules.DEFINITIONS)
         console.print(execution.describe(ledgers, workers), soft_wrap=True)
+        write_text(store.folder / configuration.FILE, repeating(arguments, config | {"name": store.folder.name}))
         execution.run(ledgers, store, placement, console, arguments.plugins)
         rows = summary.write(store, searches, console)
     return 0 if (rows.status == OK).any() else 1
+
+
+def repeating(arguments: argparse.Namespace, own: dict[str, Any]) -> str:
+    """The configuration that repeats a search."""
+    parser = options.Parser()
+    add_options(parser)
+    return configuration.text(parser, arguments, own)

@@ -76,7 +76,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         (["show"], "required: NAME"),
         (["show", "ivea"], "did you mean 'ivae'?"),
         (["report", "nothing"], "there are no runs yet"),
-        (["tune"], "required: --budget"),
+        (["tune"], "tune needs --budget N"),
         (["tune", "--budget", "100"], "is too small: one configuration of"),
         (["tune", "--budget", "1000000", "--methods", "pca"], "pca has nothing to tune"),
         (["tune", "--budget", "1000000", "--methods", "supervised"], "supervised has nothing to tune"),

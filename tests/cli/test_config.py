@@ -168,3 +168,32 @@ def test_no_plug_in_that_a_file_names_is_executed_unless_the_command_names_it_to
     assert "executed" in capsys.readouterr().err
     with pytest.raises(UsageError, match="if you trust it"):
         words_of({"plugin": 3}, cli.parse_arguments([]))
+
+
+def test_a_search_and_an_audit_take_a_file_too_of_which_what_is_typed_counts_first(capsys):
+    Path("c.toml").write_text('seeds = 2\nroot_seed = 3\n[grid]\ndomains = "2,3"\n[set]\nsparse-mixing.n_latents = 3\n')
+    found = cli.parse_arguments(["audit", "--config", "c.toml", "--seeds", "1", "--grid", "domains=2"])
+    assert (found.seeds, found.root_seed, found.grid) == (1, 3, ["domains=2"])
+    assert found.settings == ["sparse-mixing.n_latents=3"]
+    assert cli.main(["audit", "--config", "c.toml", "--grid", "violation=0", "--grid", "domains=2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[:2] == ["2", "0"]  # seeds, violation
+    Path("c.toml").write_text("budget = 100\n")
+    assert cli.main(["tune", "--config", "c.toml"]) == 2 and "100" in capsys.readouterr().err
+    Path("c.toml").write_text('methods = "pca"\n')
+    assert cli.main(["audit", "--config", "c.toml"]) == 2 and "--methods" in capsys.readouterr().err
+
+
+def test_the_file_that_a_search_leaves_repeats_it(tmp_path, capsys):
+    words = ["tune", "--budget", "192", "--methods", "ivae", "--profile", "quick", "--set", "ivae.steps=32"]
+    words += ["--seeds", "1", "--rungs", "1", "--grid", "domains=2", "--grid", "violation=0", *QUICK[2:]]
+    arguments = cli.parse_arguments(words)
+    arguments.plugins = []
+    assert cli.main(words) == 0
+    (search,) = (tmp_path / "results" / "tuning").iterdir()
+    text = (search / "config.toml").read_text()
+    assert text.splitlines()[0] == "# The command of this run: python run_bench.py tune --config config.toml"
+    once = (search / "summary.md").read_text()
+    capsys.readouterr()
+    assert cli.main(["tune", "--config", str(search / "config.toml")]) == 0
+    assert (search / "config.toml").read_text() == text and (search / "summary.md").read_text() == once
+    assert len(list((tmp_path / "results" / "tuning").iterdir())) == 1

@@ -1,6 +1,9 @@
 """Learning curves as event files, read back as TensorBoard reads them."""
 
+import json
+import socket
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -47,3 +50,63 @@ def test_every_look_is_an_event_and_a_second_report_takes_the_place_of_the_first
         ("KL", 64, 0.25),
     ]
     assert scalars(path) == seen
+
+
+def records(path):
+    """What the file of an offline run holds, as the package that wrote it names it: a log of LevelDB, in blocks of 32 KiB, after a head of 7 bytes."""
+    Record = pytest.importorskip("wandb.proto.wandb_internal_pb2", reason="the extra wandb is not installed").Record
+    content, found, at, own = path.read_bytes(), [], 7, b""
+    while at < len(content):
+        left = 32768 - at % 32768
+        if left < 7:  # too little room for a head
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        own += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            found.append(Record.FromString(own))
+            own = b""
+    return found
+
+
+def test_offline_runs_of_weights_and_biases_hold_curve_fields_and_scores_and_nothing_of_the_machine(tmp_path, capsys):
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    trials = simulated_trials({"vae": 0.8, "pca": 0.5}, domains=(2,), violations=(0.0,), seeds=2)
+    simulated_run(tmp_path / "run", trials)
+    store = Store(tmp_path / "run")
+    row = next(row for _, row in store.table().iterrows() if row.method == "vae")
+    curve = {f"{row.trial_id}.curve": np.array([[32, 2.5, np.nan], [64, 1.5, 3.5]])}
+    arrays = store.pack_latents(str(row.pack_id)) | curve
+    store.write_pack(str(row.pack_id), store.packs()[str(row.pack_id)][0], arrays)
+    for _ in range(2):
+        assert main(["report", str(tmp_path / "run"), "--wandb"]) == 0
+    assert "learning curves of 1 trial: wandb sync" in capsys.readouterr().out
+    (path,) = (tmp_path / "run" / events.WANDB).glob("offline-run-*/run-*.wandb")
+    found = records(path)
+    (run,) = [record.run for record in found if record.HasField("run")]
+    assert (run.run_id, run.run_group, run.project) == (row.trial_id, "run", events.PROJECT)
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert config["method"] == "vae" and config["n_latents"] == 4 and config["seed"] == row.seed
+    looks = [
+        {(item.key or item.nested_key[0]): json.loads(item.value_json) for item in record.history.item}
+        for record in found
+        if record.HasField("history")
+    ]
+    seen = [{name: look[name] for name in ("_step", "loss", "objective") if name in look} for look in looks]
+    assert seen == [{"_step": 32, "loss": 2.5}, {"_step": 64, "loss": 1.5, "objective": 3.5}]
+    summary = {
+        (item.key or item.nested_key[0]): json.loads(item.value_json)
+        for record in found
+        for item in record.summary.update
+    }
+    assert summary["mcc_spearman"] == pytest.approx(row.mcc_spearman)
+    assert socket.gethostname().encode() not in path.read_bytes() and str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_without_the_package_nothing_is_written_and_the_reader_is_told_how_to_get_it(tmp_path, capsys, monkeypatch):
+    simulated_run(tmp_path / "run", simulated_trials({"vae": 0.8, "pca": 0.5}, domains=(2,), seeds=2))
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert main(["report", str(tmp_path / "run"), "--wandb"]) == 2
+    assert "pip install '.[wandb]'" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "leaderboard.md").exists()
