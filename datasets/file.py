@@ -154,6 +154,7 @@ class File:
             x_shape=points.x_shape,
             labels=points.labels,
             units=(points.units,),
+            u_units=() if points.u_units is None else (points.u_units,),
             path=points.path,
             columns=points.columns,
         )

@@ -22,7 +22,7 @@ class Points:
 
     x (n_samples, n_observed), of points that had the shape `x_shape`, and z (n_samples, n_known), without columns where nothing is known,
     in float32; domain (n_samples,) from 0, with the labels of the domains; where they are known, split (n_samples,), places in `PARTS`,
-    group (n_samples,) from 0, u (n_samples, n_u) in float32, and support, as it is in the file. `units` lead from the numbers in the file to x. `path` is the file's,
+    group (n_samples,) from 0, u (n_samples, n_u) in float32, and support, as it is in the file. `units` lead from the numbers in the file to x, `u_units` to u. `path` is the file's,
     `columns` are the names of those of a table that are x, and `rows` (n_samples,) the places in the file of points that are not all of it.
     """
 
@@ -40,6 +40,7 @@ class Points:
     columns: tuple[str, ...] = ()
     rows: np.ndarray | None = None
     u: np.ndarray | None = None
+    u_units: Units | None = None
     is_image: bool = False  # x is flat, channels first, and `x_shape` (channels, height, width)
 
     def row(self, places: np.ndarray) -> np.ndarray:

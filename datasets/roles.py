@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.registry import UsageError, nearest
-from datasets import images
+from datasets import Units, images
 from datasets.points import PARTS, Points, scaled
 from datasets.tables import Contents, labels, numbers, read, words_among_numbers
 
@@ -207,9 +207,10 @@ def _checked(
             notes.append(
                 f"{where}: of the {len(columns)} columns of x, {len(still)} are constant and count as 0: {listed(still)}"
             )
-    z = np.zeros((len(x), 0), dtype=np.float32) if z is None else _varying(where, "z", z, names, is_table)
+    z = np.zeros((len(x), 0), dtype=np.float32) if z is None else _varying(where, "z", z, names, is_table)[0]
+    u_units = None
     if u is not None:
-        u = _varying(where, "u", u, names, is_table)
+        u, u_units = _varying(where, "u", u, names, is_table)
         notes.append(
             f"{where}: methods that take numbers on which the latents depend are given those of {listed(names['u'])}"
         )
@@ -228,6 +229,7 @@ def _checked(
         support=support,
         units=units,
         u=u,
+        u_units=u_units,
         is_image=is_image,
     )
     if "split" in coded:
@@ -250,13 +252,15 @@ def _checked(
     return points, notes
 
 
-def _varying(where: str, role: str, value: np.ndarray, names: dict[str, list[str]], is_table: bool) -> np.ndarray:
-    """Returns columns, scaled. Raises UsageError for one that is constant."""
+def _varying(
+    where: str, role: str, value: np.ndarray, names: dict[str, list[str]], is_table: bool
+) -> tuple[np.ndarray, Units]:
+    """Returns columns, scaled, and their units. Raises UsageError for one that is constant."""
     columns = names[role] if is_table else list(map(str, range(value.shape[1])))
-    value, is_still, _ = scaled(where, role, value, columns)
+    value, is_still, units = scaled(where, role, value, columns)
     if is_still.any():
         raise UsageError(f"{where}: column {columns[int(np.argmax(is_still))]} of {role} is constant; leave it out")
-    return value
+    return value, units
 
 
 def _split(where: str, name: str, codes: np.ndarray, known: list[str]) -> np.ndarray:

@@ -82,7 +82,8 @@ def _generated(dataset: Any, root_seed: int, seed: int) -> Instance:
         name: dataclasses.replace(split, x=(split.x - mean) / std, u=of_u and (split.u - of_u[0]) / of_u[1])
         for name, split in (("train", instance.train), ("validation", instance.validation), ("test", instance.test))
     }
-    return dataclasses.replace(instance, **splits, units=(*instance.units, Units(mean, std)))
+    u_units = instance.u_units if of_u is None else (*instance.u_units, Units(*of_u))
+    return dataclasses.replace(instance, **splits, units=(*instance.units, Units(mean, std)), u_units=u_units)
 
 
 def scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,8 +19,9 @@ POINTS = torch.export.Dim("points", min=1)
 def files(model: Model, row: dict[str, Any]) -> dict[str, bytes]:
     """The files of an export, by name. `row` is the trial's."""
     n_observed = math.prod(model.x_shape)
-    x, domain = torch.zeros(2, n_observed, dtype=torch.float64), torch.zeros(2, dtype=torch.int64)
-    found = {"encoder.pt2": _archive(model.encoder, x, domain)}
+    points = [torch.zeros(2, n_observed, dtype=torch.float64), torch.zeros(2, dtype=torch.int64)]
+    points += [torch.zeros(2, model.n_u, dtype=torch.float64)] * bool(model.n_u)
+    found = {"encoder.pt2": _archive(model.encoder, *points)}
     if model.decoder is not None:
         found["decoder.pt2"] = _archive(model.decoder, torch.zeros(2, model.n_latents, dtype=torch.float64))
     facts = _facts(model, row)
@@ -48,12 +49,17 @@ def _facts(model: Model, row: dict[str, Any]) -> dict[str, Any]:
         "x_shape": list(model.x_shape),
         "columns": list(model.columns),
         "domains": list(model.labels),
+        "n_u": model.n_u,
     }
 
 
 def _readme(facts: dict[str, Any], has_decoder: bool) -> str:
-    n_observed, n_latents = math.prod(facts["x_shape"]), facts["n_latents"]
+    n_observed, n_latents, n_u = math.prod(facts["x_shape"]), facts["n_latents"], facts["n_u"]
     order = ""
+    numbers = f", torch.zeros(10, {n_u}, dtype=torch.float64)" if n_u else ""
+    third = f"""
+- the numbers u (n, {n_u}), float64, in the units of the data, on which its latents depend beside the domain; it standardises them itself.
+"""
     if facts["columns"]:
         order = f", the columns {', '.join(map(markdown, facts['columns']))}, in this order"
     elif len(facts["x_shape"]) > 1:
@@ -68,7 +74,7 @@ def _readme(facts: dict[str, Any], has_decoder: bool) -> str:
 """
     return f"""# {markdown(facts["method"])}, trial {facts["trial_id"]}
 
-`encoder.pt2` takes two tensors and gives the estimated latents (n, {n_latents}), float64:
+`encoder.pt2` takes {"three" if n_u else "two"} tensors and gives the estimated latents (n, {n_latents}), float64:
 
 - points (n, {n_observed}), float64, in the units of the data that it was trained on{order}; it standardises them itself;
 - the number of each point's domain (n,), int64:
@@ -76,13 +82,13 @@ def _readme(facts: dict[str, Any], has_decoder: bool) -> str:
 | number | domain |
 |---|---|
 {domains}
-{decoder if has_decoder else ""}
+{third if n_u else ""}{decoder if has_decoder else ""}
 The archives are made by `torch.export` of torch {facts["torch"]} and need torch alone. Any number of points can be given at a time.
 
     import torch
 
     encoder = torch.export.load("encoder.pt2").module()
-    z = encoder(torch.randn(10, {n_observed}, dtype=torch.float64), torch.zeros(10, dtype=torch.int64))
+    z = encoder(torch.randn(10, {n_observed}, dtype=torch.float64), torch.zeros(10, dtype=torch.int64){numbers})
 {use if has_decoder else ""}
 `model.json` says the same for programs.
 """

@@ -57,7 +57,7 @@ class Step(nn.Module):
 class Encoder(nn.Module):
     """Points (n, n_observed) in their own units, and the numbers (n,) of their domains, to estimated latents (n, n_estimated).
 
-    `read_out` is a matrix (n, n_estimated) and an offset (n_estimated,) that follow the method's encoding; without a method, all there is.
+    Where the method takes numbers u beside the domain, these (n, n_u) are in their own units too. `read_out` is a matrix (n, n_estimated) and an offset (n_estimated,) that follow the method's encoding; without a method, all there is.
     """
 
     matrix: Tensor | None
@@ -66,28 +66,33 @@ class Encoder(nn.Module):
     def __init__(
         self,
         units: Sequence[Units],
-        n_domains: int,
+        u_units: Sequence[Units],
+        shape: Shape,
         method: TorchMethod | None,
         model: nn.Module | None,
         read_out: tuple[np.ndarray, np.ndarray] | None,
     ):
         super().__init__()
-        self.units = nn.ModuleList(map(Step, units))
-        self.n_domains, self.method, self.model = n_domains, method, model
+        self.units, self.u_units = nn.ModuleList(map(Step, units)), nn.ModuleList(map(Step, u_units))
+        self.n_domains, self.n_u, self.method, self.model = shape.n_domains, shape.n_u, method, model
         for name, value in zip(("matrix", "offset"), read_out or (None, None), strict=True):
             self.register_buffer(name, None if value is None else torch.tensor(value, dtype=torch.float64))
 
-    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+    def forward(self, x: Tensor, domain: Tensor, u: Tensor | None = None) -> Tensor:
         for step in self.units:
             x = step(x)
-        return self.of_standardised(x, domain)
+        if u is not None:
+            for step in self.u_units:
+                u = step(u)
+        return self.of_standardised(x, domain, u)
 
-    def of_standardised(self, x: Tensor, domain: Tensor) -> Tensor:
+    def of_standardised(self, x: Tensor, domain: Tensor, u: Tensor | None = None) -> Tensor:
         """The same of points as methods get them."""
         z = x.double()
         if self.method is not None:
             one_hot = (domain[:, None] == torch.arange(self.n_domains, device=x.device)).double()
-            z = self.method.encode(self.model, z, one_hot)  # type: ignore[arg-type]  # a method has a model
+            known = one_hot if u is None else torch.cat([one_hot, u.double()], dim=1)
+            z = self.method.encode(self.model, z, known)  # type: ignore[arg-type]  # a method has a model
         if self.matrix is not None and self.offset is not None:
             z = z @ self.matrix + self.offset
         return z
@@ -129,16 +134,24 @@ class Model:
         """Whether the latents of a point depend on its domain."""
         return self.encoder.method is not None and len(self.labels) > 1
 
-    def encode(self, x: Any, domains: Any = None) -> np.ndarray:
+    @property
+    def n_u(self) -> int:
+        """How many numbers u, as a time, the latents of a point depend on beside its domain."""
+        return self.encoder.n_u
+
+    def encode(self, x: Any, domains: Any = None, u: Any = None) -> np.ndarray:
         """Returns the estimated latents (n_samples, n_estimated) of new points.
 
         `x` (n_samples, ...) is in the units of the data that it was trained on; of a pandas frame with the columns that it was trained on,
         these are taken. `domains` (n_samples,) are labels as they are in those data; of generated data, numbers from 0. None for data of one
-        domain. Raises UsageError for points of another shape, for domains that it was not trained on, and where they are missing.
+        domain. `u` (n_samples, n_u) are the numbers of an auxiliary variable, in its own units, for a method that takes them, and (n_samples,)
+        where there is one; other methods do not look at them. Raises UsageError for points of another shape, for domains that it was not
+        trained on, and where domains or numbers are missing.
         """
         points = self._points(x)
         numbers = self.domain_numbers(domains, len(points))
-        return self.encode_numbered(points, numbers) if len(points) else np.zeros((0, self.n_latents))
+        beside = self._numbers(u, len(points))
+        return self.encode_numbered(points, numbers, beside) if len(points) else np.zeros((0, self.n_latents))
 
     def decode(self, z: Any) -> np.ndarray:
         """Returns the points (n_samples, ...) that the model makes of latents `z` (n_samples, n_latents), in the data's own units.
@@ -194,10 +207,30 @@ class Model:
             raise UsageError(f"x holds values that are not finite, the first in row {int(finite.argmin())}")
         return found
 
+    def _numbers(self, u: Any, n: int) -> np.ndarray | None:
+        """The numbers u of `n` points, (n, n_u); None for a method that takes none. Raises UsageError."""
+        if not self.n_u:
+            return None
+        if u is None:
+            raise UsageError(
+                f"it was trained with {self.n_u} numbers u beside every point; pass u (n_samples, {self.n_u})"
+            )
+        try:
+            found = np.asarray(u, dtype=np.float64)
+        except (ValueError, TypeError):
+            raise UsageError("u must be numbers") from None
+        found = found[:, None] if found.shape == (n,) and self.n_u == 1 else found
+        if found.shape != (n, self.n_u):
+            raise UsageError(f"u must have the shape ({n}, {self.n_u}), and has {found.shape}")
+        if not np.isfinite(found).all():
+            raise UsageError("u holds values that are not finite")
+        return found
+
     @torch.no_grad()
-    def encode_numbered(self, points: np.ndarray, domains: np.ndarray) -> np.ndarray:
+    def encode_numbered(self, points: np.ndarray, domains: np.ndarray, u: np.ndarray | None = None) -> np.ndarray:
         """The same of points (n_samples, n_observed) in double precision, and the numbers (n_samples,) of their domains."""
-        found = [self.encoder(torch.tensor(points[at]), torch.tensor(domains[at])) for at in _parts(len(points))]
+        given = [np.asarray(each) for each in (points, domains, u) if each is not None]
+        found = [self.encoder(*(torch.tensor(each[at]) for each in given)) for at in _parts(len(points))]
         return torch.cat(found).numpy()
 
     @torch.no_grad()
@@ -205,8 +238,8 @@ class Model:
         """The same of points as methods get them."""
         encoder = self.encoder.to(device)
         try:
-            x, domains = torch.tensor(split.x), torch.tensor(split.domains)
-            found = [encoder.of_standardised(x[at].to(device), domains[at].to(device)) for at in _parts(len(x))]
+            given = [torch.tensor(each) for each in (split.x, split.domains, *[split.u] * bool(self.n_u))]
+            found = [encoder.of_standardised(*(each[at].to(device) for each in given)) for at in _parts(len(split.x))]
             return torch.cat(found).cpu().numpy()
         finally:
             self.encoder.to("cpu")
@@ -238,8 +271,6 @@ def arrays_of_torch(
     `encoded` (n_samples, n_encoded) are its encodings of the test points, on which `readout` follows, if the method has one: fitted. Raises
     NotKept where what is built encodes otherwise, since the encoding depends on more than parameters and buffers, say.
     """
-    if shape.n_u:
-        raise NotKept("models that take numbers u beside the domain are not kept yet")
     arrays = {}
     for key, value in model.state_dict().items():
         try:
@@ -308,20 +339,32 @@ def _checked(
         "x_shape": list(instance.x_shape),
         "columns": list(instance.columns),
         "n_units": len(instance.units),
+        "n_u_units": len(instance.u_units) if shape.n_u else 0,
     }
     found = dict(arrays) | {"facts": text_of(facts)}
-    for place, units in enumerate(instance.units):
-        found |= {f"units/{place}/centre": np.asarray(units.centre), f"units/{place}/scale": np.asarray(units.scale)}
+    for kind_of_units, n_units in (("units", "n_units"), ("u_units", "n_u_units")):
+        for place, units in enumerate(getattr(instance, kind_of_units)[: facts[n_units]]):
+            found |= {f"{kind_of_units}/{place}/{part}": np.asarray(value) for part, value in units._asdict().items()}
     model = _built(name, found, method)
     test = model.of_standardised(instance.test, device)
     if test.shape != scored.shape or not _distance(test, scored) < ALIKE:
         raise NotKept(otherwise)
-    x = torch.tensor(instance.test.x[:N_CHECKED]).double()
-    for step in reversed(model.encoder.units):
-        x = step.undo(x)  # type: ignore[operator]  # a step
-    points, domains = x.numpy(), np.asarray(instance.test.domains[:N_CHECKED], dtype=np.int64)
-    checks = {"x": points, "domain": domains, "z_hat": model.encode_numbered(points, domains)}
+    checks = {
+        "x": _undone(model.encoder.units, instance.test.x[:N_CHECKED]),
+        "domain": np.asarray(instance.test.domains[:N_CHECKED], dtype=np.int64),
+    }
+    if shape.n_u and instance.test.u is not None:
+        checks["u"] = _undone(model.encoder.u_units, instance.test.u[:N_CHECKED])
+    checks["z_hat"] = model.encode_numbered(*checks.values())
     return found | {f"{CHECK}{key}": value for key, value in checks.items()}, model
+
+
+def _undone(units: nn.ModuleList, values: np.ndarray) -> np.ndarray:
+    """What the steps `units` made `values` (n, n_columns) of, in double precision."""
+    found = torch.tensor(values).double()
+    for step in reversed(units):
+        found = step.undo(found)  # type: ignore[operator]  # a step
+    return found.numpy()
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -347,7 +390,9 @@ def of_arrays(name: str, arrays: Mapping[str, np.ndarray], make_method: Callable
     method = make_method() if kind == TORCH else None
     try:
         model = _built(name, arrays, method)
-        found = model.encode_numbered(arrays[f"{CHECK}x"], arrays[f"{CHECK}domain"])
+        found = model.encode_numbered(
+            arrays[f"{CHECK}x"], arrays[f"{CHECK}domain"], arrays[f"{CHECK}u"] if model.n_u else None
+        )
         distance = _distance(found, arrays[f"{CHECK}z_hat"])
     except Exception as error:  # whatever torch or a method finds wrong with it
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -361,9 +406,10 @@ def _built(name: str, arrays: Mapping[str, np.ndarray], method: TorchMethod | No
     facts = facts_of(arrays["facts"])
     known: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["shape"].items()}
     shape = Shape(**known)
-    units = [
-        Units(arrays[f"units/{place}/centre"], arrays[f"units/{place}/scale"]) for place in range(facts["n_units"])
-    ]
+    units, u_units = (
+        [Units(arrays[f"{kind}/{place}/centre"], arrays[f"{kind}/{place}/scale"]) for place in range(n)]
+        for kind, n in (("units", facts["n_units"]), ("u_units", facts.get("n_u_units", 0)))
+    )
     read_out = (arrays["matrix"], arrays["offset"]) if "matrix" in arrays else None
     model, decoder = None, None
     if method is not None:
@@ -377,7 +423,7 @@ def _built(name: str, arrays: Mapping[str, np.ndarray], method: TorchMethod | No
         model = model.double().requires_grad_(False)
         # A read-out makes other estimates of those that the decoder takes.
         decoder = Decoder(units, method, model) if method.has_decoder and read_out is None else None
-    encoder = Encoder(units, shape.n_domains, method, model, read_out)
+    encoder = Encoder(units, u_units, shape, method, model, read_out)
     labels, columns = (tuple(map(str, facts[key])) for key in ("labels", "columns"))
     x_shape = tuple(facts["x_shape"]) or (shape.n_observed,)
     return Model(name, encoder, decoder, x_shape, facts["n_estimated"], labels, columns)

@@ -1,5 +1,6 @@
 """A model that was kept is the one that was trained: in a store and out of it, in the units of the data, in a process without this project."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -35,6 +36,8 @@ Z = RNG.normal(size=(240, 2)) + 2 * (SITE == "Bern")[:, None]
 X = Z @ RNG.normal(size=(2, 4)) + 0.1 * RNG.normal(size=(240, 4))
 PEOPLE = pd.DataFrame(X * [1, 1e3, 1e-4, 7] + [0, 5000, 3, -1], columns=["height", "pulse", "dose", "age"])
 PEOPLE = PEOPLE.assign(site=SITE, flat=2.5, name="somebody")
+HOURS = PEOPLE.assign(hour=1e6 + 50 * np.arange(240), dose=PEOPLE.dose + 1e-5 * np.sin(np.arange(240) / 40), site=SITE)
+BESIDE = {"n_latents": 2, "domain": "site", "u": "hour"}
 
 
 def raw(trial, part):
@@ -222,6 +225,56 @@ class TestOfAFile:
                 np.testing.assert_allclose(found, table.filter(like="z_hat").to_numpy(), rtol=0, atol=1e-9)
 
 
+@pytest.fixture(scope="module")
+def hours(tmp_path_factory):
+    """The same people at some time in seconds, which is a number u beside the site."""
+    folder = tmp_path_factory.mktemp("hours")
+    HOURS.to_csv(folder / "hours.csv", index=False)
+    return of_file(folder / "hours.csv", "ivae", BESIDE, folder / "run")
+
+
+class TestNumbersBesideTheDomain:
+    def test_new_points_with_their_numbers_have_the_latents_that_were_scored_and_those_that_were_kept(self, hours):
+        planned, store, (row,), arrays = hours
+        model, table, scored = of_row(store, row), store.every_latent(row), arrays[f"{row['trial_id']}.z_hat"]
+        assert model.n_u == 1
+        found = model.encode(HOURS, HOURS.site, HOURS.hour)
+        np.testing.assert_allclose(found, table.filter(like="z_hat").to_numpy(), rtol=0, atol=1e-9)
+        instance = standardised(planned.trials[0])
+        np.testing.assert_allclose(found[instance.test.rows][: len(scored)], scored, atol=2e-4 * scored.std())
+        moved = model.encode(HOURS, HOURS.site, HOURS[["hour"]] + 3000)
+        assert np.abs(moved - found).max() > 1e-3 * found.std()
+
+    def test_a_mistake_is_one_sentence_and_other_methods_do_not_look_at_them(self, hours, tmp_path):
+        _, store, (row,), _ = hours
+        model = of_row(store, row)
+        for u, message in {
+            None: r"it was trained with 1 numbers u beside every point; pass u \(n_samples, 1\)",
+            (1.0, 2.0): r"u must have the shape \(240, 1\), and has \(2,\)",
+            ("noon",) * 240: "u must be numbers",
+            (np.nan,) * 240: "u holds values that are not finite",
+        }.items():
+            with pytest.raises(UsageError, match=message):
+                model.encode(HOURS, HOURS.site, None if u is None else list(u))
+        HOURS.to_csv(tmp_path / "hours.csv", index=False)
+        _, store, (row,), _ = of_file(tmp_path / "hours.csv", "pca", BESIDE, tmp_path / "run")
+        other = of_row(store, row)
+        assert other.n_u == 0
+        np.testing.assert_array_equal(other.encode(HOURS), other.encode(HOURS, u=HOURS.hour))
+
+    @pytest.mark.parametrize(
+        "name", ["synergy-vae", "tcl", *(pytest.param(n, marks=long) for n in ("gan", "flow-vae"))]
+    )
+    def test_generated_data_with_drifting_latents_are_encoded_in_their_own_units(self, tmp_path, name):
+        (usual,) = pack(name, n_seeds=1).trials
+        trial = dataclasses.replace(usual, dataset_fields=usual.dataset_fields | {"drift": 30, "domains": 1})
+        store, (row,), arrays = kept(Pack((trial,)), tmp_path)
+        own, scored = raw(trial, "test"), arrays[f"{row['trial_id']}.z_hat"]
+        assert own.u is not None
+        found = of_row(store, row).encode(own.x, own.domains, own.u)
+        np.testing.assert_allclose(found[: len(scored)], scored, atol=2e-4 * scored.std())
+
+
 class TestLoading:
     def test_a_model_of_other_code_or_with_other_weights_is_refused(self, tmp_path, monkeypatch):
         store, (row,), _ = kept(pack("vae", n_seeds=1), tmp_path)
@@ -292,22 +345,24 @@ import json, sys
 import numpy as np, torch
 arrays = np.load("points.npz")
 encoder, decoder = (torch.export.load(f"{name}.pt2").module() for name in ("encoder", "decoder"))
-x, domain = torch.tensor(arrays["x"]), torch.tensor(arrays["domain"])
-z = encoder(x, domain)
-one = encoder(x[:1], domain[:1])
+given = [torch.tensor(arrays[name]) for name in ("x", "domain", "u") if name in arrays.files]
+z = encoder(*given)
+one = encoder(*(each[:1] for each in given))
 here = sorted(name for name in sys.modules if name.split(".")[0] in ("bench", "methods", "datasets"))
 np.savez("found.npz", z=z.numpy(), one=one.numpy(), x=decoder(z).numpy(), here=np.array(here, dtype=str))
 """
 EXPORTED = [
     "flow-vae",
-    *(pytest.param(name, marks=long) for name in methods.names() if getattr(methods[name].cls, "steps", None)),
+    *(pytest.param(name, {}, marks=long) for name in methods.names() if getattr(methods[name].cls, "steps", None)),
 ]
 
 
-@pytest.mark.parametrize("name", EXPORTED)
-def test_an_export_runs_without_this_project_and_gives_the_same_to_1e_6(tmp_path, name):
-    PEOPLE.assign(z_0=Z[:, 0], z_1=Z[:, 1]).to_csv(tmp_path / "people.csv", index=False)
-    data = {"n_latents": 2, "domain": "site"}
+@pytest.mark.parametrize(
+    "name, beside", [*((name, {}) for name in EXPORTED[:1]), ("ivae", {"u": "hour"}), *EXPORTED[1:]]
+)
+def test_an_export_runs_without_this_project_and_gives_the_same_to_1e_6(tmp_path, name, beside):
+    HOURS.assign(z_0=Z[:, 0], z_1=Z[:, 1]).to_csv(tmp_path / "people.csv", index=False)
+    data = {"n_latents": 2, "domain": "site", "x": "height,pulse,dose,age,flat"} | beside
     _, store, (row,), _ = of_file(tmp_path / "people.csv", name, data, tmp_path / "run")
     store.write_text("manifest.json", "{}")
     out = tmp_path / "elsewhere"
@@ -317,8 +372,9 @@ def test_an_export_runs_without_this_project_and_gives_the_same_to_1e_6(tmp_path
     assert facts["columns"] == list(model.columns) and facts["domains"] == ["Bern", "NA", "Oslo"]
     number = {label: place for place, label in enumerate(facts["domains"])}
     domain = np.array([number[site] for site in SITE])
-    x = PEOPLE[facts["columns"]].to_numpy()
-    np.savez(out / "points.npz", x=x, domain=domain)
+    numbers = {"u": HOURS[["hour"]].to_numpy()} if beside else {}
+    assert facts["n_u"] == len(numbers)
+    np.savez(out / "points.npz", x=HOURS[facts["columns"]].to_numpy(), domain=domain, **numbers)
     code = (
         ALONE
         if model.decoder
