@@ -31,6 +31,7 @@ LINKS = 12  # neighbours among the points, along which an orientation is handed 
 N_STARTS, N_STEPS, RATE = 4, 40, 0.2  # of the search for a projection
 SHARPNESS = 4.0  # of the cost of a fold
 TOGETHER = 8  # searches at once
+NUMBERS = 2**24  # in the neighbourhoods that are looked at together
 
 
 class Projection(NamedTuple):
@@ -142,8 +143,18 @@ def _tangents(points: Tensor, at: Tensor, n_neighbours: int, n: int) -> Tensor:
     """Orthonormal bases (n_at, n_observed, n) of what the nearest of `points` to each of `at` span most."""
     distances = torch.cdist(at.float(), points.float())
     near = torch.as_tensor(np.argpartition(distances.numpy(), n_neighbours - 1)[:, :n_neighbours])
-    centred = points[near] - points[near].mean(1, keepdim=True)
-    return torch.linalg.eigh(centred.mT @ centred)[1][:, :, -n:]
+    size = max(1, NUMBERS // (n_neighbours * points.shape[1]))
+    return torch.cat([_axes(points[own], n) for own in near.split(size)])
+
+
+def _axes(groups: Tensor, n: int) -> Tensor:
+    """The n greatest principal axes of each group of points, (n_groups, n_observed, n), of `groups` (n_groups, n_points, n_observed)."""
+    centred = groups - groups.mean(1, keepdim=True)
+    if groups.shape[2] <= groups.shape[1]:
+        return torch.linalg.eigh(centred.mT @ centred)[1][:, :, -n:]
+    # Of more variables than points: the products of the points have the same eigenvalues, and are fewer.
+    axes = centred.mT @ torch.linalg.eigh(centred @ centred.mT)[1][:, :, -n:]
+    return torch.linalg.qr(axes)[0]
 
 
 def oriented(tangents: Tensor, points: Tensor) -> Tensor:

@@ -141,3 +141,17 @@ def test_a_chart_may_be_worse_than_an_autoencoder_with_more_units_by_what_noise_
     assert chart.tolerance(Shape(8, 4, 1), 2) == pytest.approx(0.95 * 2)
     assert chart.tolerance(Shape(20, 10, 1), 2) == pytest.approx(0.95 * 10 / 8)
     assert chart.tolerance(Shape(500, 4, 1), 2) == 1
+
+
+@pytest.mark.parametrize("n_observed", [5, 40])  # fewer and more than the neighbours, of which there are 12
+def test_tangents_are_the_principal_axes_of_the_neighbours_whatever_is_looked_at_together(n_observed, monkeypatch):
+    points = torch.as_tensor(np.random.default_rng(1).normal(size=(200, n_observed)) * np.linspace(1, 3, n_observed))
+    found = projections._tangents(points, points[:30], 12, 3)
+    for basis, centre in zip(found, points[:30], strict=True):
+        near = points[(points - centre).norm(dim=1).argsort()[:12]].numpy()
+        axes = np.linalg.svd(near - near.mean(axis=0), full_matrices=False)[2][:3]
+        np.testing.assert_allclose(basis.numpy() @ basis.numpy().T, axes.T @ axes, atol=1e-8)
+        np.testing.assert_allclose(basis.numpy().T @ basis.numpy(), np.eye(3), atol=1e-12)
+    monkeypatch.setattr(projections, "NUMBERS", 7 * 12 * n_observed)
+    pieces = projections._tangents(points, points[:30], 12, 3)
+    torch.testing.assert_close(pieces @ pieces.mT, found @ found.mT, atol=1e-12, rtol=0)
