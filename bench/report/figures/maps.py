@@ -128,10 +128,12 @@ def synergy_map(results: Results, folder: str | Path) -> list[Path]:
     """
     dials = _dials(results)
     varying = [dial.field for dial in dials if dial.field in results.dials()]
-    effects = synergy.table(results, by=varying)
-    effects = page.with_texts(
-        effects[effects["scope"] == synergy.CELL], [field for field in varying if field in effects]
-    )
+    effects = synergy.table(results)
+    is_place = effects["scope"] == synergy.CELL
+    if not set(varying) <= set(effects) or effects[is_place].duplicated(["ladder", *varying]).any():
+        effects = synergy.table(results, by=varying)  # over what else varies
+        is_place = effects["scope"] == synergy.CELL
+    effects = page.with_texts(effects[is_place], [field for field in varying if field in effects])
     if len(effects) < 2:
         return []
     x, y = dials
