@@ -260,3 +260,47 @@ def test_a_program_has_what_a_method_needs_in_its_order_and_nothing_else():
     ]  # fmt: skip
     assert "n = 5" in cells.program(typed, "mine") and '@register("mine"' not in cells.program(typed, "other")
     assert "+=" in cells.program([*typed, "n += 1"], "mine") and "n = 5" in cells.program([*typed, "n += 1"], "mine")
+
+
+SCRIPT_OF_TWO = """from __future__ import annotations
+import numpy as np
+data = launch()
+from methods import register
+
+n = 2  # why
+
+@register("other",
+          source="s")
+@decorated
+class Other:
+    pass
+
+@register("mine", source="s")
+class Mine(Other):
+
+    # as in the paper
+    def build(self, shape, seed):
+        return np.full(n, 1)
+print(data)
+"""
+
+
+def test_what_a_script_defines_stays_on_its_lines_and_the_rest_is_empty():
+    lines, own = SCRIPT_OF_TWO.replace("@decorated", "@object").split("\n"), [1, 2, 4, 6, 10, 11, 12, *range(14, 20)]
+    found = cells.program(["\n".join(lines)], "mine").split("\n")
+    assert found == [line if number in own else "" for number, line in enumerate(lines[:19], 1)] + [""]
+    assert "# why" in found[5] and found[9] == "@object"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("n = 2  # why", "n = 2; unused = 3"),  # a line of which a part is needed
+        ("print(data)", "n = 3\nprint(data)"),  # what it is when the method is called stands below it
+    ],
+)
+def test_a_script_whose_lines_cannot_stay_becomes_a_program_of_the_same_statements(change):
+    text = SCRIPT_OF_TWO.replace("@decorated\n", "").replace(*change)
+    found = cells.program([text], "mine")
+    assert "data" not in found and found.count("n = ") == 1 and "unused" not in found
+    assert found.index("n = ") < found.index("class Mine") and "register('other'" not in found

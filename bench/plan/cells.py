@@ -25,6 +25,7 @@ from methods import methods
 
 MAIN = "__main__"
 REGISTERS = ("register", "register_transformer", "score")
+LINE = re.compile(r"\r\n|\r|\n")  # between two lines of Python
 DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -82,14 +83,17 @@ def sources(own: Sequence[str]) -> list[str]:
 def program(texts: Sequence[str], own: str) -> str:
     """A Python program that registers `own` and nothing else, of the statements at the top level of `texts`, the last for each name.
 
-    Raises UsageError where no such statement registers it.
+    Of a single text, a script, the statements stay on their lines, where what they need is above them: so that an error is in the line
+    where its author looks for it. Raises UsageError where no such statement registers it.
     """
     statements = list(itertools.chain.from_iterable(map(_statements, texts)))
     names = [_names(statement) for statement in statements]
     order: list[int] = []  # what a statement needs comes before it, whatever the order in which cells were run
     seen: set[int] = set()
+    is_in_order = len(texts) == 1
 
     def take(place: int) -> None:
+        nonlocal is_in_order
         if place in seen:
             return
         seen.add(place)
@@ -100,6 +104,7 @@ def program(texts: Sequence[str], own: str) -> str:
                 continue
             end = place if name in bound else len(statements)
             for other in [other for other in range(end) if name in names[other][0]][-1:]:
+                is_in_order &= other <= place
                 take(other)
         order.append(place)
 
@@ -115,9 +120,31 @@ def program(texts: Sequence[str], own: str) -> str:
             "plugins=['FILE.py'] names"
         )
     take(roots[-1])
-    order.sort(key=lambda place: place not in futures)
+    order = sorted(order) if is_in_order else sorted(order, key=lambda place: place not in futures)
+    lines = _own_lines(texts[0], [(statements[place], place == roots[-1]) for place in order]) if is_in_order else ""
     parts = [statements[place] if place == roots[-1] else _unregistered(statements[place]) for place in order]
-    return "\n\n".join(map(ast.unparse, parts)) + "\n"
+    program = "\n\n".join(map(ast.unparse, parts)) + "\n"
+    return lines if lines and code_hash(lines) == code_hash(program) else program
+
+
+def _own_lines(text: str, chosen: Sequence[tuple[ast.stmt, bool]]) -> str:
+    """The lines of `text` that hold the `chosen` statements, all others empty; of a statement that is to register nothing, no such decorator.
+
+    It is another program, or none, where statements share a line.
+    """
+    lines = LINE.split(text)
+    kept: set[int] = set()
+    for statement, registers in chosen:
+        decorators = getattr(statement, "decorator_list", [])
+        first = min([statement.lineno, *(each.lineno for each in decorators)])
+        own = set(range(first, (statement.end_lineno or first) + 1))
+        for each in [] if registers else decorators:
+            own -= (
+                set(range(each.lineno, (each.end_lineno or each.lineno) + 1)) if _name_in(each) is not None else set()
+            )
+        kept |= own
+    found = "\n".join(line if number in kept else "" for number, line in enumerate(lines, 1)).rstrip() + "\n"
+    return found if _statements(found) else ""
 
 
 def _statements(text: str) -> list[ast.stmt]:
