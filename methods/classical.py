@@ -152,7 +152,7 @@ class Random(EstimatorMethod):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder = nets.Encoder(
-                shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth, shape.image
+                shape.n_observed, shape.n_domains, shape.n_latents, self.width, self.depth, image=shape.image
             )
             encoder.mlp.network[-1].reset_parameters()  # encoders that are trained start linear; this one would stay so
             return _Untrained(encoder, shape)

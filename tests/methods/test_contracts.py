@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from bench.plan.packs import Pack
+from bench.plan.trials import Trial
 from bench.registry import CORNERS
 from bench.scores import SCORES
 from bench.train.data import standardised
@@ -13,7 +15,7 @@ from bench.train.pack import run_pack
 from datasets import datasets
 from methods import DataFacts, TorchMethod, methods
 from tests.conftest import long
-from tests.packs import SMALL_DATA, pack, rows_of
+from tests.packs import SMALL_BUDGET, SMALL_DATA, fields, pack, rows_of
 
 ALWAYS = (
     "mcc_spearman",
@@ -133,3 +135,14 @@ def test_all_methods_see_the_same_data():
     trials = [pack(name, n_seeds=1).trials[0] for name in methods.names()]
     first, *others = (standardised(trial) for trial in trials)
     assert all(np.array_equal(first.train.x, other.train.x) for other in others)
+
+
+@pytest.mark.parametrize("name", [*often(TORCH), *(entry.name for entry in methods if entry.name not in TORCH)])
+def test_a_method_runs_on_images_or_says_why_not(name):
+    data = datasets["coloured-digits"].defaults | {"size": 8, "n_samples": 500, "n_latents": 3}
+    own = fields(methods[name], SMALL_BUDGET)
+    (row,) = run_pack(Pack((Trial("coloured-digits", data, name, own, 0, 0),))).rows
+    needs = {"flow": "needs data that are no images", "supervised": "needs the true latents"}
+    reason = needs.get("flow" if name.endswith("flow") else name)
+    assert row["status"] == ("not-applicable" if reason else "ok"), row["error"]
+    assert (reason or "") in (row["error"] or "")
