@@ -55,17 +55,17 @@ class RunResults:
     @functools.cached_property
     def leaderboard(self) -> pd.DataFrame:
         """One row per method, the best first: means over data seeds with their intervals. See `bench.report.leaderboard.table`."""
-        return leaderboard.table(self.results)
+        return leaderboard.table(self.results).copy()  # a user may change it
 
     @functools.cached_property
     def comparisons(self) -> pd.DataFrame:
         """One row per pair of methods, compared on the same data. See `bench.report.pairs.table`."""
-        return pairs.table(self.results)
+        return pairs.table(self.results).copy()
 
     @functools.cached_property
     def synergy(self) -> pd.DataFrame:
         """What both assumptions add to the better one alone, by ladder and cell. See `bench.report.synergy.table`."""
-        return synergy.table(self.results)
+        return synergy.table(self.results).copy()
 
     @functools.cached_property
     def verdicts(self) -> list[str]:

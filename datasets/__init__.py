@@ -93,7 +93,8 @@ class Instance:
     In a user's own data support, sources and mixing may be None, and the splits' latents may have no columns, or fewer than are to be
     estimated. `x_shape` is the shape of one point before it was flattened, as (3, 32, 32) of an image, and `labels` are those of the
     domains, in their order; both are empty where there is nothing to say. `units` lead from the numbers as they were measured to `x`, one
-    after the other, and `u_units` to `u`. Of a user's file there are also its path and, of a table, the names of the columns that are `x`.
+    after the other, and `u_units` to `u`. Of a user's file there are also its path and, of a table, the names of the columns that are `x`
+    and `u`.
     """
 
     train: Split
@@ -109,6 +110,7 @@ class Instance:
     u_units: tuple[Units, ...] = ()
     path: str = ""
     columns: tuple[str, ...] = ()
+    u_columns: tuple[str, ...] = ()
 
     @property
     def changing(self) -> np.ndarray | None:

@@ -157,6 +157,7 @@ class File:
             u_units=() if points.u_units is None else (points.u_units,),
             path=points.path,
             columns=points.columns,
+            u_columns=points.u_columns,
         )
 
 

@@ -22,8 +22,9 @@ class Points:
 
     x (n_samples, n_observed), of points that had the shape `x_shape`, and z (n_samples, n_known), without columns where nothing is known,
     in float32; domain (n_samples,) from 0, with the labels of the domains; where they are known, split (n_samples,), places in `PARTS`,
-    group (n_samples,) from 0, u (n_samples, n_u) in float32, and support, as it is in the file. `units` lead from the numbers in the file to x, `u_units` to u. `path` is the file's,
-    `columns` are the names of those of a table that are x, and `rows` (n_samples,) the places in the file of points that are not all of it.
+    group (n_samples,) from 0, u (n_samples, n_u) in float32, and support, as it is in the file. `units` lead from the numbers in the file to
+    x, `u_units` to u. `path` is the file's, `columns` and `u_columns` are the names of those of a table that are x and u, and `rows`
+    (n_samples,) the places in the file of points that are not all of it.
     """
 
     where: str
@@ -38,6 +39,7 @@ class Points:
     units: Units = Units(np.zeros(()), np.ones(()))
     path: str = ""
     columns: tuple[str, ...] = ()
+    u_columns: tuple[str, ...] = ()
     rows: np.ndarray | None = None
     u: np.ndarray | None = None
     u_units: Units | None = None

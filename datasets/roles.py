@@ -125,9 +125,9 @@ def data_sets(path: str, roles: Roles) -> tuple[list[Points], list[str]]:
         own = {role: _recounted(codes[rows], known) for role, (codes, known) in coded.items()}
         own_z, own_u = (None if value is None else value[rows] for value in (z, u))
         points, more = _checked(where, x[rows], own_z, own_u, own, support, names, contents.is_table)
-        columns = tuple(names["x"]) if contents.is_table else ()
+        columns, u_columns = (tuple(names.get(role, ())) if contents.is_table else () for role in ("x", "u"))
         places = None if len(replicates) == 1 else np.flatnonzero(which == place)
-        found.append(dataclasses.replace(points, path=path, columns=columns, rows=places))
+        found.append(dataclasses.replace(points, path=path, columns=columns, u_columns=u_columns, rows=places))
         notes += more
     return found, notes
 

@@ -141,7 +141,7 @@ def simulated_run(folder, trials, data_version=1, code="code", started_at="2026-
             kept |= {f"{trial}.z": z, f"{trial}.z_hat": z + rng.normal(size=z.shape), f"{trial}.domains": z[:, 0] > 0}
         store.write_pack(f"{folder.name}-{method}", rows.to_dict("records"), kept)
     planned = trials if planned is None else planned
-    pairs = {f"{method} on sparse-mixing": code for method in planned.method.unique()}
+    pairs = {f"{each.method} on {each.dataset}": code for each in planned.itertuples()}
     command = MANIFEST["commands"][0] | {"code": pairs, "data_version": data_version, "started_at": started_at}
     store.write_manifest(MANIFEST | {"name": folder.name, "commands": [command]})
     asked = planned[["trial_id", "method", "dataset"]].to_dict("records")

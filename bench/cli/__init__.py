@@ -74,20 +74,30 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     options = {o for p in parsers for action in p._actions for o in action.option_strings if o.startswith("--")}
     _check_words(argv, options)
     arguments = parser.parse_args(argv)
+    _check_order(argv, arguments.command)
     if getattr(arguments, "config", None):
-        words = config.words_of(config.read(arguments.config), arguments)
-        _check_words(words, options)
         own = commands.choices.get(arguments.command, parser)
+        words = config.words_of(config.read(arguments.config), arguments)
+        whose = f"--config {arguments.config}: " + (f"{arguments.command} has" if arguments.command else "there is")
+        _check_words(words, {option for action in own._actions for option in action.option_strings}, whose)
         own.set_defaults(**vars(own.parse_args(words)))
         arguments = parser.parse_args(argv)
     arguments.words = list(argv)
     return arguments
 
 
-def _check_words(words: Sequence[str], options: set[str]) -> None:
+def _check_order(argv: Sequence[str], command: str | None) -> None:
+    """Before the name of a command there may be plug-ins alone: argparse would forget what else stands there."""
+    for word in argv[: argv.index(command)] if command else []:
+        option = word.split("=")[0]
+        if option.startswith("--") and option != "--plugin":
+            raise UsageError(f"{option} stands before {command}, whose options come behind it: {command} {option} ...")
+
+
+def _check_words(words: Sequence[str], options: set[str], whose: str = "there is") -> None:
     for word in words:
         if "\0" in word:
             raise UsageError(f"{word!r} holds a null character, which no name or value may have")
         option = word.split("=")[0]
         if option.startswith("--") and option not in options:
-            raise UsageError(f"there is no option {option!r}; {nearest(option, sorted(options))}")
+            raise UsageError(f"{whose} no option {option!r}; {nearest(option, sorted(options))}")

@@ -22,14 +22,8 @@ from methods import methods
 FILE = "config.toml"  # in the folder of a run
 TABLES = {"grid": "grid", "set": "settings"}  # options with a key of their own, and where their words are
 FEWEST_IN_RANGE = 3  # values that are written as 2..4
-RESOLVED = (
-    "dataset",
-    "methods",
-    "profile",
-    "seeds",
-    "root_seed",
-    "name",
-)  # what a command has, whether it was named or not
+# What a command has, whether it was named or not.
+RESOLVED = ("dataset", "methods", "profile", "seeds", "root_seed", "name")
 START = "start"  # an option that names an axis of the grid
 
 
@@ -53,12 +47,21 @@ def words_of(config: Mapping[str, Any], typed: argparse.Namespace | None = None)
     `typed` does not name: what a file names is not executed.
     """
     words: list[str] = []
-    taken = {name: {text.split("=")[0].strip() for text in getattr(typed, dest, ())} for name, dest in TABLES.items()}
+    prefixes = tuple(f"{name}." for name in {getattr(typed, "dataset", None), config.get("dataset")} if name)
+
+    def field_of(key: str) -> str:
+        """A field of the data set is the same with and without its name."""
+        return next((key.removeprefix(prefix) for prefix in prefixes if key.startswith(prefix)), key)
+
+    taken = {
+        name: {field_of(text.split("=")[0].strip()) for text in getattr(typed, dest, ())}
+        for name, dest in TABLES.items()
+    }
     for key, value in config.items():
         name = key.replace("_", "-")
         if name in TABLES:
             for field, values in _flat(value, name).items():
-                if field not in taken[name]:
+                if field_of(field) not in taken[name]:
                     words += _option(name, f"{field}={_text(values, f'{name}.{field}', name == 'grid')}")
         elif name == "plugin":
             if typed is not None:
@@ -132,9 +135,7 @@ def _check_plugins(value: Any, typed: argparse.Namespace) -> None:
 
 
 def text(parser: argparse.ArgumentParser, arguments: argparse.Namespace, own: Mapping[str, Any]) -> str:
-    """The TOML file that repeats a command, whatever the defaults will be then.
-
-    It has what `own`, the configuration in the command's manifest, says of `RESOLVED`, of plug-ins and of the name of the folder; the values
+    """The TOML file that repeats a command. It has what `own`, the configuration in the command's manifest, says of `RESOLVED`, of plug-ins and of the name of the folder; the values
     of `--grid` and `--set`; and every other option of `parser` that `arguments` has not at its default.
     """
     entries = [datasets[own["dataset"]], *(methods[name] for name in own["methods"])]
@@ -156,7 +157,7 @@ def text(parser: argparse.ArgumentParser, arguments: argparse.Namespace, own: Ma
             found[names[0]] = value
     tables = {name: found.pop(name) for name in TABLES if name in found}
     command = " ".join(filter(None, ["python run_bench.py", arguments.command, f"--config {FILE}"]))
-    lines = [f"# The command of this run: {command}"]
+    lines = [f"# What was asked for here, once more: {command}"]
     lines += [f"{name} = {_toml(value)}" for name, value in found.items()]
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{json.dumps(field)} = {_toml(value)}" for field, value in table.items())]

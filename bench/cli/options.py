@@ -41,7 +41,7 @@ def add_data_options(parser: argparse.ArgumentParser, fields: str, n_seeds: str)
     add(
         "--config",
         metavar="FILE.toml",
-        help="options of this command from a file, as every run leaves one in its folder (config.toml); those of the command line count first",
+        help="options of this command from a file, as every run and every search leaves one in its folder (config.toml); what is typed counts first",
     )
 
 

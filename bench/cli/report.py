@@ -98,7 +98,7 @@ def report(arguments: argparse.Namespace) -> int:
             say(f"learning curves of {count(n_curves, 'trial')}: tensorboard --logdir {out / events.FOLDER}")
         if arguments.wandb:
             n_curves = events.write_wandb(found, out)
-            say(f"learning curves of {count(n_curves, 'trial')}: wandb sync {out / events.WANDB}/offline-run-*")
+            say(f"learning curves of {count(n_curves, 'trial')}: wandb sync {out / events.WANDB}/wandb/offline-run-*")
         if arguments.metrics == "all":
             said = set(found.damages)
             for path in on_demand.write(found, out):

@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 
 from bench.registry import UsageError
+from bench.report.figures.page import with_short_paths
 from bench.report.results import Results
 from bench.report.texts import place_text
 from bench.run.store import with_arrays
+from bench.statuses import OK
 from bench.text import one_line
 
 FOLDER = "tensorboard"  # of a run
-WANDB = "wandb"  # of a run, and the name of the package
+WANDB = "wandb-trials"  # of a run; not "wandb", in which a user may have runs of their own
 PROJECT = "synergy-bench"  # what Weights & Biases puts the trials of all runs in
+LONGEST = 128  # letters that a group or a name may have there
 
 
 def write(results: Results, folder: Path) -> int:
@@ -40,17 +43,17 @@ def write(results: Results, folder: Path) -> int:
 
 
 def write_wandb(results: Results, folder: Path) -> int:
-    """Writes WANDB/offline-run-TIME-TRIAL of the same trials, in the place of what is there, and returns how many they are.
+    """Writes WANDB/wandb/offline-run-TIME-TRIAL of the same trials, in the place of what is there, and returns how many they are.
 
     Each is a run of Weights & Biases that its user may send there with `wandb sync`: the curve step by step, the fields of data and method
-    as its configuration, the scores as its summary, and no more, nothing of the machine. Its identity is that of the trial, so that one
-    that is sent twice is there once.
+    as its configuration, and the scores as its summary. Of the machine it says the operating system and the version of Python, and of a
+    user's file no more than its name. Its identity is that of the trial, so that one that is sent twice is there once.
     """
-    wandb = require_wandb()
+    wandb, results = require_wandb(), with_short_paths(results)
     shutil.rmtree(folder / WANDB, ignore_errors=True)
     (folder / WANDB).mkdir()
     settings = wandb.Settings(
-        mode="offline", root_dir=str(folder), silent=True, console="off", disable_git=True, disable_code=True, host="",
+        mode="offline", root_dir=str(folder / WANDB), silent=True, console="off", disable_git=True, disable_code=True, host="",
         x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True, x_save_requirements=False,
     )  # fmt: skip
     fields = ["method", "dataset", *results.dataset_fields, *results.method_fields, "root_seed", "seed", "status"]
@@ -59,14 +62,15 @@ def write_wandb(results: Results, folder: Path) -> int:
     for row, steps, curve in _curves(results):
         n_written += 1
         place = place_text({name: row[name] for name in (*results.cells, "seed")})
-        with wandb.init(
-            project=PROJECT, group=results.manifest["name"], id=row.trial_id, name=one_line(f"{row.label}, {place}"),
+        run = wandb.init(
+            project=PROJECT, group=results.manifest["name"][:LONGEST], id=row.trial_id, name=one_line(f"{row.label}, {place}")[:LONGEST],
             config={name: _plain(row[name]) for name in fields}, settings=settings,
-        ) as run:  # fmt: skip
-            for at, step in enumerate(steps):
-                looked = {one_line(name): float(values[at]) for name, values in curve.items()}
-                run.log({name: value for name, value in looked.items() if math.isfinite(value)}, step=step)
-            run.summary.update({name: float(row[name]) for name in scores if pd.notna(row[name])})
+        )  # fmt: skip
+        for at, step in enumerate(steps):
+            looked = {one_line(name): float(values[at]) for name, values in curve.items()}
+            run.log({name: value for name, value in looked.items() if math.isfinite(value)}, step=step)
+        run.summary.update({name: float(row[name]) for name in scores if pd.notna(row[name])})
+        run.finish(exit_code=int(row.status != OK))
     wandb.teardown()
     return n_written
 

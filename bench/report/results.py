@@ -207,7 +207,12 @@ def once(make: Callable[Concatenate[Results, P], T]) -> Callable[Concatenate[Res
     @functools.wraps(make)
     def kept(results: Results, *args: P.args, **named: P.kwargs) -> T:
         made = vars(results).setdefault("_made", {})
-        key = (make, *map(_fixed, args), *((name, _fixed(value)) for name, value in sorted(named.items())))
+        key = (
+            make.__module__,
+            make.__qualname__,
+            *map(_fixed, args),
+            *((name, _fixed(value)) for name, value in sorted(named.items())),
+        )
         if key not in made:
             made[key] = make(results, *args, **named)
         return made[key]
@@ -216,7 +221,7 @@ def once(make: Callable[Concatenate[Results, P], T]) -> Callable[Concatenate[Res
 
 
 def _fixed(names: Any) -> Any:
-    return tuple(names) if isinstance(names, list) else names
+    return tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else names
 
 
 def _lists(scores: Mapping[str, Score]) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def _facts(model: Model, row: dict[str, Any]) -> dict[str, Any]:
         "columns": list(model.columns),
         "domains": list(model.labels),
         "n_u": model.n_u,
+        "u_columns": list(model.u_columns),
     }
 
 
@@ -57,8 +58,9 @@ def _readme(facts: dict[str, Any], has_decoder: bool) -> str:
     n_observed, n_latents, n_u = math.prod(facts["x_shape"]), facts["n_latents"], facts["n_u"]
     order = ""
     numbers = f", torch.zeros(10, {n_u}, dtype=torch.float64)" if n_u else ""
+    of_u = f", the columns {', '.join(map(markdown, facts['u_columns']))}, in this order" if facts["u_columns"] else ""
     third = f"""
-- the numbers u (n, {n_u}), float64, in the units of the data, on which its latents depend beside the domain; it standardises them itself.
+- the numbers u (n, {n_u}), float64, in the units of the data{of_u}, on which its latents depend beside the domain; it standardises them itself.
 """
     if facts["columns"]:
         order = f", the columns {', '.join(map(markdown, facts['columns']))}, in this order"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.registry import UsageError, nearest
+from bench.text import count
 from bench.train.kept import facts_of, labels_of, text_of
 from datasets import Instance, Split, Units
 from datasets.tables import label_text
@@ -117,7 +118,7 @@ class Decoder(nn.Module):
 class Model:
     """Encodes and decodes points in the units in which they were measured; `bench.load` gives one.
 
-    `x_shape` is the shape of a point, and `columns` are the names of its variables where they were columns of a table. `labels` are those of
+    `x_shape` is the shape of a point, and `columns` and `u_columns` are the names of its variables and of the numbers u where they were columns of a table. `labels` are those of
     the domains that it knows, in their order. `decoder` is None for a method that has none.
     """
 
@@ -128,6 +129,7 @@ class Model:
     n_latents: int
     labels: tuple[str, ...]
     columns: tuple[str, ...]
+    u_columns: tuple[str, ...]
 
     @property
     def needs_domains(self) -> bool:
@@ -145,7 +147,7 @@ class Model:
         `x` (n_samples, ...) is in the units of the data that it was trained on; of a pandas frame with the columns that it was trained on,
         these are taken. `domains` (n_samples,) are labels as they are in those data; of generated data, numbers from 0. None for data of one
         domain. `u` (n_samples, n_u) are the numbers of an auxiliary variable, in its own units, for a method that takes them, and (n_samples,)
-        where there is one; other methods do not look at them. Raises UsageError for points of another shape, for domains that it was not
+        where there is one; of a frame with the columns that it was trained on, these are taken; other methods do not look at them. Raises UsageError for points of another shape, for domains that it was not
         trained on, and where domains or numbers are missing.
         """
         points = self._points(x)
@@ -188,11 +190,7 @@ class Model:
         return np.array([place_of[text] for text in texts], dtype=np.int64)
 
     def _points(self, x: Any) -> np.ndarray:
-        if hasattr(x, "columns"):
-            missing = [name for name in self.columns if name not in x.columns]
-            if missing:
-                raise UsageError(f"x has no column {missing[0]!r}; {nearest(missing[0], map(str, x.columns))}")
-            x = x[list(self.columns)] if self.columns else x
+        x = _of_frame(x, self.columns, "x")
         try:
             found = np.asarray(x, dtype=np.float64)
         except (ValueError, TypeError):
@@ -212,9 +210,10 @@ class Model:
         if not self.n_u:
             return None
         if u is None:
-            raise UsageError(
-                f"it was trained with {self.n_u} numbers u beside every point; pass u (n_samples, {self.n_u})"
-            )
+            named = f", {_some(self.u_columns)}" if self.u_columns else ""
+            text = f"it was trained with {count(self.n_u, 'number')} u beside every point{named}"
+            raise UsageError(f"{text}; pass u (n_samples, {self.n_u})")
+        u = _of_frame(u, self.u_columns, "u")
         try:
             found = np.asarray(u, dtype=np.float64)
         except (ValueError, TypeError):
@@ -243,6 +242,16 @@ class Model:
             return torch.cat(found).cpu().numpy()
         finally:
             self.encoder.to("cpu")
+
+
+def _of_frame(value: Any, columns: Sequence[str], name: str) -> Any:
+    """The `columns` of a pandas frame, in their order; anything else as it is. Raises UsageError for one that is not there."""
+    if not hasattr(value, "columns") or not columns:
+        return value
+    for column in columns:
+        if column not in value.columns:
+            raise UsageError(f"{name} has no column {column!r}; {nearest(column, map(str, value.columns))}")
+    return value[list(columns)]
 
 
 def _parts(n: int) -> list[slice]:
@@ -338,6 +347,7 @@ def _checked(
         "labels": labels_of(instance),
         "x_shape": list(instance.x_shape),
         "columns": list(instance.columns),
+        "u_columns": list(instance.u_columns) if shape.n_u else [],
         "n_units": len(instance.units),
         "n_u_units": len(instance.u_units) if shape.n_u else 0,
     }
@@ -424,6 +434,6 @@ def _built(name: str, arrays: Mapping[str, np.ndarray], method: TorchMethod | No
         # A read-out makes other estimates of those that the decoder takes.
         decoder = Decoder(units, method, model) if method.has_decoder and read_out is None else None
     encoder = Encoder(units, u_units, shape, method, model, read_out)
-    labels, columns = (tuple(map(str, facts[key])) for key in ("labels", "columns"))
+    labels, columns, u_columns = (tuple(map(str, facts.get(key, ()))) for key in ("labels", "columns", "u_columns"))
     x_shape = tuple(facts["x_shape"]) or (shape.n_observed,)
-    return Model(name, encoder, decoder, x_shape, facts["n_estimated"], labels, columns)
+    return Model(name, encoder, decoder, x_shape, facts["n_estimated"], labels, columns, u_columns)

@@ -143,16 +143,16 @@ def _tangents(points: Tensor, at: Tensor, n_neighbours: int, n: int) -> Tensor:
     """Orthonormal bases (n_at, n_observed, n) of what the nearest of `points` to each of `at` span most."""
     distances = torch.cdist(at.float(), points.float())
     near = torch.as_tensor(np.argpartition(distances.numpy(), n_neighbours - 1)[:, :n_neighbours])
-    size = max(1, NUMBERS // (n_neighbours * points.shape[1]))
+    size = max(1, NUMBERS // (max(points.shape[1], n_neighbours) * points.shape[1]))
     return torch.cat([_axes(points[own], n) for own in near.split(size)])
 
 
 def _axes(groups: Tensor, n: int) -> Tensor:
     """The n greatest principal axes of each group of points, (n_groups, n_observed, n), of `groups` (n_groups, n_points, n_observed)."""
     centred = groups - groups.mean(1, keepdim=True)
-    if groups.shape[2] <= groups.shape[1]:
+    if groups.shape[2] <= groups.shape[1] or n >= groups.shape[1]:
         return torch.linalg.eigh(centred.mT @ centred)[1][:, :, -n:]
-    # Of more variables than points: the products of the points have the same eigenvalues, and are fewer.
+    # Of more variables than points, and axes for all of which there are points: their products have the same eigenvalues, and are fewer.
     axes = centred.mT @ torch.linalg.eigh(centred @ centred.mT)[1][:, :, -n:]
     return torch.linalg.qr(axes)[0]
 

@@ -180,18 +180,26 @@ def test_a_search_and_an_audit_take_a_file_too_of_which_what_is_typed_counts_fir
     Path("c.toml").write_text("budget = 100\n")
     assert cli.main(["tune", "--config", "c.toml"]) == 2 and "100" in capsys.readouterr().err
     Path("c.toml").write_text('methods = "pca"\n')
-    assert cli.main(["audit", "--config", "c.toml"]) == 2 and "--methods" in capsys.readouterr().err
+    assert cli.main(["audit", "--config", "c.toml"]) == 2
+    assert "--config c.toml: audit has no option '--methods'" in capsys.readouterr().err
+    assert cli.main(["--config", "c.toml", "audit"]) == 2
+    assert "--config stands before audit, whose options come behind it" in capsys.readouterr().err
+
+
+def test_a_field_of_the_data_set_is_the_same_with_and_without_its_name():
+    Path("c.toml").write_text('[grid]\ndomains = "2,3"\n"sparse-mixing.violation" = "0,0.5"\n[set]\nn_latents = 3\n')
+    typed = ["--grid", "sparse-mixing.domains=4", "--grid", "violation=1", "--set", "sparse-mixing.n_latents=5"]
+    found = cli.parse_arguments(["--config", "c.toml", *typed])
+    assert found.grid == ["sparse-mixing.domains=4", "violation=1"] and found.settings == ["sparse-mixing.n_latents=5"]
 
 
 def test_the_file_that_a_search_leaves_repeats_it(tmp_path, capsys):
     words = ["tune", "--budget", "192", "--methods", "ivae", "--profile", "quick", "--set", "ivae.steps=32"]
     words += ["--seeds", "1", "--rungs", "1", "--grid", "domains=2", "--grid", "violation=0", *QUICK[2:]]
-    arguments = cli.parse_arguments(words)
-    arguments.plugins = []
     assert cli.main(words) == 0
     (search,) = (tmp_path / "results" / "tuning").iterdir()
     text = (search / "config.toml").read_text()
-    assert text.splitlines()[0] == "# The command of this run: python run_bench.py tune --config config.toml"
+    assert text.splitlines()[0] == "# What was asked for here, once more: python run_bench.py tune --config config.toml"
     once = (search / "summary.md").read_text()
     capsys.readouterr()
     assert cli.main(["tune", "--config", str(search / "config.toml")]) == 0

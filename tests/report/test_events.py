@@ -70,9 +70,12 @@ def records(path):
     return found
 
 
-def test_offline_runs_of_weights_and_biases_hold_curve_fields_and_scores_and_nothing_of_the_machine(tmp_path, capsys):
+def test_offline_runs_of_weights_and_biases_hold_curve_fields_and_scores_and_no_path_of_the_user(tmp_path, capsys):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     trials = simulated_trials({"vae": 0.8, "pca": 0.5}, domains=(2,), violations=(0.0,), seeds=2)
+    trials = trials.assign(dataset="file", path=str(tmp_path / "people.csv"))
+    own = tmp_path / "run" / "wandb" / "mine"  # runs that a user may have there
+    own.mkdir(parents=True)
     simulated_run(tmp_path / "run", trials)
     store = Store(tmp_path / "run")
     row = next(row for _, row in store.table().iterrows() if row.method == "vae")
@@ -82,12 +85,13 @@ def test_offline_runs_of_weights_and_biases_hold_curve_fields_and_scores_and_not
     for _ in range(2):
         assert main(["report", str(tmp_path / "run"), "--wandb"]) == 0
     assert "learning curves of 1 trial: wandb sync" in capsys.readouterr().out
-    (path,) = (tmp_path / "run" / events.WANDB).glob("offline-run-*/run-*.wandb")
+    (path,) = (tmp_path / "run" / events.WANDB).glob("wandb/offline-run-*/run-*.wandb")
     found = records(path)
     (run,) = [record.run for record in found if record.HasField("run")]
     assert (run.run_id, run.run_group, run.project) == (row.trial_id, "run", events.PROJECT)
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert config["method"] == "vae" and config["n_latents"] == 4 and config["seed"] == row.seed
+    assert config["path"] == "people.csv" and own.exists()
     looks = [
         {(item.key or item.nested_key[0]): json.loads(item.value_json) for item in record.history.item}
         for record in found

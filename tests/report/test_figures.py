@@ -17,6 +17,7 @@ from datasets.oracle import NO, PROMISE_OF, PROMISES, YES
 from methods import methods
 from tests.conftest import long
 from tests.simulated import (
+    LADDERS,
     STRATA,
     facts,
     fail,
@@ -368,6 +369,21 @@ def test_intervals_that_would_be_one_block_of_colour_are_bands_and_a_few_points_
     assert "Bands: 95 %" in caption and "side by side" not in caption
 
 
+def test_where_there_are_bands_a_mean_without_neighbours_is_seen_and_uneven_values_have_bars(tmp_path, monkeypatch):
+    drawn = captured(monkeypatch)
+    both = pd.concat(
+        simulated_trials({name: level}, violations=[0.0], domains=range(first, 202, 2))
+        for name, level, first in (("ivae", 0.8, 2), ("vae", 0.6, 3))
+    )
+    figures.score_lines(results(both.reset_index(drop=True)), tmp_path)
+    assert {len(markers_of(drawn[0].axes[0], looks.KNOWN[n][0])[looks.KNOWN[n][0]]) for n in ("ivae", "vae")} == {100}
+    violations = [0.0, 0.005, 0.1, 0.3, 0.5, 0.8, 1.0]
+    figures.score_lines(
+        results(simulated_trials({"ivae": 0.8, "vae": 0.6}, domains=[2], violations=violations)), tmp_path
+    )
+    assert len(markers_of(drawn[1].axes[0], looks.KNOWN["ivae"][0])[looks.KNOWN["ivae"][0]]) == len(violations)
+
+
 def test_methods_stand_side_by_side_and_ceiling_and_floors_at_the_value_itself(tmp_path, monkeypatch):
     drawn = captured(monkeypatch)
     figures.score_lines(results(simulated_trials(dict.fromkeys(DEFAULT, 0.8), violations=[0.0])), tmp_path)
@@ -549,6 +565,19 @@ def test_synergy_marks_the_cells_whose_interval_excludes_0(tmp_path, monkeypatch
     of_marks = [drawn for drawn in axes.collections if drawn.get_label() in (maps.ABOVE, maps.BELOW)]
     marks = {x: drawn.get_label() for drawn in of_marks for x, _ in drawn.get_offsets()}
     assert marks == {1: maps.ABOVE, 3: maps.BELOW}  # at the right edges of the cells
+
+
+def test_the_synergy_of_a_ladder_on_one_stratum_stands_in_that_stratum(tmp_path):
+    own = strata_trials(ladder_trials(cells=2))
+    other = strata_trials(ladder_trials(names=LADDERS["GAN"], cells=2))
+    words = results(own).trials.stratum.unique().tolist()
+    only = results(other).trials.stratum == words[-1]
+    together = results(pd.concat([own, other[only.to_numpy()]], ignore_index=True))
+    figures.synergy_map(together, tmp_path)
+    drawn = pd.read_csv(tmp_path / "synergy.csv")
+    assert set(drawn[drawn.ladder == "GAN"].stratum) == {words[-1]} and set(
+        drawn[drawn.ladder == "VAE"].stratum
+    ) == set(words)
 
 
 def test_the_synergy_of_a_ladder_of_plug_ins_is_drawn(tmp_path):

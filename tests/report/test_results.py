@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -6,6 +7,7 @@ import pytest
 
 from bench import scores
 from bench.registry import UsageError
+from bench.report import leaderboard, synergy
 from bench.report import results as report
 from bench.run.store import Store
 from tests.simulated import (
@@ -214,3 +216,11 @@ def test_what_is_made_once_of_results_is_kept_with_these_and_no_others():
     assert made(first, ["b"]) is not made(first, ["a"]) and made(first, ["a"], of="some") is not made(first, ["a"])
     assert made(second, ["a"]) is not made(first, ["a"])
     assert made(first.replaced(first.trials), ["a"]) is not made(first, ["a"])
+
+
+def test_results_can_be_pickled_with_what_was_made_of_them_and_a_reader_may_change_a_table():
+    own = results(ladder_trials(cells=2))
+    made = leaderboard.table(own), synergy.table(own)
+    again = pickle.loads(pickle.dumps(own))
+    pd.testing.assert_frame_equal(leaderboard.table(again), made[0])
+    pd.testing.assert_frame_equal(synergy.table(again, by=("domains",)), synergy.table(own, by=["domains"]))

@@ -248,8 +248,14 @@ class TestNumbersBesideTheDomain:
     def test_a_mistake_is_one_sentence_and_other_methods_do_not_look_at_them(self, hours, tmp_path):
         _, store, (row,), _ = hours
         model = of_row(store, row)
+        assert model.u_columns == ("hour",)
+        np.testing.assert_array_equal(
+            model.encode(HOURS, HOURS.site, HOURS), model.encode(HOURS, HOURS.site, HOURS.hour)
+        )
+        with pytest.raises(UsageError, match="u has no column 'hour'"):
+            model.encode(HOURS, HOURS.site, HOURS[["age"]])
         for u, message in {
-            None: r"it was trained with 1 numbers u beside every point; pass u \(n_samples, 1\)",
+            None: r"it was trained with 1 number u beside every point, hour; pass u \(n_samples, 1\)",
             (1.0, 2.0): r"u must have the shape \(240, 1\), and has \(2,\)",
             ("noon",) * 240: "u must be numbers",
             (np.nan,) * 240: "u holds values that are not finite",
@@ -373,7 +379,7 @@ def test_an_export_runs_without_this_project_and_gives_the_same_to_1e_6(tmp_path
     number = {label: place for place, label in enumerate(facts["domains"])}
     domain = np.array([number[site] for site in SITE])
     numbers = {"u": HOURS[["hour"]].to_numpy()} if beside else {}
-    assert facts["n_u"] == len(numbers)
+    assert facts["n_u"] == len(numbers) and facts["u_columns"] == [*beside.values()]
     np.savez(out / "points.npz", x=HOURS[facts["columns"]].to_numpy(), domain=domain, **numbers)
     code = (
         ALONE

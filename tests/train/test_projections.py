@@ -155,3 +155,11 @@ def test_tangents_are_the_principal_axes_of_the_neighbours_whatever_is_looked_at
     monkeypatch.setattr(projections, "NUMBERS", 7 * 12 * n_observed)
     pieces = projections._tangents(points, points[:30], 12, 3)
     torch.testing.assert_close(pieces @ pieces.mT, found @ found.mT, atol=1e-12, rtol=0)
+
+
+def test_there_are_projections_to_more_numbers_than_there_are_neighbours():
+    x = np.random.default_rng(2).normal(size=(300, 90))
+    found = least_folding(x, 70, 0, 0)
+    assert found.encoder.shape == (70, 90)
+    code = x @ found.encoder.numpy().T
+    np.testing.assert_allclose(np.cov(code.T), np.eye(70), atol=1e-3)

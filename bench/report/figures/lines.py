@@ -67,6 +67,7 @@ class _Panels(NamedTuple):
     n_columns: int
     width: float  # inches of a panel
     gap: float  # inches between the intervals of two methods
+    has_bands: bool  # in the place of bars
 
     @classmethod
     def of(cls, results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], dials: Sequence[page.Axis]) -> _Panels:
@@ -77,18 +78,16 @@ class _Panels(NamedTuple):
         n_columns = _n_columns(len(groups), len(panel.levels), n_methods / x.gap)
         width = max(0.2, page.width() / n_columns - 0.5)
         gap = min(0.8 * x.gap * width / max(1, n_methods), STEP)
-        return cls(x, panel, groups, methods, n_columns, width, gap)
-
-    @property
-    def has_bands(self) -> bool:
-        return self.x.is_numeric and self.gap < CROWDED
+        usual = 0.8 * width / max(1, len(x.levels) - 1) / max(1, n_methods)  # if the values were evenly spread
+        has_bands = x.is_numeric and len(x.levels) > N_MARKED and usual < CROWDED
+        return cls(x, panel, groups, methods, n_columns, width, gap, has_bands)
 
 
 def _draw_lines(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], panels: _Panels, score: str) -> Figure:
-    x, panel, groups, methods, n_columns, width, gap = panels
+    x, panel, groups, methods, n_columns, width, gap, has_bands = panels
     places = [(title, level) for title in groups for level in panel.levels]
     n_rows = math.ceil(len(places) / n_columns)
-    step = 0 if panels.has_bands else gap / width * max(np.ptp(x.places), 1)
+    step = 0 if has_bands else gap / width * max(np.ptp(x.places), 1)
     room = legend_height(shown) + 0.3
     height = max(PANEL[1], min(PANEL[0], (page.MAX_HEIGHT - room) / n_rows - 0.25))
     figure, grid = page.panels(len(places), n_columns, n_rows * (height + 0.25) + room, sharey=True)
@@ -98,7 +97,7 @@ def _draw_lines(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look],
         for label in groups[title]:
             shift = side_by_side.index(label) - (len(side_by_side) - 1) / 2 if label in methods else 0
             line = own[own["label"] == label].set_index(x.field).reindex(x.levels)  # a gap where there is no mean
-            _draw_line(axes, line, shown[label], x, step * shift, score, panels.has_bands)
+            _draw_line(axes, line, shown[label], x, step * shift, score, has_bands)
         axes.set_title(page.wrapped(page.panel_title(title, panel.field, level), width + 0.2), linespacing=1.1)
         page.set_ticks(axes, x, width)
         if not x.is_numeric:
@@ -136,11 +135,18 @@ def _draw_line(
     if has_bands:
         ends = line[[f"{score}_low", f"{score}_high"]].to_numpy(float).T
         axes.fill_between(at, *ends, color=look.colour, alpha=0.25, linewidth=0)
-        marked = (np.arange(len(line)) % math.ceil(len(line) / N_MARKED) == 0) | (line["n_failed"] > 0).to_numpy()
+        marked = _marked(line[score].notna().to_numpy()) | (line["n_failed"] > 0).to_numpy()
     own = line[marked]
     draw_points(axes, at[marked], own, score, look, own["n_failed"] > 0, has_bars=not has_bands)
     lost = at[line[score].isna() & (line["n_failed"] > 0)]
     axes.plot(lost, [0.02] * len(lost), "x", color=look.colour, markersize=4, transform=axes.get_xaxis_transform())
+
+
+def _marked(known: np.ndarray) -> np.ndarray:
+    """Which points of a line have a marker, by whether they are known: some of these, and each that has no neighbour to be joined to."""
+    count = np.cumsum(known) - 1
+    alone = known & ~np.append(known[1:], False) & ~np.append(False, known[:-1])
+    return alone | (known & (count % max(1, math.ceil(known.sum() / N_MARKED)) == 0))
 
 
 def _draw_list(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look], score: str) -> Figure:

@@ -130,8 +130,9 @@ def synergy_map(results: Results, folder: str | Path) -> list[Path]:
     varying = [dial.field for dial in dials if dial.field in results.dials()]
     effects = synergy.table(results)
     is_place = effects["scope"] == synergy.CELL
-    if not set(varying) <= set(effects) or effects[is_place].duplicated(["ladder", *varying]).any():
-        effects = synergy.table(results, by=varying)  # over what else varies
+    places = effects[is_place].reindex(columns=["ladder", *varying])
+    if places.duplicated().any() or places.isna().any(axis=None):
+        effects = synergy.table(results, by=varying)  # over what else varies, or where a ladder has one stratum
         is_place = effects["scope"] == synergy.CELL
     effects = page.with_texts(effects[is_place], [field for field in varying if field in effects])
     if len(effects) < 2:
