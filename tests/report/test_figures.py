@@ -426,6 +426,14 @@ def test_the_dial_that_varies_becomes_the_horizontal_axis(dial, tmp_path, monkey
     assert np.exp(axes.get_xticks()) == pytest.approx([100, 1000, 10000])
 
 
+@pytest.mark.parametrize("n_panels", [1, 3, 4, 5])
+def test_the_lowest_panel_of_each_column_has_numbers_on_an_axis_that_is_shared(n_panels):
+    _, panels = page.panels(n_panels, 2, 3.0, sharex=True)
+    panels[0].plot([0, 1], [0, 1])
+    named = [any(text.get_visible() and text.get_text() for text in axes.get_xticklabels()) for axes in panels]
+    assert named == [place + 2 >= n_panels for place in range(n_panels)]
+
+
 def test_values_stand_at_their_number_or_its_logarithm_whichever_spreads_them_more_evenly():
     even, spread = (page.axis("domains", pd.Series(values)) for values in (range(2, 11), (9, 2, 5, 3)))
     assert even.places.tolist() == list(range(2, 11))

@@ -290,7 +290,10 @@ def panels(n: int, n_columns: int, height: float, **sharing: Any) -> tuple[Figur
     grid = figure.subplots(math.ceil(n / n_columns), n_columns, squeeze=False, **sharing)
     for axes in grid.flat[n:]:
         axes.remove()
-    return figure, list(grid.flat[:n])
+    found = list(grid.flat[:n])
+    for axes in found[-n_columns:] if sharing.get("sharex") else []:
+        axes.tick_params(labelbottom=True)  # of the lowest of each column, also where the last row is not full
+    return figure, found
 
 
 def colour_bar(figure: Figure, colours: ScalarMappable, axes: Sequence[Axes], label: str) -> Colorbar:
