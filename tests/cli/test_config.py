@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench import cli
@@ -193,15 +194,18 @@ def test_a_field_of_the_data_set_is_the_same_with_and_without_its_name():
     assert found.grid == ["sparse-mixing.domains=4", "violation=1"] and found.settings == ["sparse-mixing.n_latents=5"]
 
 
-def test_the_file_that_a_search_leaves_repeats_it(tmp_path, capsys):
+def test_the_file_that_a_search_leaves_repeats_it(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("bench.tune.execution.run", lambda ledgers, *_: asked.append(ledgers))
+    monkeypatch.setattr("bench.tune.summary.write", lambda *_: pd.DataFrame({"status": ["ok"]}))
     words = ["tune", "--budget", "192", "--methods", "ivae", "--profile", "quick", "--set", "ivae.steps=32"]
     words += ["--seeds", "1", "--rungs", "1", "--grid", "domains=2", "--grid", "violation=0", *QUICK[2:]]
     assert cli.main(words) == 0
     (search,) = (tmp_path / "results" / "tuning").iterdir()
     text = (search / "config.toml").read_text()
     assert text.splitlines()[0] == "# What was asked for here, once more: python run_bench.py tune --config config.toml"
-    once = (search / "summary.md").read_text()
-    capsys.readouterr()
     assert cli.main(["tune", "--config", str(search / "config.toml")]) == 0
-    assert (search / "config.toml").read_text() == text and (search / "summary.md").read_text() == once
+    assert (search / "config.toml").read_text() == text
+    first, second = ([each.search for each in ledgers] for ledgers in asked)
+    assert first == second and len(first) == 1
     assert len(list((tmp_path / "results" / "tuning").iterdir())) == 1

@@ -137,7 +137,17 @@ def test_all_methods_see_the_same_data():
     assert all(np.array_equal(first.train.x, other.train.x) for other in others)
 
 
-@pytest.mark.parametrize("name", [*often(TORCH), *(entry.name for entry in methods if entry.name not in TORCH)])
+OF_IMAGES = {
+    "synergy-vae",
+    "synergy-gan",
+    "synergy-flow",
+    "supervised",
+}  # one of each make, and all that are no torch method
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=long if n in TORCH and n not in OF_IMAGES else ()) for n in methods.names()]
+)
 def test_a_method_runs_on_images_or_says_why_not(name):
     data = datasets["coloured-digits"].defaults | {"size": 8, "n_samples": 500, "n_latents": 3}
     own = fields(methods[name], SMALL_BUDGET)

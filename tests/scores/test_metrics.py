@@ -657,10 +657,10 @@ def test_the_support_scores_are_empty_without_a_decoder_and_of_a_full_support():
 
 
 def dealt(true, strength, matched, score):
-    """Mean of a score over 1,000 random deals of the matched strengths to their entries, and its standard error."""
+    """Mean of a score over 400 random deals of the matched strengths to their entries, and its standard error."""
     rng = np.random.default_rng(0)
     found = []
-    for _ in range(1000):
+    for _ in range(400):
         other = strength.copy()
         other[matched] = rng.permutation(strength[matched])
         found.append(score(true, other))

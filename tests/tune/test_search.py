@@ -263,6 +263,7 @@ def test_a_search_spends_the_same_on_every_method_leaves_what_it_promises_and_go
     before = parts()
     monkeypatch.setattr(execution, "ray_session", None)
     assert cli.main([*words, "700"]) == 0 and parts() == before  # nothing is left to do
+    assert cli.main(["tune", "--config", str(folder / "config.toml")]) == 0 and parts() == before
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
 
