@@ -93,10 +93,11 @@ def _draw_lines(results: Results, rows: pd.DataFrame, shown: Mapping[str, Look],
     figure, grid = page.panels(len(places), n_columns, n_rows * (height + 0.25) + room, sharey=True)
     for place, (axes, (title, level)) in enumerate(zip(grid, places, strict=True)):
         own = rows[rows[panel.field] == level] if panel.field else rows
+        lines = {label: line.set_index(x.field) for label, line in own.groupby("label", sort=False)}
         side_by_side = [label for label in groups[title] if label in methods]
         for label in groups[title]:
             shift = side_by_side.index(label) - (len(side_by_side) - 1) / 2 if label in methods else 0
-            line = own[own["label"] == label].set_index(x.field).reindex(x.levels)  # a gap where there is no mean
+            line = lines.get(label, rows[:0].set_index(x.field)).reindex(x.levels)  # a gap where there is no mean
             _draw_line(axes, line, shown[label], x, step * shift, score, has_bands)
         axes.set_title(page.wrapped(page.panel_title(title, panel.field, level), width + 0.2), linespacing=1.1)
         page.set_ticks(axes, x, width)

@@ -30,7 +30,7 @@ from matplotlib.ticker import NullLocator
 
 from bench.files import read_bytes
 from bench.registry import UsageError
-from bench.report.results import STRATUM, Results, by_value, coded, once, summary
+from bench.report.results import COUNTED, RESPLITS, STRATUM, Results, by_value, coded, once, summary
 from bench.report.texts import value_text
 from bench.run.store import write_atomically, write_text
 from bench.scores.statistics import interval_name
@@ -281,7 +281,9 @@ def with_texts(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
 @once
 def points(results: Results, fields: Sequence[str], score: str) -> pd.DataFrame:
     """The summary of `score` by label and `fields`, whose values are texts here."""
-    return summary(with_texts(results.trials, fields), ["label", "method", "role", *fields], [results.scores[score]])
+    by = ["label", "method", "role", *fields]
+    columns = [*dict.fromkeys([*by, "seed", score, "dataset", *COUNTED, RESPLITS])]
+    return summary(with_texts(results.trials[columns], fields), by, [results.scores[score]])
 
 
 def panels(n: int, n_columns: int, height: float, **sharing: Any) -> tuple[Figure, list[Axes]]:
