@@ -9,10 +9,11 @@ import argparse
 import json
 import numbers
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.cli.options import Parser
 from bench.files import read_bytes
 from bench.plan.grid import parse_grid, parse_settings
 from bench.registry import UsageError
@@ -134,10 +135,16 @@ def _check_plugins(value: Any, typed: argparse.Namespace) -> None:
 # --- the file that a run leaves
 
 
-def text(parser: argparse.ArgumentParser, arguments: argparse.Namespace, own: Mapping[str, Any]) -> str:
-    """The TOML file that repeats a command. It has what `own`, the configuration in the command's manifest, says of `RESOLVED`, of plug-ins and of the name of the folder; the values
-    of `--grid` and `--set`; and every other option of `parser` that `arguments` has not at its default.
+def text(
+    add_options: Callable[[argparse.ArgumentParser], None], arguments: argparse.Namespace, own: Mapping[str, Any]
+) -> str:
+    """The TOML file that repeats a command.
+
+    It has what `own`, the configuration in the command's manifest with the name of its folder, says of `RESOLVED` and of plug-ins; the
+    values of `--grid` and `--set`; and every other option of those that `add_options` adds which `arguments` has not at its default.
     """
+    parser = Parser()
+    add_options(parser)
     entries = [datasets[own["dataset"]], *(methods[name] for name in own["methods"])]
     grid = {}
     for line in arguments.grid:

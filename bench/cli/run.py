@@ -257,10 +257,8 @@ def train(arguments: argparse.Namespace, request: Request, console: Console) -> 
 
 def repeating(arguments: argparse.Namespace, request: Request) -> str:
     """The configuration that repeats a request, whatever folder it is named in and whatever the defaults will be then."""
-    parser = options.Parser()
-    add_options(parser)
     name = request.name.removesuffix(request.shard.suffix if request.shard else "")
-    return config.text(parser, arguments, request.config | {"name": name})
+    return config.text(add_options, arguments, request.config | {"name": name})
 
 
 def next_step(found: Results, request: Request) -> str:

@@ -114,14 +114,10 @@ def run(arguments: argparse.Namespace) -> int:
         first = [each.trials(each.fields(0))[0] for each in searches]
         manifest.record(store, config, first, options.command_line(arguments), rules.DEFINITIONS)
         console.print(execution.describe(ledgers, workers), soft_wrap=True)
-        write_text(store.folder / configuration.FILE, repeating(arguments, config | {"name": store.folder.name}))
+        write_text(
+            store.folder / configuration.FILE,
+            configuration.text(add_options, arguments, config | {"name": store.folder.name}),
+        )
         execution.run(ledgers, store, placement, console, arguments.plugins)
         rows = summary.write(store, searches, console)
     return 0 if (rows.status == OK).any() else 1
-
-
-def repeating(arguments: argparse.Namespace, own: dict[str, Any]) -> str:
-    """The configuration that repeats a search."""
-    parser = options.Parser()
-    add_options(parser)
-    return configuration.text(parser, arguments, own)

@@ -44,8 +44,6 @@ REPLICATES = (
 SPREAD = "spread over re-splits: least, greatest"  # what stands in the place of an interval there
 OTHERS = ("error", "train_s", "has_truth", RESPLITS)  # columns of every trial beside its scores; missing ones are NaN
 WITHOUT_TRUTH = ("agreement", "recon_nmse", "objective")  # scores that need nothing known, the most telling first
-P = ParamSpec("P")
-T = TypeVar("T")
 STRATUM = "stratum"  # the column that says in words where a trial's data lie on several dials, if its data set has words for it
 
 
@@ -196,6 +194,10 @@ class Results:
             f"{sum(self.missing.values())} of {self.n_planned} planned trials have no result yet ({methods}); "
             f"{again or 'the command that asked for them'} goes on with them."
         )
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def once(make: Callable[Concatenate[Results, P], T]) -> Callable[Concatenate[Results, P], T]:

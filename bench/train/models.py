@@ -58,7 +58,8 @@ class Step(nn.Module):
 class Encoder(nn.Module):
     """Points (n, n_observed) in their own units, and the numbers (n,) of their domains, to estimated latents (n, n_estimated).
 
-    Where the method takes numbers u beside the domain, these (n, n_u) are in their own units too. `read_out` is a matrix (n, n_estimated) and an offset (n_estimated,) that follow the method's encoding; without a method, all there is.
+    Where the method takes numbers u beside the domain, these (n, n_u) are in their own units too. `read_out` is a matrix (n, n_estimated) and
+    an offset (n_estimated,) that follow the method's encoding; without a method, all there is.
     """
 
     matrix: Tensor | None
@@ -118,8 +119,8 @@ class Decoder(nn.Module):
 class Model:
     """Encodes and decodes points in the units in which they were measured; `bench.load` gives one.
 
-    `x_shape` is the shape of a point, and `columns` and `u_columns` are the names of its variables and of the numbers u where they were columns of a table. `labels` are those of
-    the domains that it knows, in their order. `decoder` is None for a method that has none.
+    `x_shape` is the shape of a point, and `columns` and `u_columns` are the names of its variables and of the numbers u where they were
+    columns of a table. `labels` are those of the domains that it knows, in their order. `decoder` is None for a method that has none.
     """
 
     name: str
@@ -147,8 +148,9 @@ class Model:
         `x` (n_samples, ...) is in the units of the data that it was trained on; of a pandas frame with the columns that it was trained on,
         these are taken. `domains` (n_samples,) are labels as they are in those data; of generated data, numbers from 0. None for data of one
         domain. `u` (n_samples, n_u) are the numbers of an auxiliary variable, in its own units, for a method that takes them, and (n_samples,)
-        where there is one; of a frame with the columns that it was trained on, these are taken; other methods do not look at them. Raises UsageError for points of another shape, for domains that it was not
-        trained on, and where domains or numbers are missing.
+        where there is one; of a frame with the columns that it was trained on, these are taken; other methods do not look at them.
+
+        Raises UsageError for points of another shape, for domains that it was not trained on, and where domains or numbers are missing.
         """
         points = self._points(x)
         numbers = self.domain_numbers(domains, len(points))
