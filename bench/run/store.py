@@ -316,11 +316,11 @@ class Store:
             rows += found
             are_whole &= is_whole
             if len(rows) >= CHUNK:
-                tables.append(with_arrow_lists(pd.DataFrame(rows)))
+                tables.append(_table_of(rows))
                 rows = []
         if not tables:
             return settled(with_arrow_lists(pd.DataFrame(_last(rows)))), are_whole
-        tables += [with_arrow_lists(pd.DataFrame(rows))] * bool(rows)
+        tables += [_table_of(rows)] * bool(rows)
         mixed = _mixed(tables)
         tables = _with_like_lists(tables)
         columns = list(dict.fromkeys(name for table in tables for name in table))
@@ -758,6 +758,16 @@ def _with_like_lists(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
     return [
         table.assign(**{name: objects(table[name].tolist()) for name in unlike if name in table}) for table in tables
     ]
+
+
+def _table_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table of rows, `with_arrow_lists`.
+
+    It is copied: all its columns of objects are views of one array, which would keep Python's lists in memory beside Arrow's.
+    """
+    import pandas as pd
+
+    return with_arrow_lists(pd.DataFrame(rows)).copy()
 
 
 def with_arrow_lists(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from bench.registry import UsageError
-from bench.run.store import COMPACTED, INDEX, ROW, TRIAL, Store, settled, write_text
+from bench.run.store import COMPACTED, INDEX, ROW, TRIAL, Store, _table_of, settled, write_text
 from bench.text import csv_text
 
 
@@ -447,3 +448,18 @@ def test_the_latents_of_many_points_are_read_whose_labels_repeat(tmp_path, monke
     table.to_parquet(path)
     monkeypatch.setattr("bench.run.store.largest", lambda: 10**7)
     pd.testing.assert_frame_equal(Store(tmp_path / "run").every_latent({"trial_id": "t", "method": "vae"}), table)
+
+
+def test_a_table_does_not_keep_the_lists_of_python_that_it_was_made_of():
+    def rows(n):
+        return [
+            {"trial_id": "a", "error": None, "scores": [number + k / 100 for k in range(60)]} for number in range(n)
+        ]
+
+    _table_of(rows(1))  # once before, so that what is imported and kept is not counted
+    tracemalloc.start()
+    table = _table_of(rows(2000))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert table["error"].dtype == object and isinstance(table["scores"].dtype, pd.ArrowDtype)
+    assert held < 0.1 * 2000 * 60 * 24  # bytes of Python's floats; Arrow's are not traced
