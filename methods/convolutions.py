@@ -1,8 +1,8 @@
 """Networks of images: convolutions beside a linear map, in the places that MLPs have for other data.
 
 A point stays flat, (batch, channels * height * width), channels first. Like an MLP, each network is a linear map plus a network whose last
-layer starts from nothing, so that an autoencoder starts linear. The encoder's linear map is one of the leading principal coordinates, made
-white; the decoder's is to all pixels.
+layer starts from nothing, so that an autoencoder starts linear, but for the decoder's `within`. The encoder's linear map is one of the leading
+principal coordinates, made white; the decoder's is to all pixels.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 AXES = 64  # leading principal axes that the linear part of an encoder sees
 POINTS = 4096  # of which they are computed, at most
 SHARE_POINTS = 1024  # from which it is told how many independent numbers are left, at most
+TINY = 1e-12  # where all pixels of all images are alike
 LEAST_SCALE = 1e-2  # of the greatest standard deviation: directions of less are not blown up
 STRIDE, KERNEL = 4, 8  # pixels of the outermost convolution
 INNER_STRIDE, INNER_KERNEL = 2, 4  # of those further in
@@ -54,6 +55,13 @@ def n_independent(residual: Tensor) -> Tensor:
     squares, n = inner.diagonal(), len(inner)
     apart = ((inner**2).sum() - (squares**2).sum()) / (n * (n - 1))
     return (squares.mean() ** 2 / apart.clamp(min=torch.finfo(apart.dtype).tiny)).clamp(1.0, residual.shape[1])
+
+
+def within(x: Tensor, limits: Tensor) -> Tensor:
+    """`x` drawn smoothly between two `limits` (2,): half way between them it stays as it is, and so does its slope."""
+    low, high = limits
+    span = (high - low).clamp(min=TINY)
+    return low + span * torch.sigmoid(4 / span * (x - (low + high) / 2))
 
 
 class _Layers:
@@ -141,13 +149,17 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From (..., n_in) to images, flat (..., n_observed). It starts at the mean image, by `whiten`, and a random linear map.
+    """From (..., n_in) to images, flat (..., n_observed). It starts near the mean image, by `whiten`, and at a random linear map.
+
+    No pixel leaves the range of those that `whiten` saw: what is black in all images of a domain is black by any latent then, and the latents
+    need not tell it.
 
     `share` is what a pixel counts in a sum over pixels, in likelihoods and norms: what a code leaves of an image is no noise of its own in each
     pixel, and its neighbours go wrong with it. It is `n_independent` of what the n_in leading principal axes leave, over the number of pixels.
     """
 
     share: Tensor
+    limits: Tensor  # the least and the greatest value of a pixel
 
     def __init__(self, image: Image, n_in: int, width: int, depth: int):
         super().__init__()
@@ -163,10 +175,12 @@ class Decoder(nn.Module):
             nn.init.zeros_(last)
         self.linear = nn.Linear(n_in, math.prod(image))
         self.register_buffer("share", torch.ones(()))
+        self.register_buffer("limits", torch.tensor([-1.0, 1.0]))
 
     def whiten(self, x: Tensor) -> None:
-        """Sets the bias to the mean of `x` (n_samples, n_observed), and `share`."""
+        """Sets the bias to the mean of `x` (n_samples, n_observed), `limits` and `share`."""
         self.linear.bias.data.copy_(x.mean(0))
+        self.limits.copy_(torch.stack([x.min(), x.max()]))
         leading = leading_axes(x)
         if leading is not None:
             mean, axes, _ = leading
@@ -177,4 +191,5 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         flat = z.reshape(-1, z.shape[-1])
-        return (self.linear(flat) + self.network(flat).flatten(1)).reshape(*z.shape[:-1], -1)
+        image = within(self.linear(flat) + self.network(flat).flatten(1), self.limits)
+        return image.reshape(*z.shape[:-1], -1)

@@ -32,6 +32,8 @@ nets = lazy_module("methods.nets")
 
 # exp(-1) of the data's standard deviation, as in the VAE ladder; here of the observed variables, however many latents there are.
 INITIAL_LOG_NOISE = -1.0
+# Standard deviation of the noise on the images that the discriminator sees, at first, and the part of the steps after which there is none.
+NOISE_SEEN, NOISE_UNTIL = 0.2, 0.8
 LOG_STD = (-10.0, 3.0)  # of the posterior, least and greatest
 MASK = 0.01  # weight of the gates of the flow; where it is one for all domains they gate nothing, and all corners have the same parts
 
@@ -51,8 +53,12 @@ class Backbone(AutoencoderMethod):
     q(z|x,u), a diagonal Gaussian, inverts it. The discriminator tells (x, E(x,u), u) from (x_hat, z, u) (Dumoulin et al. 2017,
     Donahue et al. 2017). Loss (nats): its cross-entropy + `gradient_penalty` / 2 * |gradient at the data|^2 (R1, Mescheder et al.
     2018), and for the others `adversarial` * the non-saturating cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)), the
-    two conditional entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains. Of images
-    log p(x|.) and the sparsity term count by the generator's `share`, as in the VAE ladder.
+    two conditional entropies (Li et al. 2017), + `mask` * sum of the gates that say how far a latent changes across domains.
+
+    Of images log p(x|.) and the sparsity term count by the generator's `share`, as in the VAE ladder. The discriminator, of twice the width,
+    sees images without latents, real and generated ones with the same noise, which falls to none (Sonderby et al. 2017), and
+    KL(q(z|x,u) || p(z|u)) stands in the place of -log q(e|x_hat,u) (Larsen et al. 2016): of pairs it is sure within a hundred
+    steps, and what it asks of the encoder then costs the content.
     """
 
     takes_numbers = True
@@ -86,7 +92,7 @@ class Backbone(AutoencoderMethod):
         model.generator = nets.decoder(shape, self.width, self.depth)
         model.log_noise = nets.log_noise(shape, INITIAL_LOG_NOISE)
         model.flow = self.make_flow(shape)
-        model.discriminator = nets.discriminator(shape, shape.n_latents + n_u, n_u, self.width, self.depth)
+        model.discriminator = nets.discriminator(shape, shape.n_latents, n_u, self.width, self.depth)
         model.n_u = n_u  # columns of u that flow and discriminator see
         return model
 
@@ -113,22 +119,18 @@ class Backbone(AutoencoderMethod):
         x, u = batch.x, nets.as_seen(batch.u, model.n_u)
         z, log_slope = self.sample(model, u, rng)
         rendered, cost = self.generate(model, z, rng)
-        generated = rendered + torch.exp(model.log_noise) * rng.normal(*x.shape)
-        mean, log_std = self.posterior(model, torch.cat([x, generated]), torch.cat([batch.u, batch.u]))
-        (mean, mean_back), (log_std, log_std_back) = mean.chunk(2), log_std.chunk(2)
-        encoded = mean + torch.exp(log_std) * rng.normal(*mean.shape)
-        pairs, domains = torch.cat([seen(model, x, encoded), seen(model, generated, z)]), torch.cat([u, u])
+        shown = self._images_alone if model.encoder.image is not None else self._pairs
+        real, fake, encoded, forth = shown(model, batch, z, log_slope, rendered, rng)
+        both, domains = torch.cat([real, fake]), torch.cat([u, u])
 
         softplus = torch.nn.functional.softplus
-        on_real, on_fake = log_odds(model.discriminator, pairs.detach(), domains).chunk(2)
+        on_real, on_fake = log_odds(model.discriminator, both.detach(), domains).chunk(2)
         own = softplus(-on_real) + softplus(on_fake)
-        penalty = r1(model.discriminator, pairs[: len(x)].detach(), u)
+        penalty = r1(model.discriminator, real.detach(), u)
 
-        on_real, on_fake = log_odds(frozen(model.discriminator), pairs, domains).chunk(2)
+        on_real, on_fake = log_odds(frozen(model.discriminator), both, domains).chunk(2)
         adversarial = softplus(on_real) + softplus(-on_fake)
         back = -self.log_likelihood(model, x, encoded)
-        # Of the noise, not of z, whose scale is free and would shrink: q(e|x) = q(z|x) / f'(z).
-        forth = (log_slope - nets.normal_log_density(z, mean_back, log_std_back)).sum(-1)
         return {
             "discriminator": own.mean(),
             "gradient penalty": 0.5 * self.gradient_penalty * penalty,
@@ -137,6 +139,28 @@ class Backbone(AutoencoderMethod):
             "mask": model.flow.penalty(),
             "sparsity": cost,
         }
+
+    def _pairs(self, model, batch: Batch, z, log_slope, rendered, rng):
+        """What the discriminator sees of data and of generated points, q's sample at the data (batch, n_latents), and -log q(e|x_hat) (batch,)."""
+        x, u = batch.x, batch.u
+        generated = rendered + torch.exp(model.log_noise) * rng.normal(*x.shape)
+        mean, log_std = self.posterior(model, torch.cat([x, generated]), torch.cat([u, u]))
+        (mean, mean_back), (log_std, log_std_back) = mean.chunk(2), log_std.chunk(2)
+        encoded = mean + torch.exp(log_std) * rng.normal(*mean.shape)
+        # Of the noise, not of z, whose scale is free and would shrink: q(e|x) = q(z|x) / f'(z).
+        forth = (log_slope - nets.normal_log_density(z, mean_back, log_std_back)).sum(-1)
+        return seen(model, x, encoded), seen(model, generated, z), encoded, forth
+
+    def _images_alone(self, model, batch: Batch, z, log_slope, rendered, rng):
+        """The same of images, with log q(z|x,u) - log p(z|u) in the place of -log q(e|x_hat)."""
+        x, u = batch.x, batch.u
+        mean, log_std = self.posterior(model, x, u)
+        noise = rng.normal(*mean.shape)
+        encoded = mean + torch.exp(log_std) * noise
+        log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
+        kl = log_posterior - model.flow.log_density(encoded, u)
+        blur = NOISE_SEEN * torch.relu(1 - torch.as_tensor(batch.progress) / NOISE_UNTIL)
+        return x + blur * rng.normal(*x.shape), rendered + blur * rng.normal(*x.shape), encoded, kl
 
     def generate(self, model, z, rng):
         """The generator's output at the flow's sample `z`, and a cost of the generator there: none."""
@@ -180,8 +204,8 @@ class Backbone(AutoencoderMethod):
 
 
 def seen(model, x, z):
-    """What the discriminator sees of a pair: white data (see nets.Encoder), images as they are, and latents, (batch, n_observed + n_latents)."""
-    return torch.cat([x if model.encoder.image is not None else x @ model.encoder.whitening, z], dim=-1)
+    """What the discriminator sees of a pair: white data (see nets.Encoder) and latents, (batch, n_observed + n_latents)."""
+    return torch.cat([x @ model.encoder.whitening, z], dim=-1)
 
 
 def log_odds(discriminator, pairs, u):

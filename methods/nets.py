@@ -134,7 +134,7 @@ def share(of: MLP | convolutions.Decoder) -> Tensor | float:
 
 
 class Discriminator(nn.Module):
-    """What tells pairs of an image and further numbers apart, (batch, n_observed + n_more) to (batch, n_out): an MLP of features and numbers."""
+    """What tells images apart that come with `n_more` numbers, (batch, n_observed + n_more) to (batch, n_out): an MLP of features and numbers."""
 
     def __init__(self, image: convolutions.Image, n_more: int, n_out: int, width: int, depth: int):
         super().__init__()
@@ -148,11 +148,11 @@ class Discriminator(nn.Module):
         return self.mlp(torch.cat([self.dense(self.features(x.reshape(-1, *self.image))), more], dim=-1))
 
 
-def discriminator(shape: Shape, n_more: int, n_out: int, width: int, depth: int) -> MLP | Discriminator:
-    """From the data and `n_more` numbers side by side, (batch, n_observed + n_more), to (batch, n_out)."""
+def discriminator(shape: Shape, n_latents: int, n_u: int, width: int, depth: int) -> MLP | Discriminator:
+    """From the data, `n_latents` latents and `n_u` numbers side by side to (batch, n_u); from images alone, twice as wide, without latents."""
     if shape.image is not None:
-        return Discriminator(shape.image, n_more, n_out, width, depth)
-    return MLP(shape.n_observed + n_more, n_out, width, depth)
+        return Discriminator(shape.image, n_u, n_u, 2 * width, depth)
+    return MLP(shape.n_observed + n_latents + n_u, n_u, width, depth)
 
 
 def log_noise(shape: Shape, start: float) -> nn.Parameter:

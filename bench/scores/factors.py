@@ -43,6 +43,8 @@ class Judge:
     """Predicts content, styles and domain of an image: a network with one hidden layer on the principal axes, least squares.
 
     One output per class and domain, of which the greatest is meant; a style that a point does not have is taken to be average in training.
+    Values beyond those of the training part are seen as the least or the greatest of these, as a screen shows them: the outputs grow with
+    the contrast.
     """
 
     def __init__(self, train: Split, n_domains: int, seed: int = 0):
@@ -59,6 +61,7 @@ class Judge:
             np.nan_to_num((train.style - self.mean) / self.std),
         ]
         n_axes = min(N_AXES, *train.x.shape)
+        self.limits = train.x.min(), train.x.max()
         self.axes = PCA(n_axes, whiten=True, svd_solver="randomized", random_state=seed).fit(train.x)
         self.network = MLPRegressor(
             hidden_layer_sizes=(N_UNITS,), max_iter=N_EPOCHS, tol=0, alpha=1e-3, random_state=seed
@@ -66,16 +69,19 @@ class Judge:
         with warnings.catch_warnings():
             # It trains for so many passes, and need not converge.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self.network.fit(self.axes.transform(train.x), np.concatenate(targets, axis=1))
+            self.network.fit(self._coordinates(train.x), np.concatenate(targets, axis=1))
 
     def __call__(self, x: np.ndarray) -> Seen:
-        found = self.network.predict(self.axes.transform(x))
+        found = self.network.predict(self._coordinates(x))
         content, domains, style = np.split(found, [self.n_classes, self.n_classes + self.n_domains], axis=1)
         return Seen(content.argmax(1), style * self.std + self.mean, domains.argmax(1), content.max(1))
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """The hidden units (n_samples, N_UNITS)."""
-        return np.maximum(self.axes.transform(x) @ self.network.coefs_[0] + self.network.intercepts_[0], 0)
+        return np.maximum(self._coordinates(x) @ self.network.coefs_[0] + self.network.intercepts_[0], 0)
+
+    def _coordinates(self, x: np.ndarray) -> np.ndarray:
+        return self.axes.transform(np.clip(x, *self.limits))
 
 
 def is_style(z_hat: np.ndarray, domains: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from bench.train.engine import Job, Stack
 from datasets import Split
-from methods import CHANGES, DataFacts, Shape, convolutions, methods, nets
+from methods import CHANGES, Batch, DataFacts, Shape, convolutions, gan, methods, nets
 
 IMAGE, N_LATENTS = (3, 13, 10), 3  # sides that no stride divides
 SHAPE = Shape(math.prod(IMAGE), N_LATENTS, 2, image=IMAGE)
@@ -109,7 +109,7 @@ def test_the_gradient_of_the_sparsity_term_is_that_of_finite_differences():
     assert gradient[2, 1].item() == pytest.approx(((above - below) / (2 * step)).item(), rel=1e-5)
 
 
-def test_encoder_and_decoder_start_linear_in_white_coordinates_and_at_the_mean_image():
+def test_the_encoder_starts_linear_in_white_coordinates_and_the_decoder_near_the_mean_image():
     torch.manual_seed(0)
     x = 5 + torch.randn(300, 4) @ torch.randn(4, SHAPE.n_observed)
     encoder = nets.WhiteMLP(SHAPE.n_observed, N_LATENTS, 8, 2, IMAGE)
@@ -117,10 +117,28 @@ def test_encoder_and_decoder_start_linear_in_white_coordinates_and_at_the_mean_i
     encoder.whiten(x)
     decoder = nets.decoder(SHAPE, **SMALL)
     decoder.whiten(x)
-    torch.testing.assert_close(decoder(torch.zeros(1, N_LATENTS))[0], x.mean(0))
+    limits = torch.stack([x.min(), x.max()])
+    torch.testing.assert_close(decoder(torch.zeros(1, N_LATENTS))[0], convolutions.within(x.mean(0), limits))
     white = (x - x.mean(0)) @ encoder.whitening
     torch.testing.assert_close(torch.cov(white.T)[:4, :4], torch.eye(4), atol=1e-3, rtol=0)
     torch.testing.assert_close(encoder(x), white @ encoder.mlp.linear.weight.T, atol=1e-4, rtol=1e-4)
+
+
+def test_a_pixel_stays_within_the_range_and_half_way_it_is_as_it_was():
+    limits = torch.tensor([-1.0, 3.0], dtype=torch.float64)
+    x = torch.tensor([-1e3, -1.0, 1.0, 3.0, 1e3], dtype=torch.float64, requires_grad=True)
+    found = convolutions.within(x, limits)
+    np.testing.assert_allclose(found.detach(), [-1, -1 + 4 / (1 + math.e**2), 1, 3 - 4 / (1 + math.e**2), 3])
+    (slope,) = torch.autograd.grad(found.sum(), x)
+    assert slope[2].item() == pytest.approx(1) and (slope >= 0).all()
+    torch.testing.assert_close(convolutions.within(x, torch.full((2,), 0.5)), torch.full((5,), 0.5), check_dtype=False)
+
+
+def test_a_trained_decoder_makes_no_pixel_beyond_those_of_the_training_images(digits):
+    points, _ = digits
+    stack = trained(make("vae", learning_rate=0.1), points, [0])
+    (made,) = stack.decode([torch.randn(200, DIGITS.n_latents).numpy() * 30])
+    assert points.x.min() - 1e-4 <= made.min() and made.max() <= points.x.max() + 1e-4
 
 
 def test_leading_axes_are_those_of_an_eigendecomposition():
@@ -192,6 +210,52 @@ def test_the_sparsity_term_of_an_image_counts_as_its_likelihood_does(name):
         decoder.share.fill_(share)
         costs.append(method.generate(model, z, nets.Rng(torch.zeros(0), torch.full((4,), 0.5)))[1].item())
     assert costs[0] > 0 and costs[1] == pytest.approx(costs[0] / 4)
+
+
+def pictures_and_model(name, progress):
+    """Eight images in two domains with what a loss needs of them, and an adversarial model none of whose parts is linear."""
+    torch.manual_seed(0)
+    method = make(name)
+    model = moved(method.build(SHAPE))
+    numbers = nets.Rng(torch.randn(200_000, dtype=torch.float64), torch.rand(100, dtype=torch.float64))
+    u = torch.eye(2, dtype=torch.float64)[torch.arange(8) % 2]
+    x = torch.randn(8, SHAPE.n_observed, dtype=torch.float64)
+    return method, model, Batch(x, u, x[:, :0], progress), numbers
+
+
+@pytest.mark.parametrize(("progress", "noise"), [(0.0, 0.2), (0.4, 0.1), (0.8, 0.0), (1.0, 0.0)])
+def test_a_discriminator_sees_real_and_made_images_with_the_same_noise_which_falls_to_none(progress, noise):
+    method, model, batch, numbers = pictures_and_model("domain-gan", progress)
+    seen, log_odds = [], gan.log_odds
+
+    def watched(discriminator, shown, u):
+        seen.append(shown)
+        return log_odds(discriminator, shown, u)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gan, "log_odds", watched)
+        method.parts(model, batch, numbers)
+    real, fake = seen[-1].chunk(2)
+    z = method.sample(model, batch.u, nets.Rng(numbers._normal, numbers._uniform))[0]  # the first numbers drawn
+    for shown, clean in ((real, batch.x), (fake, model.generator(z))):
+        assert (shown - clean).std().item() == pytest.approx(noise, rel=0.05, abs=1e-9)
+
+
+def test_an_encoder_of_images_gets_no_gradient_from_the_discriminator():
+    method, model, batch, numbers = pictures_and_model("gan", 0.5)
+    adversarial = method.terms(model, batch, numbers)["adversarial"]
+    slopes = torch.autograd.grad(adversarial, list(model.encoder.parameters()), allow_unused=True, retain_graph=True)
+    assert not any(slope.any() for slope in slopes if slope is not None)
+    slopes = torch.autograd.grad(adversarial, list(model.flow.parameters()), allow_unused=True)
+    assert any(slope.any() for slope in slopes if slope is not None)
+
+
+def test_the_cycle_of_images_is_the_bound_of_a_vae():
+    method, model, batch, numbers = pictures_and_model("domain-gan", 1.0)
+    cycle = method.terms(model, batch, numbers)["cycle"].item()
+    n_prior = 8 * N_LATENTS  # numbers that the sample of the flow takes first
+    rest = nets.Rng(numbers._normal[n_prior:], numbers._uniform)
+    assert cycle == pytest.approx(method.objective(model, batch, rest).item())
 
 
 def test_images_have_one_noise_level_and_other_data_one_each():

@@ -155,3 +155,13 @@ def test_every_score_is_declared():
     found = scores(lambda split: np.hstack(clean(split)), lambda z: INSTANCE.test.x)
     found |= made_scores(INSTANCE, JUDGE, lambda domains: INSTANCE.test.x)
     assert set(found) <= set(SCORES)
+
+
+def test_an_image_is_judged_as_a_screen_shows_it():
+    """More contrast than any image of the training part has makes nothing clearer."""
+    low, high = INSTANCE.train.x.min(), INSTANCE.train.x.max()
+    x = INSTANCE.test.x[:50]
+    loud = np.where(x > 0.5, 40 * x, -40 * x)
+    for found, expected in zip(vars(JUDGE(loud)).values(), vars(JUDGE(np.clip(loud, low, high))).values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(JUDGE.features(loud), JUDGE.features(np.clip(loud, low, high)))
