@@ -155,6 +155,10 @@ class TorchMethod(Method):
         """One model with fresh weights, drawn from torch's global generator (which the engine seeds)."""
         raise NotImplementedError
 
+    def rates_on(self, shape: Shape) -> dict[str, float]:
+        """The factors on the learning rate for data of a shape: `rates`, unless a method says otherwise."""
+        return self.rates
+
     def prior_domains(self, shape: Shape) -> int:
         """The number of rows of a domain's table: a method that does not assume changes has one prior for all domains."""
         return shape.n_domains if CHANGES in self.assumes else 1

@@ -398,7 +398,8 @@ class Stack:
         # On a GPU the whole step is replayed, on a CPU the part before the optimiser.
         self._advance: Callable = Replayed(self._minimise) if on_gpu else self._minimise
         self._slopes: Callable = self._losses_and_gradients if on_gpu else Recorded(self._losses_and_gradients)
-        factors = {name: self.method.rates.get(name.split(".")[0], 1.0) for name in self._trainable}
+        rates = self.method.rates_on(self.shape)
+        factors = {name: rates.get(name.split(".")[0], 1.0) for name in self._trainable}
         self._flat: list[tuple[list[str], Tensor]] = []
         groups = []
         for factor in sorted(set(factors.values())):

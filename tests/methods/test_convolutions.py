@@ -334,3 +334,16 @@ def test_a_trained_model_makes_images_of_the_domain_if_its_prior_sees_it(digits,
     else:
         assert abs(is_red[0] - is_red[1]) < 0.15
     np.testing.assert_array_equal(stack.maker(0)(np.array([0, 1])), stack.maker(0)(np.array([0, 1])))
+
+
+def test_the_flow_of_a_gan_keeps_the_pace_of_its_networks_on_images_alone(digits):
+    points, _ = digits
+    flat = Split(points.x[:, :4], points.domains, points.z)
+
+    def rate_of_flow(points, shape):
+        stack = Stack(make("domain-gan"), shape, [Job(points, 0, 1)])
+        groups = zip(stack._optimiser.param_groups, stack._flat, strict=True)
+        return [group["factor"] for group, (names, _) in groups if "flow.affine" in names]
+
+    assert rate_of_flow(points, DIGITS) == [1]
+    assert rate_of_flow(flat, Shape(4, 2, 2)) == [methods["domain-gan"].make({}).rates["flow"]] != [1]
