@@ -101,6 +101,7 @@ def _draw(tiles: Mapping[str, np.ndarray], x: str, y: str, marks: Mapping[str, n
     ratio = max(own.shape[0] * own.shape[3] / (own.shape[1] * own.shape[4]) for own in tiles.values())
     height = min(width * ratio, (page.MAX_HEIGHT - 0.5) / n_rows - 0.25)
     figure, grid = page.panels(len(tiles), n_columns, n_rows * (height + 0.25) + 0.5)
+    figure.set_layout_engine("compressed")  # images keep their shape, and leave no room between each other
     for axes, (name, own) in zip(grid, tiles.items(), strict=True):
         axes.imshow(mosaic(own), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
         axes.set_title(page.wrapped(name, width), linespacing=1.1)
