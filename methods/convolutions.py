@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 AXES = 64  # leading principal axes that the linear part of an encoder sees
 POINTS = 4096  # of which they are computed, at most
-SHARE_POINTS = 1024  # from which it is told how many independent numbers are left, at most
+SHARE_POINTS = 1024  # from which it is told how many independent numbers are left, and what values are common, at most
 TINY = 1e-12  # where all pixels of all images are alike
 LEAST_SCALE = 1e-2  # of the greatest standard deviation: directions of less are not blown up
 STRIDE, KERNEL = 4, 8  # pixels of the outermost convolution
@@ -62,6 +62,17 @@ def within(x: Tensor, limits: Tensor) -> Tensor:
     low, high = limits
     span = (high - low).clamp(min=TINY)
     return low + span * torch.sigmoid(4 / span * (x - (low + high) / 2))
+
+
+def limits_of(x: Tensor) -> Tensor:
+    """The least and the greatest value (2,) of images `x` (n_samples, n).
+
+    Single pixels far out do not count: no limit is further from the middle 99.8 % of the values than these are from each other.
+    """
+    values = x[:SHARE_POINTS].flatten()
+    n_out = values.numel() // 1000
+    low, high = (values.kthvalue(place).values for place in (n_out + 1, values.numel() - n_out))
+    return torch.stack([torch.maximum(x.min(), 2 * low - high), torch.minimum(x.max(), 2 * high - low)])
 
 
 class _Layers:
@@ -149,10 +160,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From (..., n_in) to images, flat (..., n_observed). It starts near the mean image, by `whiten`, and at a random linear map.
+    """From (..., n_in) to images, flat (..., n_observed). It starts at the mean image, drawn `within` the range, and a random linear map.
 
-    No pixel leaves the range of those that `whiten` saw: what is black in all images of a domain is black by any latent then, and the latents
-    need not tell it.
+    No pixel leaves the range of those that `whiten` saw: a ground that a latent makes black stays black then, whatever the others are.
 
     `share` is what a pixel counts in a sum over pixels, in likelihoods and norms: what a code leaves of an image is no noise of its own in each
     pixel, and its neighbours go wrong with it. It is `n_independent` of what the n_in leading principal axes leave, over the number of pixels.
@@ -180,7 +190,7 @@ class Decoder(nn.Module):
     def whiten(self, x: Tensor) -> None:
         """Sets the bias to the mean of `x` (n_samples, n_observed), `limits` and `share`."""
         self.linear.bias.data.copy_(x.mean(0))
-        self.limits.copy_(torch.stack([x.min(), x.max()]))
+        self.limits.copy_(limits_of(x))
         leading = leading_axes(x)
         if leading is not None:
             mean, axes, _ = leading

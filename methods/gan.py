@@ -69,16 +69,21 @@ class Backbone(AutoencoderMethod):
     rates: ClassVar = {"discriminator": 0.3, "flow": 0.3, "log_noise": 0.1}
 
     def rates_on(self, shape: Shape):
-        # Of images the start fits, and flow and noise cost nothing at their own pace; a gate that has to close does so within 1,000 steps.
+        # The discriminator of images sees no noise of the likelihood, and asks for none to fall; a gate closes within 1,000 steps at this pace.
         return self.rates if shape.image is None else {"discriminator": 0.3, "log_noise": 0.3}
 
     learning_rate: float = field(
         1e-2, help="peak of the one-cycle schedule of Adam", low=0, tune=loguniform(3e-3, 2e-2)
     )
     adversarial: float = field(
-        10.0, help="weight of the generator's and encoder's adversarial loss", low=0, tune=loguniform(3, 30)
+        10.0,
+        help="weight of the adversarial loss of generator, flow and, but for images, encoder",
+        low=0,
+        tune=loguniform(3, 30),
     )
-    cycle: float = field(1.0, help="weight of the two cycle losses", low=0)
+    cycle: float = field(
+        1.0, help="weight of the two cycle losses; of images, of the negative evidence lower bound", low=0
+    )
     gradient_penalty: float = field(0.1, help="weight of the gradient penalty on the discriminator (R1)", low=0)
 
     def make_flow(self, shape: Shape):
@@ -284,7 +289,7 @@ class DomainGAN(Masked):
     """Adversarially learned inference with a domain-conditional flow: sufficient changes only.
 
     Loss (nats): the discriminator's cross-entropy + `gradient_penalty` / 2 * R1; for the others `adversarial` * the non-saturating
-    cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)) + `mask` * sum of the gates.
+    cross-entropy + `cycle` * (-log p(x|E(x,u)) - log q(e|x_hat,u)) + `mask` * sum of the gates. Of images, `Backbone` says what differs.
     """
 
     assumes = frozenset({CHANGES})

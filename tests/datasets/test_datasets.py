@@ -1,6 +1,5 @@
 """The families beside sparse-mixing: their set-ups, and what their fields move."""
 
-import hashlib
 import warnings
 
 import numpy as np
@@ -235,31 +234,32 @@ def test_noise_has_its_stated_size_in_every_family():
 
 # The data of a seed never change. A new number here is a new data version: raise datasets.DATA_VERSION and say so in CHANGELOG.md.
 GOLDEN = {
-    ("sparse-mixing", ()): "f44a5e2b868d",
-    ("sparse-mixing", (("domains", 2), ("violation", 0.5))): "00e4edb763bf",
-    ("sparse-mixing", (("violation", 1.0), ("twins", 1.0))): "98ef4c9d31a8",
+    ("sparse-mixing", ()): [-0.7951819, 0.1168680],
+    ("sparse-mixing", (("domains", 2), ("violation", 0.5))): [-2.0555458, 0.1091640],
+    ("sparse-mixing", (("violation", 1.0), ("twins", 1.0))): [-0.3796354, -0.5457202],
     (
         "sparse-mixing",
         (("sources", "skewed"), ("changes", "shape"), ("mixing", "additive"), ("changing", 0.5), ("dependence", 0.3)),
-    ): "f760f576d472",
-    ("sparse-mixing", (("domains", 20), ("rank", 3), ("n_latents", 6), ("n_observed", 12))): "f12daee7a47a",
-    ("modulated-sources", ()): "c9d91dc7b46b",
-    ("style-content", ()): "0b23448eca66",
-    ("dictionary", ()): "05581d6fac27",
-    ("sprites", ()): "6067021faa63",
-    ("sprites", (("violation", 0.5), ("twins", 0.5), ("overlap", 0.4), ("pixels", 20))): "4f4e241bcf88",
-    ("coloured-digits", ()): "53b112b86110",
+    ): [-0.2662791, -0.2468861],
+    ("sparse-mixing", (("domains", 20), ("rank", 3), ("n_latents", 6), ("n_observed", 12))): [0.1858885, 0.0855245],
+    ("modulated-sources", ()): [0.1183041, -1.2757468],
+    ("style-content", ()): [0.2483983, 1.0337933],
+    ("dictionary", ()): [1.5526069, -0.0046771],
+    ("sprites", ()): [-0.0109519, 0.0101923],
+    ("sprites", (("violation", 0.5), ("twins", 0.5), ("overlap", 0.4), ("pixels", 20))): [-0.0251511, 0.0744887],
+    ("coloured-digits", ()): [0.0473692, -0.0026567],
     (
         "coloured-digits",
         (("two_colour", False), ("slant", "changes"), ("thickness", "varies"), ("dependence", 0.5), ("domains", 3)),
-    ): "f7a95f2cd071",
+    ): [0.1227637, 0.0184647],
 }
 
 
 def golden(name, fields):
+    """Two projections of the first points: processors differ in the last digits of a value, which a hash would not forgive."""
     instance = generate(name, **fields)
-    digits = [np.round(s.x[:100].astype(float), 3) + 0.0 for s in (instance.train, instance.test)]
-    return hashlib.sha256(b"".join(d.tobytes() for d in digits)).hexdigest()[:12]
+    x = np.concatenate([s.x[:100].astype(float).ravel() for s in (instance.train, instance.test)])
+    return [float(x @ np.cos(turn * np.arange(len(x)))) / np.sqrt(len(x)) for turn in (0.7, 1.9)]
 
 
 def test_every_generator_has_its_golden_data():
@@ -270,4 +270,4 @@ def test_every_generator_has_its_golden_data():
 
 @pytest.mark.parametrize(("name", "fields", "expected"), [(*key, value) for key, value in GOLDEN.items()])
 def test_the_data_of_a_seed_stay_as_they_are(name, fields, expected):
-    assert golden(name, dict(fields)) == expected
+    assert golden(name, dict(fields)) == pytest.approx(expected, abs=2e-6)

@@ -134,6 +134,17 @@ def test_a_pixel_stays_within_the_range_and_half_way_it_is_as_it_was():
     torch.testing.assert_close(convolutions.within(x, torch.full((2,), 0.5)), torch.full((5,), 0.5), check_dtype=False)
 
 
+def test_the_range_is_that_of_the_pixels_but_for_single_ones_far_out():
+    torch.manual_seed(0)
+    x = torch.rand(50, 300)
+    torch.testing.assert_close(convolutions.limits_of(x), torch.stack([x.min(), x.max()]))
+    x[7, 5], x[9, 1] = 300.0, -40.0
+    low, high = convolutions.limits_of(x)
+    assert -1.1 < low < -0.9 and 1.9 < high < 2.1
+    x[:, :20] = 300.0  # many are no exception
+    assert convolutions.limits_of(x)[1] == 300
+
+
 def test_a_trained_decoder_makes_no_pixel_beyond_those_of_the_training_images(digits):
     points, _ = digits
     stack = trained(make("vae", learning_rate=0.1), points, [0])
