@@ -69,8 +69,9 @@ class Backbone(AutoencoderMethod):
     rates: ClassVar = {"discriminator": 0.3, "flow": 0.3, "log_noise": 0.1}
 
     def rates_on(self, shape: Shape):
-        # The discriminator of images sees no noise of the likelihood, and asks for none to fall; a gate closes within 1,000 steps at this pace.
-        return self.rates if shape.image is None else {"discriminator": 0.3, "log_noise": 0.3}
+        # The discriminator of images does not see the noise of the likelihood, and so does not hurry its fall; and at the pace of the
+        # networks a gate of the flow can close within 1,000 steps.
+        return self.rates if shape.image is None else self.rates | {"flow": 1.0, "log_noise": 0.3}
 
     learning_rate: float = field(
         1e-2, help="peak of the one-cycle schedule of Adam", low=0, tune=loguniform(3e-3, 2e-2)
@@ -162,12 +163,9 @@ class Backbone(AutoencoderMethod):
 
     def _images_alone(self, model, batch: Batch, z, log_slope, rendered, rng):
         """The same of images, with log q(z|x,u) - log p(z|u) in the place of -log q(e|x_hat)."""
-        x, u = batch.x, batch.u
-        mean, log_std = self.posterior(model, x, u)
-        noise = rng.normal(*mean.shape)
-        encoded = mean + torch.exp(log_std) * noise
-        log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
-        kl = log_posterior - model.flow.log_density(encoded, u)
+        x = batch.x
+        encoded, log_posterior = self.posterior_sample(model, batch, rng)
+        kl = log_posterior - model.flow.log_density(encoded, batch.u)
         blur = NOISE_SEEN * torch.relu(1 - torch.as_tensor(batch.progress) / NOISE_UNTIL)
         return x + blur * rng.normal(*x.shape), rendered + blur * rng.normal(*x.shape), encoded, kl
 
@@ -185,16 +183,19 @@ class Backbone(AutoencoderMethod):
         # Starts narrow; bounded, since noise of generated data can lie far out where the data hardly vary.
         return mean, (log_std - 2.0).clamp(*LOG_STD)
 
+    def posterior_sample(self, model, batch: Batch, rng):
+        """z (batch, n_latents) from q(z|x,u), and log q(z|x,u) there, (batch,), in nats."""
+        mean, log_std = self.posterior(model, batch.x, batch.u)
+        noise = rng.normal(*mean.shape)
+        return mean + torch.exp(log_std) * noise, (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
+
     def objective(self, model, batch: Batch, rng):
         """The negative evidence lower bound (nats) of flow, generator and encoder, which are a VAE however they were trained.
 
         An adversarial loss measures the discriminator too.
         """
-        mean, log_std = self.posterior(model, batch.x, batch.u)
-        noise = rng.normal(*mean.shape)
-        z = mean + torch.exp(log_std) * noise
+        z, log_posterior = self.posterior_sample(model, batch, rng)
         log_likelihood = self.log_likelihood(model, batch.x, z)
-        log_posterior = (nets.normal_log_density(noise, 0.0, 0.0) - log_std).sum(-1)
         return (log_posterior - log_likelihood - model.flow.log_density(z, batch.u)).mean()
 
     def log_likelihood(self, model, x, z):

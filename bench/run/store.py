@@ -319,7 +319,7 @@ class Store:
                 tables.append(_table_of(rows))
                 rows = []
         if not tables:
-            return settled(with_arrow_lists(pd.DataFrame(_last(rows)))), are_whole
+            return settled(_table_of(_last(rows))), are_whole
         tables += [_table_of(rows)] * bool(rows)
         mixed = _mixed(tables)
         tables = _with_like_lists(tables)
